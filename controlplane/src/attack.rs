@@ -1,0 +1,221 @@
+//! The words that meter, detector, miner, mitigation and store share: direction, target, volumes, thresholds. Values
+//! only; no clock, no I/O.
+
+use std::fmt;
+
+use dataplane::packet::Class;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Seen from the protected network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Towards a protected host.
+    Incoming,
+    /// From a protected host.
+    Outgoing,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Direction; 2] = [Direction::Incoming, Direction::Outgoing];
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Incoming => "incoming",
+            Direction::Outgoing => "outgoing",
+        })
+    }
+}
+
+/// What an attack is against: a prefix and a direction. Rules for incoming attacks have the prefix as destination, for
+/// outgoing ones as source, and are never wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    /// The attacked (or attacking) host or network.
+    pub prefix: IpNet,
+    /// Which way the traffic goes.
+    pub direction: Direction,
+}
+
+/// Packets and bytes of one target and direction by class; index 0 whole packets, 1 fragments. Either totals since some
+/// point, or what came within a tick. Bytes are IP total lengths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volumes {
+    /// Packets, `[fragment][class]`.
+    pub packets: [[u64; Class::COUNT]; 2],
+    /// Bytes, `[fragment][class]`.
+    pub bytes: [[u64; Class::COUNT]; 2],
+}
+
+impl Volumes {
+    fn sum(table: &[[u64; Class::COUNT]; 2], classes: &[Class]) -> u64 {
+        classes.iter().map(|&class| table[0][class as usize] + table[1][class as usize]).sum()
+    }
+
+    /// The figure that a metric looks at: packets, or bits, of its classes.
+    pub fn of(&self, metric: Metric) -> u64 {
+        let (packets, bits) = match metric.kind {
+            Kind::Total => (Self::sum(&self.packets, &Class::ALL), Self::sum(&self.bytes, &Class::ALL) * 8),
+            Kind::Tcp => self.classes(&[Class::Tcp, Class::TcpSyn]),
+            Kind::TcpSyn => self.classes(&[Class::TcpSyn]),
+            Kind::Udp => self.classes(&[Class::Udp]),
+            Kind::Icmp => self.classes(&[Class::Icmp]),
+            Kind::Fragments => (self.packets[1].iter().sum(), self.bytes[1].iter().sum::<u64>() * 8),
+        };
+        match metric.unit {
+            Unit::Pps => packets,
+            Unit::Bps => bits,
+        }
+    }
+
+    fn classes(&self, classes: &[Class]) -> (u64, u64) {
+        (Self::sum(&self.packets, classes), Self::sum(&self.bytes, classes) * 8)
+    }
+
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &Volumes) {
+        self.each(other, |a, b| a + b);
+    }
+
+    /// What is left without `other`; never below 0.
+    pub fn less(mut self, other: &Volumes) -> Volumes {
+        self.each(other, u64::saturating_sub);
+        self
+    }
+
+    fn each(&mut self, other: &Volumes, f: impl Fn(u64, u64) -> u64) {
+        for fragment in 0..2 {
+            for class in 0..Class::COUNT {
+                self.packets[fragment][class] = f(self.packets[fragment][class], other.packets[fragment][class]);
+                self.bytes[fragment][class] = f(self.bytes[fragment][class], other.bytes[fragment][class]);
+            }
+        }
+    }
+}
+
+/// Which traffic a threshold is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Everything.
+    Total,
+    /// TCP with SYNs and fragments.
+    Tcp,
+    /// TCP with SYN and without ACK.
+    TcpSyn,
+    /// UDP with fragments.
+    Udp,
+    /// ICMP and ICMPv6 with fragments.
+    Icmp,
+    /// Fragments of any protocol.
+    Fragments,
+}
+
+/// Packets or bits a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Packets a second.
+    Pps,
+    /// Bits a second.
+    Bps,
+}
+
+/// What a threshold is on: "udp_pps".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Metric {
+    /// Which traffic.
+    pub kind: Kind,
+    /// Which unit.
+    pub unit: Unit,
+}
+
+impl Metric {
+    /// Every metric, the most telling first: where several are crossed at once, the attack is named after the first one
+    /// of those that are exceeded most.
+    pub const ALL: [Metric; 12] = {
+        const fn m(kind: Kind, unit: Unit) -> Metric {
+            Metric { kind, unit }
+        }
+        [
+            m(Kind::TcpSyn, Unit::Pps),
+            m(Kind::TcpSyn, Unit::Bps),
+            m(Kind::Icmp, Unit::Pps),
+            m(Kind::Icmp, Unit::Bps),
+            m(Kind::Fragments, Unit::Pps),
+            m(Kind::Fragments, Unit::Bps),
+            m(Kind::Udp, Unit::Pps),
+            m(Kind::Udp, Unit::Bps),
+            m(Kind::Tcp, Unit::Pps),
+            m(Kind::Tcp, Unit::Bps),
+            m(Kind::Total, Unit::Pps),
+            m(Kind::Total, Unit::Bps),
+        ]
+    };
+
+    /// This metric's place in [`Metric::ALL`].
+    pub fn index(self) -> usize {
+        Metric::ALL.iter().position(|&metric| metric == self).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Total => "total",
+            Kind::Tcp => "tcp",
+            Kind::TcpSyn => "tcp_syn",
+            Kind::Udp => "udp",
+            Kind::Icmp => "icmp",
+            Kind::Fragments => "fragments",
+        };
+        let unit = match self.unit {
+            Unit::Pps => "pps",
+            Unit::Bps => "bps",
+        };
+        write!(f, "{kind}_{unit}")
+    }
+}
+
+/// Thresholds of a host group for one direction: packets or bits a second; one that is not set is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Thresholds([Option<u64>; Metric::ALL.len()]);
+
+impl Thresholds {
+    /// Sets the threshold of a metric.
+    pub fn set(&mut self, metric: Metric, value: u64) {
+        self.0[metric.index()] = Some(value);
+    }
+
+    /// The threshold of a metric.
+    pub fn get(&self, metric: Metric) -> Option<u64> {
+        self.0[metric.index()]
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    /// Of the thresholds that `volumes`, seen over `seconds`, are above: the one exceeded by the largest factor, with its
+    /// value and the rate measured.
+    pub fn worst(&self, volumes: &Volumes, seconds: f64) -> Option<(Metric, u64, f64)> {
+        let mut worst: Option<(Metric, u64, f64)> = None;
+        for (index, metric) in Metric::ALL.into_iter().enumerate() {
+            let Some(threshold) = self.0[index] else { continue };
+            let rate = volumes.of(metric) as f64 / seconds;
+            if rate <= threshold as f64 {
+                continue;
+            }
+            let factor = rate / threshold as f64;
+            if worst.is_none_or(|(_, value, measured)| factor > measured / value as f64) {
+                worst = Some((metric, threshold, rate));
+            }
+        }
+        worst
+    }
+}

@@ -1,0 +1,3 @@
+//! Levee's control plane. `leveed` wires these rooms together; tests use them one by one.
+
+pub mod attack;

@@ -1,0 +1,4 @@
+//! Levee's packet path.
+
+pub mod packet;
+pub mod rule;
