@@ -1,0 +1,116 @@
+//! Large memory that is there when a worker touches it: huge pages where there are any, pre-faulted by the thread that
+//! makes it, so that first touch puts it on that thread's NUMA node.
+
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use super::Error;
+
+const HUGE_PAGE: usize = 2 << 20;
+
+/// What pages a [`Memory`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Huge pages reserved by the operator.
+    HugePages,
+    /// Ordinary pages; the kernel was asked to make them huge.
+    Pages,
+}
+
+/// A fixed array in its own mapping, written once at creation, so that no later access faults.
+#[derive(Debug)]
+pub struct Memory<T> {
+    start: NonNull<T>,
+    len: usize,
+    mapped: usize,
+    backing: Backing,
+}
+
+// SAFETY: owns its mapping as a Box owns its heap memory.
+unsafe impl<T: Send> Send for Memory<T> {}
+// SAFETY: only shared references to T are handed out.
+unsafe impl<T: Sync> Sync for Memory<T> {}
+
+impl<T> Memory<T> {
+    /// `len` values made by `T::default()`; `what` names them in the error.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the system has not that much.
+    pub fn new(what: &'static str, len: usize) -> Result<Memory<T>, Error>
+    where
+        T: Default,
+    {
+        const { assert!(!std::mem::needs_drop::<T>() && align_of::<T>() <= 4096 && size_of::<T>() > 0) };
+        let bytes = len.max(1) * size_of::<T>();
+        let (start, mapped, backing) = map(bytes).map_err(|reason| Error::Memory { what, bytes, reason })?;
+        let start = start.cast::<T>();
+        for index in 0..len {
+            // SAFETY: index is below len, and the mapping holds len values, aligned to a page.
+            unsafe { start.add(index).write(T::default()) };
+        }
+        Ok(Memory { start, len, mapped, backing })
+    }
+
+    /// What pages it got.
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+}
+
+fn map(bytes: usize) -> std::io::Result<(NonNull<u8>, usize, Backing)> {
+    let huge = bytes.next_multiple_of(HUGE_PAGE);
+    // Rounding a small table up to a huge page would waste what the operator reserved.
+    if bytes >= HUGE_PAGE / 2 {
+        if let Ok(start) = mmap(huge, libc::MAP_HUGETLB | libc::MAP_POPULATE) {
+            return Ok((start, huge, Backing::HugePages));
+        }
+    }
+    let start = mmap(huge, 0)?;
+    // SAFETY: the range was mapped just now; advice that the kernel does not know is refused without effect.
+    unsafe { libc::madvise(start.as_ptr().cast(), huge, libc::MADV_HUGEPAGE) };
+    Ok((start, huge, Backing::Pages))
+}
+
+fn mmap(bytes: usize, flags: i32) -> std::io::Result<NonNull<u8>> {
+    // SAFETY: a new anonymous mapping; nothing existing is touched.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| std::io::Error::other("mmap gave address 0"))
+}
+
+impl<T> Deref for Memory<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: len values were written at creation, and live until the mapping goes in drop.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference outlives self. T needs no drop (asserted at creation).
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped) };
+    }
+}
+
+/// Asks the CPU to fetch the cache line of `value`, to be written soon.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    // SAFETY: a hint; it never faults.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast())
+    };
+}

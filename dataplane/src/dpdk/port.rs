@@ -1,0 +1,403 @@
+//! Ports, their receive queues, and the burst that a queue fills.
+
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use dpdk_sys::{levee_frame, rte_eth_conf, rte_mbuf, rte_mempool};
+
+use super::{Eal, Error, last_reason, reason};
+
+/// Most packets in one burst.
+pub const BURST_MAX: usize = 256;
+
+/// How a port is set up.
+#[derive(Clone, Debug)]
+pub struct PortOptions {
+    /// PCI address, or a virtual device with its arguments ("net_pcap0,rx_pcap=a.pcap").
+    pub device: String,
+    /// Receive queues.
+    pub queues: usize,
+    /// Descriptors of a queue; the device may round it.
+    pub descriptors: u16,
+    /// Mbufs in the port's pool.
+    pub mbufs: u32,
+    /// Take frames for other MAC addresses, as a mirror port must.
+    pub promiscuous: bool,
+    /// Largest frame payload in bytes; `None` leaves the device's own.
+    pub mtu: Option<u16>,
+}
+
+/// The pool that a port's mbufs come from. Queues hold it, so it goes only after the last burst.
+#[derive(Debug)]
+struct Pool(*mut rte_mempool);
+
+// SAFETY: mempools may be used from any registered thread.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: made by rte_pktmbuf_pool_create; the port that fills from it is closed, and no burst is left.
+        unsafe { dpdk_sys::rte_mempool_free(self.0) };
+    }
+}
+
+/// A started port. Closed when dropped.
+#[derive(Debug)]
+pub struct Port {
+    id: u16,
+    device: String,
+    driver: String,
+    queues: usize,
+    pool: Arc<Pool>,
+    #[expect(dead_code, reason = "keeps EAL running")]
+    eal: Arc<Eal>,
+}
+
+/// Counters of a port, since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Packets delivered.
+    pub packets: u64,
+    /// Bytes delivered, as the device counts them.
+    pub bytes: u64,
+    /// Lost because the queue had no free descriptor (`imissed`).
+    pub missed: u64,
+    /// Broken frames (`ierrors`).
+    pub errors: u64,
+    /// Failed mbuf allocations (`rx_nombuf`).
+    pub no_mbuf: u64,
+}
+
+/// Link of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it is up.
+    pub up: bool,
+    /// Megabits a second; 0 when unknown.
+    pub mbps: u32,
+}
+
+/// The Toeplitz key by which both directions of a flow hash alike: one 16-bit pattern throughout.
+const SYMMETRIC_RSS_KEY: [u8; 64] = {
+    let mut key = [0x6d; 64];
+    let mut index = 1;
+    while index < key.len() {
+        key[index] = 0x5a;
+        index += 2;
+    }
+    key
+};
+
+impl Port {
+    /// Probes the device, sets it up and starts it. Gives its queues, in order.
+    ///
+    /// # Errors
+    /// [`Error::NoPort`], [`Error::Queues`], [`Error::Pool`], [`Error::Port`].
+    pub fn open(eal: &Arc<Eal>, options: &PortOptions) -> Result<(Port, Vec<RxQueue>), Error> {
+        let id = probe(&options.device)?;
+        let call = |call: &'static str, code: i32| match code {
+            0 => Ok(()),
+            code => Err(Error::Port { device: options.device.clone(), call, reason: reason(code) }),
+        };
+        // SAFETY: rte_eth_dev_info is plain data, filled by the call.
+        let (info, driver) = unsafe {
+            let mut info = MaybeUninit::zeroed();
+            call("rte_eth_dev_info_get", dpdk_sys::rte_eth_dev_info_get(id, info.as_mut_ptr()))?;
+            let info: dpdk_sys::rte_eth_dev_info = info.assume_init();
+            (info, CStr::from_ptr(info.driver_name).to_string_lossy().into_owned())
+        };
+        if options.queues > usize::from(info.max_rx_queues) {
+            return Err(Error::Queues {
+                device: options.device.clone(),
+                has: info.max_rx_queues,
+                wanted: options.queues,
+            });
+        }
+        let pool = make_pool(id, options)?;
+
+        let mut key = SYMMETRIC_RSS_KEY;
+        let mut conf = rte_eth_conf::default();
+        let hash = u64::from(dpdk_sys::RTE_ETH_RSS_IP | dpdk_sys::RTE_ETH_RSS_TCP | dpdk_sys::RTE_ETH_RSS_UDP)
+            & info.flow_type_rss_offloads;
+        if options.queues > 1 && hash != 0 {
+            conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
+            conf.rx_adv_conf.rss_conf.rss_hf = hash;
+            conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
+            conf.rx_adv_conf.rss_conf.rss_key_len = match info.hash_key_size {
+                0 => 40,
+                size => size.min(key.len() as u8),
+            };
+        }
+        conf.rxmode.offloads = u64::from(dpdk_sys::RTE_ETH_RX_OFFLOAD_SCATTER) & info.rx_offload_capa;
+        if let Some(mtu) = options.mtu {
+            conf.rxmode.mtu = u32::from(mtu);
+        }
+        // SAFETY: conf and key live through the call; the port was probed and is not started.
+        unsafe {
+            call("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, options.queues as u16, 0, &conf))?;
+            let socket = dpdk_sys::rte_eth_dev_socket_id(id);
+            for queue in 0..options.queues as u16 {
+                call(
+                    "rte_eth_rx_queue_setup",
+                    dpdk_sys::rte_eth_rx_queue_setup(
+                        id,
+                        queue,
+                        options.descriptors,
+                        socket as u32,
+                        std::ptr::null(),
+                        pool.0,
+                    ),
+                )?;
+            }
+        }
+        let port =
+            Port { id, device: options.device.clone(), driver, queues: options.queues, pool, eal: Arc::clone(eal) };
+        // SAFETY: the port is configured; from here on its drop stops and closes it.
+        unsafe {
+            call("rte_eth_dev_start", dpdk_sys::rte_eth_dev_start(id))?;
+            if options.promiscuous {
+                match dpdk_sys::rte_eth_promiscuous_enable(id) {
+                    // A file or a ring has no such mode, and hears everything.
+                    code if code == -libc::ENOTSUP => {}
+                    code => call("rte_eth_promiscuous_enable", code)?,
+                }
+            }
+        }
+        let queues =
+            (0..options.queues as u16).map(|queue| RxQueue { port: id, queue, pool: Arc::clone(&port.pool) }).collect();
+        Ok((port, queues))
+    }
+
+    /// As configured.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// DPDK's number of the port.
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// The driver's name, such as "net_pcap".
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// How many receive queues.
+    pub fn queues(&self) -> usize {
+        self.queues
+    }
+
+    /// Counters since start; zeroes when the device does not answer.
+    pub fn stats(&self) -> PortStats {
+        let mut stats = dpdk_sys::rte_eth_stats::default();
+        // SAFETY: stats is written by the call; the port is open.
+        if unsafe { dpdk_sys::rte_eth_stats_get(self.id, &mut stats) } != 0 {
+            return PortStats::default();
+        }
+        PortStats {
+            packets: stats.ipackets,
+            bytes: stats.ibytes,
+            missed: stats.imissed,
+            errors: stats.ierrors,
+            no_mbuf: stats.rx_nombuf,
+        }
+    }
+
+    /// The link as the device last saw it.
+    pub fn link(&self) -> Link {
+        let mut link = MaybeUninit::<dpdk_sys::rte_eth_link>::zeroed();
+        // SAFETY: plain data, written by the call; the port is open.
+        unsafe {
+            if dpdk_sys::rte_eth_link_get_nowait(self.id, link.as_mut_ptr()) != 0 {
+                return Link::default();
+            }
+            let link = link.assume_init();
+            let mbps = if link.link_speed == u32::MAX { 0 } else { link.link_speed };
+            Link { up: link.link_status() != 0, mbps }
+        }
+    }
+
+    /// MAC address, as text.
+    pub fn mac(&self) -> String {
+        let mut mac = dpdk_sys::rte_ether_addr::default();
+        // SAFETY: written by the call; the port is open.
+        unsafe { dpdk_sys::rte_eth_macaddr_get(self.id, &mut mac) };
+        mac.addr_bytes.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// Mbufs that are free now; all of them are once nothing is received any more and bursts are gone.
+    pub fn free_mbufs(&self) -> u32 {
+        // SAFETY: the pool lives as long as the port.
+        unsafe { dpdk_sys::rte_mempool_avail_count(self.pool.0) }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // SAFETY: the port is open, and its queues are polled no more: workers have been joined before ports go.
+        unsafe {
+            dpdk_sys::rte_eth_dev_stop(self.id);
+            dpdk_sys::rte_eth_dev_close(self.id);
+        }
+    }
+}
+
+fn probe(device: &str) -> Result<u16, Error> {
+    let name = device.split(',').next().unwrap_or(device);
+    let no_port = |reason| Error::NoPort { device: device.to_owned(), reason };
+    let arguments = CString::new(device).map_err(|error| no_port(error.to_string()))?;
+    let port_name = CString::new(name).map_err(|error| no_port(error.to_string()))?;
+    let mut id = 0;
+    // SAFETY: both strings live through the calls; id is written on success.
+    unsafe {
+        if dpdk_sys::rte_eth_dev_get_port_by_name(port_name.as_ptr(), &mut id) == 0 {
+            return Ok(id);
+        }
+        let code = dpdk_sys::rte_dev_probe(arguments.as_ptr());
+        if code < 0 {
+            return Err(no_port(reason(code)));
+        }
+        if dpdk_sys::rte_eth_dev_get_port_by_name(port_name.as_ptr(), &mut id) != 0 {
+            return Err(no_port("it was probed but has no Ethernet port".to_owned()));
+        }
+    }
+    Ok(id)
+}
+
+fn make_pool(id: u16, options: &PortOptions) -> Result<Arc<Pool>, Error> {
+    let name = CString::new(format!("levee_{id}")).unwrap_or_default();
+    // Per-thread cache: as large as helps, within what DPDK allows for the size of the pool.
+    let cache = (options.mbufs / 4).min(256);
+    // SAFETY: the name lives through the call; sizes are plain numbers that DPDK checks.
+    let pool = unsafe {
+        dpdk_sys::rte_pktmbuf_pool_create(
+            name.as_ptr(),
+            options.mbufs,
+            cache,
+            0,
+            dpdk_sys::RTE_MBUF_DEFAULT_BUF_SIZE as u16,
+            dpdk_sys::rte_eth_dev_socket_id(id),
+        )
+    };
+    if pool.is_null() {
+        return Err(Error::Pool { device: options.device.clone(), mbufs: options.mbufs, reason: last_reason() });
+    }
+    Ok(Arc::new(Pool(pool)))
+}
+
+/// One receive queue. There is one value for each queue, so one thread at most polls it.
+#[derive(Debug)]
+pub struct RxQueue {
+    pub(super) port: u16,
+    pub(super) queue: u16,
+    #[expect(dead_code, reason = "keeps the pool alive")]
+    pool: Arc<Pool>,
+}
+
+impl RxQueue {
+    /// Which port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Which queue of the port.
+    pub fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    /// Gives back what the burst held, and fills it with at most `max` packets. Returns how many came.
+    #[inline(always)]
+    pub fn receive(&mut self, burst: &mut Burst, max: usize) -> usize {
+        burst.free();
+        // SAFETY: this is the only value for the queue, and it is borrowed mutably, so no other thread polls it. Both
+        // arrays hold BURST_MAX entries, and max is no more than that.
+        let received = unsafe {
+            dpdk_sys::levee_rx_burst(
+                self.port,
+                self.queue,
+                burst.mbufs.as_mut_ptr(),
+                burst.frames.as_mut_ptr(),
+                max.min(BURST_MAX) as u16,
+            )
+        };
+        burst.len = usize::from(received);
+        burst.len
+    }
+}
+
+/// Received packets, freed in bulk when the next ones come or the burst goes.
+#[derive(Debug)]
+pub struct Burst {
+    mbufs: Box<[*mut rte_mbuf; BURST_MAX]>,
+    frames: Box<[levee_frame; BURST_MAX]>,
+    len: usize,
+}
+
+// SAFETY: mbufs may be freed on any thread.
+unsafe impl Send for Burst {}
+
+impl Default for Burst {
+    fn default() -> Burst {
+        let empty = levee_frame { data: std::ptr::null(), data_len: 0, pkt_len: 0 };
+        Burst { mbufs: Box::new([std::ptr::null_mut(); BURST_MAX]), frames: Box::new([empty; BURST_MAX]), len: 0 }
+    }
+}
+
+impl Burst {
+    /// How many packets.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The first segment of packet `index`; empty beyond the last one.
+    #[inline(always)]
+    pub fn data(&self, index: usize) -> &[u8] {
+        if index >= self.len {
+            return &[];
+        }
+        let frame = &self.frames[index];
+        // SAFETY: the first len frames were filled by levee_rx_burst from mbufs that are freed only through &mut self; data
+        // points to data_len bytes of the mbuf's first segment.
+        unsafe { std::slice::from_raw_parts(frame.data, frame.data_len as usize) }
+    }
+
+    /// Length of the whole frame in bytes, all segments.
+    #[inline(always)]
+    pub fn frame_len(&self, index: usize) -> u32 {
+        self.frames[index].pkt_len
+    }
+
+    /// Asks the CPU to fetch the headers of packet `index`.
+    #[inline(always)]
+    pub fn prefetch(&self, index: usize) {
+        if let Some(first) = self.data(index).first() {
+            super::prefetch(first);
+        }
+    }
+
+    #[inline(always)]
+    fn free(&mut self) {
+        if self.len > 0 {
+            // SAFETY: the first len mbufs are ours since rte_eth_rx_burst gave them; len is set to 0 at once.
+            unsafe { dpdk_sys::rte_pktmbuf_free_bulk(self.mbufs.as_mut_ptr(), self.len as u32) };
+            self.len = 0;
+        }
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        self.free();
+    }
+}

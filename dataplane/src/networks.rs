@@ -1,0 +1,256 @@
+//! Longest-prefix match: an address to the protected network that holds it. An immutable snapshot, read by workers.
+//!
+//! A trie with a first level of 16 bits and then 8 bits a level. The first level is 128 KiB, so that an address that is
+//! not ours, whatever it is, costs one read from a table that stays in the cache.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Which network: its place in the list that the snapshot was made from.
+pub type NetworkId = u16;
+
+/// Most networks in one snapshot.
+pub const NETWORKS_MAX: usize = 0x7fff;
+
+/// Why a snapshot could not be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// More than [`NETWORKS_MAX`].
+    #[error("{0} networks; {NETWORKS_MAX} are possible")]
+    TooMany(usize),
+    /// The trie has no room for more levels.
+    #[error("these networks need more than {NETWORKS_MAX} pages of the lookup table: use fewer long prefixes")]
+    TooDeep,
+}
+
+/// Entries: 0 is nothing, 1 to 0x7fff a network's number plus 1, 0x8000 and up a page.
+const PAGE: u16 = 0x8000;
+
+#[derive(Debug)]
+struct Trie {
+    root: Box<[u16; 1 << 16]>,
+    pages: Vec<[u16; 256]>,
+}
+
+impl Trie {
+    fn new() -> Trie {
+        let root = vec![0u16; 1 << 16].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; 1 << 16]));
+        Trie { root, pages: Vec::new() }
+    }
+
+    /// Enters a prefix, its address in the top bits. Shorter prefixes must have been entered before.
+    fn insert(&mut self, address: u128, length: u8, value: u16) -> Result<(), Error> {
+        let top = (address >> 112) as usize;
+        if length <= 16 {
+            self.root[top..top + (1 << (16 - length))].fill(value);
+            return Ok(());
+        }
+        let mut page = match self.root[top] {
+            entry if entry & PAGE != 0 => entry,
+            entry => {
+                let page = self.add_page(entry)?;
+                self.root[top] = page;
+                page
+            }
+        };
+        let mut bits = 16;
+        loop {
+            let index = usize::from(page & !PAGE);
+            let slot = ((address >> (120 - bits)) & 0xff) as usize;
+            bits += 8;
+            if length <= bits as u8 {
+                self.pages[index][slot..slot + (1 << (bits as u8 - length))].fill(value);
+                return Ok(());
+            }
+            page = match self.pages[index][slot] {
+                entry if entry & PAGE != 0 => entry,
+                entry => {
+                    let page = self.add_page(entry)?;
+                    self.pages[index][slot] = page;
+                    page
+                }
+            };
+        }
+    }
+
+    fn add_page(&mut self, inherited: u16) -> Result<u16, Error> {
+        if self.pages.len() > NETWORKS_MAX {
+            return Err(Error::TooDeep);
+        }
+        self.pages.push([inherited; 256]);
+        Ok(PAGE | (self.pages.len() - 1) as u16)
+    }
+
+    #[inline(always)]
+    fn find(&self, top: u16, mut byte: impl FnMut() -> u8) -> Option<NetworkId> {
+        let mut entry = self.root[usize::from(top)];
+        while entry & PAGE != 0 {
+            entry = self.pages[usize::from(entry & !PAGE)][usize::from(byte())];
+        }
+        entry.checked_sub(1)
+    }
+}
+
+/// The protected networks.
+#[derive(Debug)]
+pub struct Networks {
+    v4: Trie,
+    v6: Trie,
+    list: Vec<IpNet>,
+}
+
+impl Networks {
+    /// A snapshot of these networks. Where they nest, the longest prefix wins.
+    ///
+    /// # Errors
+    /// [`Error`] when there are too many.
+    pub fn new(list: &[IpNet]) -> Result<Networks, Error> {
+        if list.len() > NETWORKS_MAX {
+            return Err(Error::TooMany(list.len()));
+        }
+        let mut order: Vec<usize> = (0..list.len()).collect();
+        order.sort_by_key(|&index| list[index].prefix_len());
+        let mut networks = Networks { v4: Trie::new(), v6: Trie::new(), list: list.to_vec() };
+        for index in order {
+            let value = index as u16 + 1;
+            match list[index] {
+                IpNet::V4(net) => {
+                    let address = u128::from(u32::from(net.network())) << 96;
+                    networks.v4.insert(address, net.prefix_len(), value)?;
+                }
+                IpNet::V6(net) => networks.v6.insert(u128::from(net.network()), net.prefix_len(), value)?,
+            }
+        }
+        Ok(networks)
+    }
+
+    /// The network that holds this IPv4 address.
+    #[inline(always)]
+    pub fn find_v4(&self, address: u32) -> Option<NetworkId> {
+        let mut rest = address << 16;
+        self.v4.find((address >> 16) as u16, || {
+            let byte = (rest >> 24) as u8;
+            rest <<= 8;
+            byte
+        })
+    }
+
+    /// The network that holds this IPv6 address.
+    #[inline(always)]
+    pub fn find_v6(&self, address: u128) -> Option<NetworkId> {
+        let mut rest = address << 16;
+        self.v6.find((address >> 112) as u16, || {
+            let byte = (rest >> 120) as u8;
+            rest <<= 8;
+            byte
+        })
+    }
+
+    /// The network that holds this address.
+    pub fn find(&self, address: IpAddr) -> Option<NetworkId> {
+        match address {
+            IpAddr::V4(address) => self.find_v4(address.into()),
+            IpAddr::V6(address) => self.find_v6(address.into()),
+        }
+    }
+
+    /// The networks, by number.
+    pub fn list(&self) -> &[IpNet] {
+        &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use ipnet::{Ipv4Net, Ipv6Net};
+    use prefix_trie::PrefixMap;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().expect("a prefix")).collect()
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_whatever_the_order() {
+        let networks = Networks::new(&nets(&[
+            "198.18.5.128/25",
+            "198.18.0.0/15",
+            "198.18.5.0/24",
+            "198.18.5.129/32",
+            "2001:db8::/32",
+            "2001:db8:1::/48",
+            "2001:db8:1::1/128",
+        ]))
+        .expect("seven networks");
+        let find = |text: &str| networks.find(text.parse().expect("an address"));
+        assert_eq!(find("198.18.0.0"), Some(1));
+        assert_eq!(find("198.19.255.255"), Some(1));
+        assert_eq!(find("198.20.0.0"), None);
+        assert_eq!(find("198.18.5.127"), Some(2));
+        assert_eq!(find("198.18.5.128"), Some(0));
+        assert_eq!(find("198.18.5.129"), Some(3));
+        assert_eq!(find("198.18.6.0"), Some(1));
+        assert_eq!(find("2001:db8:2::1"), Some(4));
+        assert_eq!(find("2001:db8:1::1"), Some(6));
+        assert_eq!(find("2001:db8:1::2"), Some(5));
+        assert_eq!(find("2001:db9::"), None);
+    }
+
+    #[test]
+    fn nothing_and_everything() {
+        let none = Networks::new(&[]).expect("no networks");
+        assert_eq!(none.find_v4(0), None);
+        let all = Networks::new(&nets(&["0.0.0.0/0", "::/0"])).expect("two networks");
+        assert_eq!(all.find_v4(u32::MAX), Some(0));
+        assert_eq!(all.find_v6(u128::MAX), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_prefix_trie(
+            v4 in prop::collection::vec((any::<u32>(), 0u8..=32), 0..40),
+            v6 in prop::collection::vec((any::<u128>(), 0u8..=128), 0..40),
+            // Addresses near the prefixes find the edges that random ones miss.
+            near in prop::collection::vec((any::<prop::sample::Index>(), any::<u16>()), 100),
+        ) {
+            let mut list: Vec<IpNet> = Vec::new();
+            let mut oracle4 = PrefixMap::<Ipv4Net, u16>::new();
+            let mut oracle6 = PrefixMap::<Ipv6Net, u16>::new();
+            for (address, length) in v4 {
+                let net = Ipv4Net::new(address.into(), length).expect("length").trunc();
+                if oracle4.get(&net).is_none() {
+                    oracle4.insert(net, list.len() as u16);
+                    list.push(net.into());
+                }
+            }
+            for (address, length) in v6 {
+                let net = Ipv6Net::new(address.into(), length).expect("length").trunc();
+                if oracle6.get(&net).is_none() {
+                    oracle6.insert(net, list.len() as u16);
+                    list.push(net.into());
+                }
+            }
+            let networks = Networks::new(&list).expect("few networks");
+            for (index, noise) in near {
+                if list.is_empty() { break; }
+                match list[index.index(list.len())] {
+                    IpNet::V4(net) => {
+                        let address = u32::from(net.broadcast()).wrapping_add(u32::from(noise % 3)).wrapping_sub(1);
+                        let expected = oracle4.get_lpm(&Ipv4Net::from(Ipv4Addr::from(address))).map(|(_, id)| *id);
+                        prop_assert_eq!(networks.find_v4(address), expected);
+                    }
+                    IpNet::V6(net) => {
+                        let address = u128::from(net.broadcast()).wrapping_add(u128::from(noise % 3)).wrapping_sub(1);
+                        let expected = oracle6.get_lpm(&Ipv6Net::from(Ipv6Addr::from(address))).map(|(_, id)| *id);
+                        prop_assert_eq!(networks.find_v6(address), expected);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a worker counts about itself and about packets as a whole: one writer, read by control at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::dpdk::BURST_MAX;
+use crate::packet::Unparsed;
+
+/// What a packet was. Each received packet is exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Neither end is ours.
+    Other = 0,
+    /// To a protected network.
+    Incoming = 1,
+    /// From a protected network.
+    Outgoing = 2,
+    /// Both ends are ours.
+    Internal = 3,
+    /// A whitelist rule says to ignore it.
+    Ignored = 4,
+    /// It could not be parsed; by reason in [`Stats::unparsed`].
+    Unparsed = 5,
+}
+
+impl Kind {
+    /// How many kinds.
+    pub const COUNT: usize = 6;
+}
+
+/// What did not fit somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lost {
+    /// A packet was counted for its network alone: no IPv4 block was free.
+    NoBlock = 0,
+    /// An IPv6 host lost its slot to another; its counts went to its network.
+    HostEvicted = 1,
+    /// A sample did not fit into the ring.
+    RingFull = 2,
+}
+
+impl Lost {
+    /// How many causes.
+    pub const COUNT: usize = 3;
+    /// All of them.
+    pub const ALL: [Lost; Lost::COUNT] = [Lost::NoBlock, Lost::HostEvicted, Lost::RingFull];
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lost::NoBlock => "no free IPv4 block (tables.ipv4_blocks)",
+            Lost::HostEvicted => "IPv6 host evicted (tables.ipv6_hosts)",
+            Lost::RingFull => "sample ring full",
+        }
+    }
+}
+
+/// Width in cycles of a bucket of [`Stats::cycles`].
+pub const CYCLE_WIDTH: u64 = 4;
+/// Buckets of [`Stats::cycles`]; the last one takes everything above.
+pub const CYCLE_BUCKETS: usize = 1024;
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Owner only.
+    #[inline(always)]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Owner only.
+    #[inline(always)]
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's figures, monotone since start.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Stats {
+    /// Packets by [`Kind`].
+    pub packets: [Counter; Kind::COUNT],
+    /// Frame bytes by [`Kind`].
+    pub bytes: [Counter; Kind::COUNT],
+    /// Unparsed packets by [`Unparsed`].
+    pub unparsed: [Counter; Unparsed::COUNT],
+    /// By [`Lost`].
+    pub lost: [Counter; Lost::COUNT],
+    /// Calls for packets.
+    pub polls: Counter,
+    /// Those of them that brought none.
+    pub empty_polls: Counter,
+    /// Cycles spent in the others.
+    pub busy_cycles: Counter,
+    /// IPv4 blocks in use.
+    pub ipv4_blocks: Counter,
+    /// IPv6 slots in use.
+    pub ipv6_hosts: Counter,
+    /// Time-stamp counter when the worker last counted an empty poll or a burst: it is alive.
+    pub seen_alive: Counter,
+    /// Non-empty polls by number of packets.
+    pub bursts: Box<[Counter; BURST_MAX + 1]>,
+    /// Non-empty polls by cycles a packet, in buckets of [`CYCLE_WIDTH`].
+    pub cycles: Box<[Counter; CYCLE_BUCKETS]>,
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            packets: Default::default(),
+            bytes: Default::default(),
+            unparsed: Default::default(),
+            lost: Default::default(),
+            polls: Counter::default(),
+            empty_polls: Counter::default(),
+            busy_cycles: Counter::default(),
+            ipv4_blocks: Counter::default(),
+            ipv6_hosts: Counter::default(),
+            seen_alive: Counter::default(),
+            bursts: Box::new(std::array::from_fn(|_| Counter::default())),
+            cycles: Box::new(std::array::from_fn(|_| Counter::default())),
+        }
+    }
+}
+
+impl Stats {
+    /// Packets of all kinds.
+    pub fn total_packets(&self) -> u64 {
+        self.packets.iter().map(Counter::get).sum()
+    }
+
+    /// Frame bytes of all kinds.
+    pub fn total_bytes(&self) -> u64 {
+        self.bytes.iter().map(Counter::get).sum()
+    }
+
+    /// Owner only: a poll that brought `packets` in so many cycles.
+    #[inline(always)]
+    pub(crate) fn burst(&self, packets: usize, cycles: u64) {
+        self.busy_cycles.add(cycles);
+        self.bursts[packets.min(BURST_MAX)].add(1);
+        let bucket = (cycles / packets.max(1) as u64 / CYCLE_WIDTH) as usize;
+        self.cycles[bucket.min(CYCLE_BUCKETS - 1)].add(1);
+    }
+}

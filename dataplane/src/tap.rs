@@ -1,0 +1,161 @@
+//! Capture: packets that a request asks for, from a worker to the control thread, through a bounded ring. Plain memory and
+//! atomics; no clock, no I/O.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::dpdk::{self, Memory};
+
+/// Bytes kept of a frame: every header that a rule looks at.
+pub const SNAP: usize = 128;
+/// Samples that a ring holds.
+pub const RING: usize = 4096;
+
+const META_WORDS: usize = 2;
+const WORDS: usize = META_WORDS + SNAP / 8;
+
+/// A captured packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The request that it was taken for.
+    pub request: u32,
+    /// Length of the whole frame in bytes.
+    pub frame_len: u32,
+    /// Time-stamp counter at its burst.
+    pub tsc: u64,
+    /// The frame's first bytes.
+    data: [u8; SNAP],
+    kept: u8,
+}
+
+impl Sample {
+    /// A sample of this frame.
+    pub fn new(request: u32, tsc: u64, frame: &[u8], frame_len: u32) -> Sample {
+        let mut data = [0; SNAP];
+        let kept = frame.len().min(SNAP);
+        data[..kept].copy_from_slice(&frame[..kept]);
+        Sample { request, frame_len, tsc, data, kept: kept as u8 }
+    }
+
+    /// The bytes that were kept.
+    pub fn data(&self) -> &[u8] {
+        &self.data[..usize::from(self.kept)]
+    }
+}
+
+/// A bounded ring of samples: one worker puts in, the control thread takes out. Words are atomics, so there is nothing
+/// unsafe in it; `tail` (release) publishes them, `head` (release) gives their place back.
+#[derive(Debug)]
+pub struct Ring {
+    words: Memory<AtomicU64>,
+    tail: CachePadded<AtomicUsize>,
+    head: CachePadded<AtomicUsize>,
+}
+
+impl Ring {
+    /// An empty ring.
+    ///
+    /// # Errors
+    /// When the system has not enough memory.
+    pub fn new() -> Result<Ring, dpdk::Error> {
+        Ok(Ring {
+            words: Memory::new("the sample ring", RING * WORDS)?,
+            tail: CachePadded::new(AtomicUsize::new(0)),
+            head: CachePadded::new(AtomicUsize::new(0)),
+        })
+    }
+
+    fn place(&self, position: usize) -> &[AtomicU64] {
+        let start = position % RING * WORDS;
+        &self.words[start..start + WORDS]
+    }
+
+    /// Worker only. False: full, the sample is not kept.
+    pub fn push(&self, sample: &Sample) -> bool {
+        let tail = self.tail.load(Ordering::Relaxed);
+        if tail.wrapping_sub(self.head.load(Ordering::Acquire)) >= RING {
+            return false;
+        }
+        let place = self.place(tail);
+        let meta = u64::from(sample.request) << 32 | u64::from(sample.frame_len & 0x00ff_ffff) << 8;
+        place[0].store(meta | u64::from(sample.kept), Ordering::Relaxed);
+        place[1].store(sample.tsc, Ordering::Relaxed);
+        let (chunks, _) = sample.data.as_chunks::<8>();
+        for (word, chunk) in place[META_WORDS..].iter().zip(chunks) {
+            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        }
+        self.tail.store(tail.wrapping_add(1), Ordering::Release);
+        true
+    }
+
+    /// Control only. The oldest sample.
+    pub fn pop(&self) -> Option<Sample> {
+        let head = self.head.load(Ordering::Relaxed);
+        if head == self.tail.load(Ordering::Acquire) {
+            return None;
+        }
+        let place = self.place(head);
+        let meta = place[0].load(Ordering::Relaxed);
+        let mut data = [0; SNAP];
+        let (chunks, _) = data.as_chunks_mut::<8>();
+        for (word, chunk) in place[META_WORDS..].iter().zip(chunks) {
+            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
+        }
+        let sample = Sample {
+            request: (meta >> 32) as u32,
+            frame_len: (meta >> 8) as u32 & 0x00ff_ffff,
+            tsc: place[1].load(Ordering::Relaxed),
+            data,
+            kept: meta as u8,
+        };
+        self.head.store(head.wrapping_add(1), Ordering::Release);
+        Some(sample)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_out_as_they_went_in_and_a_full_ring_says_so() {
+        let ring = Ring::new().expect("memory");
+        for round in 0..3u32 {
+            for index in 0..RING as u32 {
+                let frame = vec![index as u8; (index % 200) as usize];
+                assert!(ring.push(&Sample::new(round, u64::from(index), &frame, 60 + index)));
+            }
+            assert!(!ring.push(&Sample::new(9, 9, &[], 9)), "full");
+            for index in 0..RING as u32 {
+                let sample = ring.pop().expect("a sample");
+                assert_eq!((sample.request, sample.tsc, sample.frame_len), (round, u64::from(index), 60 + index));
+                assert_eq!(sample.data(), vec![index as u8; ((index % 200) as usize).min(SNAP)]);
+            }
+            assert_eq!(ring.pop(), None);
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_between_two_threads() {
+        let ring = Ring::new().expect("memory");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for index in 0..200_000u64 {
+                    while !ring.push(&Sample::new(1, index, &index.to_le_bytes(), 8)) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for index in 0..200_000u64 {
+                let sample = loop {
+                    match ring.pop() {
+                        Some(sample) => break sample,
+                        None => std::thread::yield_now(),
+                    }
+                };
+                assert_eq!((sample.tsc, sample.data()), (index, &index.to_le_bytes()[..]));
+            }
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! What workers do for hosts under attack: an immutable snapshot of active rules and open captures, read once a burst.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::packet::Headers;
+use crate::rule::FlowRule;
+
+/// Hosts that can be watched at once.
+pub const WATCHED_MAX: usize = 4096;
+/// Captures that can be open at once.
+pub const CAPTURES_MAX: usize = 256;
+
+/// A rule that an engine holds.
+#[derive(Clone, Debug)]
+pub struct ActiveRule {
+    /// What it matches.
+    pub rule: FlowRule,
+    /// Where its matches are counted: see [`crate::hosts::Slab::rule`].
+    pub slot: u16,
+}
+
+/// A request for samples of a host's packets, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Its number; never used again.
+    pub request: u32,
+    /// Its place among [`CAPTURES_MAX`].
+    pub place: u16,
+    /// One packet in so many is taken.
+    pub stride: u32,
+    /// Most packets from one worker.
+    pub worker_max: u32,
+    /// Direction of the attack: here only what no active rule matches is taken.
+    pub outgoing: bool,
+}
+
+/// A host with rules or captures.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Which host.
+    pub host: IpAddr,
+    /// Active rules for what it receives, and for what it sends.
+    pub rules: [Vec<ActiveRule>; 2],
+    /// Open captures.
+    pub captures: Vec<Capture>,
+}
+
+impl Watched {
+    /// The first active rule that matches a packet of this direction.
+    pub fn matching(&self, outgoing: bool, headers: &Headers) -> Option<&ActiveRule> {
+        self.rules[usize::from(outgoing)].iter().find(|active| active.rule.matches(headers))
+    }
+}
+
+/// Every watched host.
+#[derive(Debug, Default)]
+pub struct Watch {
+    hosts: Vec<Option<Watched>>,
+    ipv6: HashMap<u128, u16>,
+}
+
+impl Watch {
+    /// A snapshot. A host's place in the list, plus 1, is its watch mark.
+    pub fn new(hosts: Vec<Option<Watched>>) -> Watch {
+        let ipv6 = hosts
+            .iter()
+            .zip(1u16..)
+            .filter_map(|(watched, id)| match watched.as_ref()?.host {
+                IpAddr::V6(address) => Some((address.into(), id)),
+                IpAddr::V4(_) => None,
+            })
+            .collect();
+        Watch { hosts, ipv6 }
+    }
+
+    /// The host of a watch mark. Compare its address: a mark is a hint, its slot may have changed hands.
+    pub fn get(&self, mark: u16) -> Option<&Watched> {
+        self.hosts.get(usize::from(mark).checked_sub(1)?)?.as_ref()
+    }
+
+    /// The mark of an IPv6 host that gets a slot.
+    #[inline]
+    pub fn mark_v6(&self, address: u128) -> Option<u16> {
+        if self.ipv6.is_empty() {
+            return None;
+        }
+        self.ipv6.get(&address).copied()
+    }
+}
