@@ -35,7 +35,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_version",
 ];
 
-const VARIABLES: &[&str] = &["RTE_ETH_RSS_.*", "RTE_ETH_MQ_RX_.*", "RTE_ETHER_.*", "RTE_ETH_RX_OFFLOAD_.*", "RTE_MBUF_DEFAULT_.*"];
+const VARIABLES: &[&str] =
+    &["RTE_ETH_RSS_.*", "RTE_ETH_MQ_RX_.*", "RTE_ETHER_.*", "RTE_ETH_RX_OFFLOAD_.*", "RTE_MBUF_DEFAULT_.*"];
 
 fn pkg_config(what: &str) -> Vec<String> {
     let output = Command::new("pkg-config")
