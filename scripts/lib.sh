@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # What the scripts share. Source it; it does nothing by itself.
 
-# Daemons live in sbin, which an ordinary Debian user does not search; rustup's tools may be new in this shell.
+# One spelling of numbers and messages. Daemons live in sbin, which an ordinary Debian user does not search; rustup's tools may be new in this shell.
+export LC_ALL=C
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
