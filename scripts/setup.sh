@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian 12 with a Rust toolchain ready for Levee: packages, cargo-nextest, release build. Does nothing twice.
+#   scripts/setup.sh [--no-build] [--no-tests]
+#     --no-build   leave out the release build
+#     --no-tests   leave out what only scripts/test.sh needs beside packages
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+BUILD=(build-essential pkg-config libdpdk-dev dpdk libclang-dev clang)
+ROUTERS=(gobgpd bird2 frr exabgp)
+TRAFFIC=(tshark tcpreplay netsniff-ng hping3 iproute2 ethtool procps jq)
+CHECKS=(shellcheck)
+POLICY=/usr/sbin/policy-rc.d
+
+build=yes tests=yes
+for argument in "$@"; do
+  case $argument in
+    --no-build) build=no ;;
+    --no-tests) tests=no ;;
+    *) die "unknown argument $argument (known: --no-build, --no-tests)" ;;
+  esac
+done
+
+missing_packages() {
+  local package
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+  done
+}
+
+# Routing daemons are wanted as programs, not as services: a policy of ours stands while packages install.
+forbid_services() {
+  [[ -e $POLICY ]] && return
+  # shellcheck disable=SC2064
+  trap "as_root rm -f '$POLICY'" EXIT
+  trap 'exit 130' INT TERM
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+  as_root chmod 755 "$POLICY"
+}
+
+install_packages() {
+  command -v apt-get >/dev/null ||
+    die "no apt-get here: this is for Debian 12; elsewhere install by hand: ${BUILD[*]} ${ROUTERS[*]} ${TRAFFIC[*]}"
+  local missing
+  mapfile -t missing < <(missing_packages "${BUILD[@]}" "${ROUTERS[@]}" "${TRAFFIC[@]}" "${CHECKS[@]}")
+  if ((${#missing[@]} == 0)); then
+    say "packages: all there"
+    return
+  fi
+  say "packages: installing ${missing[*]}"
+  forbid_services
+  as_root apt-get -qq update
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" >/dev/null
+}
+
+check_toolchain() {
+  command -v cargo >/dev/null ||
+    die "no cargo here: install Rust (https://rustup.rs), and run this as the user who has it; it calls sudo by itself"
+  [[ $tests == no ]] && return
+  local tool
+  for tool in fmt clippy; do
+    cargo "$tool" --version >/dev/null 2>&1 || die "no cargo $tool here: rustup component add rustfmt clippy"
+  done
+}
+
+install_nextest() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    say "cargo-nextest: there"
+  else
+    say "cargo-nextest: building it (some minutes, once)"
+    cargo install --quiet --locked cargo-nextest
+  fi
+}
+
+check_toolchain
+install_packages
+[[ $tests == no ]] || install_nextest
+if [[ $build == yes ]]; then
+  say "leveed and leveectl: release build"
+  cargo build --release --locked --bin leveed --bin leveectl
+fi

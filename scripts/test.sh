@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: format, lints, scripts, tests. Arguments go to cargo nextest.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+# Doc tests cost a build of their own: only where there are any.
+has_doc_tests() {
+  grep -rqE --include='*.rs' '^\s*//[/!] ```' dataplane controlplane proto
+}
+
+scripts/setup.sh --no-build
+run_as_root
+profile=default
+[[ ${CI:-} != true ]] || profile=ci
+
+say "format"
+cargo fmt --all --check
+say "shellcheck"
+shellcheck --external-sources scripts/*.sh .ci/run
+say "clippy"
+cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+say "tests"
+cargo nextest run --workspace --locked --profile "$profile" "$@"
+if has_doc_tests; then
+  say "doc tests"
+  cargo test --doc --workspace --locked --quiet
+fi
+say "all good"
