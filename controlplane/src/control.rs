@@ -1,0 +1,305 @@
+//! The control thread: one loop that reads counters, runs the detector, collects captures, mines, and says what is wanted.
+//! It decides nothing itself: it carries values from room to room. Clients' requests are answered here too, between two
+//! looks, so that no room needs a lock.
+
+mod answers;
+mod captures;
+mod watching;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use dataplane::Dataplane;
+use tokio::sync::{broadcast, watch};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
+
+use crate::actions::bgp;
+use crate::attack::{Now, Target, Unit, Volumes};
+use crate::detector::{Detector, Effect, Event, EventKind, Settings};
+use crate::meter::{Map, Meter};
+use crate::miner;
+use crate::mitigation::{self, Standing};
+use crate::record::{AttackRecord, Crossing};
+use crate::store::StoreHandle;
+use captures::Captures;
+use watching::Watching;
+
+/// Samples and engines are looked at this often.
+const SERVICE_PERIOD: Duration = Duration::from_millis(5);
+/// Ended attacks that are kept at hand for clients.
+const ENDED_MAX: usize = 1000;
+
+/// What the control thread is made of.
+pub struct Parts {
+    /// Ports and workers.
+    pub dataplane: Dataplane,
+    /// Networks and host groups.
+    pub map: Map,
+    /// The detector's configuration.
+    pub settings: Settings,
+    /// Where records go.
+    pub store: StoreHandle,
+    /// Attacks on record, the newest first.
+    pub records: Vec<AttackRecord>,
+    /// Alarms that stand from the start.
+    pub alarms: Vec<String>,
+    /// What engines are told.
+    pub wanted: watch::Sender<bgp::WantedRules>,
+    /// What engines say.
+    pub reports: Vec<watch::Receiver<bgp::Report>>,
+    /// Where events go.
+    pub events: broadcast::Sender<Event>,
+    /// What clients ask.
+    pub requests: Receiver<Request>,
+}
+
+/// The control thread's state.
+pub struct Control {
+    dataplane: Dataplane,
+    meter: Meter,
+    detector: Detector,
+    settings: Settings,
+    store: StoreHandle,
+    captures: Captures,
+    watching: Watching,
+    wanted: watch::Sender<bgp::WantedRules>,
+    reports: Vec<watch::Receiver<bgp::Report>>,
+    events: broadcast::Sender<Event>,
+    requests: Receiver<Request>,
+    standing: BTreeMap<Uuid, Standing>,
+    wanted_rules: usize,
+    plan_alarms: Vec<String>,
+    start_alarms: Vec<String>,
+    ended: VecDeque<Arc<AttackRecord>>,
+    started: Instant,
+    started_ms: i64,
+    last_tick: Instant,
+    ticks_late: u64,
+}
+
+impl Control {
+    /// Puts the rooms together and takes up the attacks on record.
+    pub fn new(parts: Parts) -> Control {
+        let workers = parts.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect();
+        let started = Instant::now();
+        let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
+        let mut control = Control {
+            meter: Meter::new(workers, parts.map),
+            dataplane: parts.dataplane,
+            detector: Detector::new(parts.settings),
+            settings: parts.settings,
+            store: parts.store,
+            captures: Captures::default(),
+            watching: Watching::default(),
+            wanted: parts.wanted,
+            reports: parts.reports,
+            events: parts.events,
+            requests: parts.requests,
+            standing: BTreeMap::new(),
+            wanted_rules: 0,
+            plan_alarms: Vec::new(),
+            start_alarms: parts.alarms,
+            ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
+            started,
+            started_ms: wall_ms(),
+            last_tick: started,
+            ticks_late: 0,
+        };
+        if !alive.is_empty() {
+            info!(attacks = alive.len(), "taking up attacks on record");
+        }
+        let effects = control.detector.restore(control.now(), alive);
+        control.carry_out(effects);
+        // Also when nothing is on record: only now may engines withdraw what nobody wants.
+        control.plan();
+        control
+    }
+
+    /// Runs until a client or a signal says stop. Workers have stopped counting when it returns.
+    pub fn run(mut self) {
+        let check_period = Duration::from_millis(self.settings.check_period_ms);
+        let mut next_tick = Instant::now() + check_period;
+        let mut next_service = Instant::now();
+        loop {
+            match self.requests.recv_deadline(next_service) {
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(request) => self.answer(request),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.service();
+                    next_service = Instant::now() + SERVICE_PERIOD;
+                }
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.tick();
+                next_tick += check_period;
+                if next_tick <= now {
+                    // Late by more than a period: rates use real time, so a missed tick is only a later look.
+                    self.ticks_late += 1;
+                    next_tick = now + check_period;
+                }
+            }
+        }
+        self.dataplane.stop_workers();
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall_ms() }
+    }
+
+    /// What cannot wait for the next tick: full captures, and what engines say.
+    fn service(&mut self) {
+        let full = self.captures.drain(self.dataplane.workers().map(|(shared, _)| &**shared));
+        for (attack, counts) in full {
+            let effects = self.detector.captured(self.now(), attack, counts);
+            self.carry_out(effects);
+        }
+        let mut changed = false;
+        for report in &mut self.reports {
+            changed |= report.has_changed().unwrap_or(false);
+        }
+        if changed {
+            let held: HashSet<Uuid> =
+                self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
+            let effects = self.detector.held(self.now(), &held);
+            self.carry_out(effects);
+            self.watch();
+        }
+    }
+
+    /// One look at the thresholds.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let seconds = (now - self.last_tick).as_secs_f64();
+        self.last_tick = now;
+        let tick = self.dataplane.next_tick();
+        let matched = self.count_matches(seconds);
+        self.meter.follow(self.detector.followed());
+        let nothing = Volumes::default();
+        let ticked = self.meter.tick(tick, seconds, |target| *matched.get(target).unwrap_or(&nothing));
+        for (attack, counts) in self.captures.counts() {
+            let effects = self.detector.captured(self.now(), attack, counts);
+            self.carry_out(effects);
+        }
+        let effects = self.detector.tick(self.now(), &ticked.observed);
+        self.carry_out(effects);
+        self.watching.mark(&self.dataplane);
+        self.watching.sweep(&mut self.dataplane);
+        self.dataplane.networks.sweep();
+    }
+
+    /// What held rules matched since the last tick: tells the detector by rule, and gives it by target.
+    fn count_matches(&mut self, seconds: f64) -> BTreeMap<Target, Volumes> {
+        let mut by_target: BTreeMap<Target, Volumes> = BTreeMap::new();
+        for active in self.watching.active() {
+            let volumes = self.meter.rule(active.slot, active.target.direction);
+            by_target.entry(active.target).or_default().add(&volumes);
+            let (packets, bytes) = volumes.total();
+            self.detector.rule_matched(active.attack, active.rule, packets, bytes, seconds);
+        }
+        by_target
+    }
+
+    /// Carries out what the detector asked for, and what follows from it.
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        let (mut rewatch, mut replan) = (false, false);
+        while let Some(effect) = queue.pop_front() {
+            match effect {
+                Effect::OpenCapture(request) => {
+                    self.captures.open(request);
+                    rewatch = true;
+                }
+                Effect::CloseCapture { attack, mine } => {
+                    rewatch = true;
+                    let sample = self.captures.close(attack);
+                    if mine && let Some((target, sample)) = sample {
+                        queue.extend(self.mine(attack, &target, &sample));
+                    }
+                }
+                Effect::Save(record) => self.save(record),
+                Effect::Event(event) => self.tell(event),
+                Effect::WantedChanged => {
+                    rewatch = true;
+                    replan = true;
+                }
+            }
+        }
+        if replan {
+            self.plan();
+        }
+        if rewatch {
+            self.watch();
+        }
+    }
+
+    fn mine(&mut self, attack: Uuid, target: &Target, sample: &[dataplane::packet::Headers]) -> Vec<Effect> {
+        let record = self.detector.attacks().find(|record| record.id == attack);
+        let by = record.and_then(|record| record.crossing).map_or(Unit::Pps, |Crossing { metric, .. }| metric.unit);
+        let mined = miner::mine(target, sample, by, &miner::Limits::default());
+        let note = match mined.as_slice() {
+            [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
+            _ => String::new(),
+        };
+        self.detector.sample_ready(self.now(), attack, mined, &note)
+    }
+
+    fn save(&mut self, record: Arc<AttackRecord>) {
+        if !record.state.is_alive() {
+            self.ended.push_front(Arc::clone(&record));
+            self.ended.truncate(ENDED_MAX);
+        }
+        self.store.save((*record).clone());
+    }
+
+    fn tell(&mut self, event: Event) {
+        let attack = event.attack.as_ref().map(|attack| attack.id.to_string());
+        match event.kind {
+            EventKind::Alarm => error!(kind = event.kind.as_str(), "{}", event.text),
+            EventKind::FalsePositive => warn!(attack, kind = event.kind.as_str(), "{}", event.text),
+            _ => info!(attack, kind = event.kind.as_str(), "{}", event.text),
+        }
+        // Nobody listening is no error.
+        drop(self.events.send(event));
+    }
+
+    /// From the attacks alive to what engines are told.
+    fn plan(&mut self) {
+        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits);
+        for alarm in plan.alarms.iter().filter(|alarm| !self.plan_alarms.contains(alarm)) {
+            error!("{alarm}");
+        }
+        self.plan_alarms = plan.alarms;
+        self.standing = plan.standing;
+        self.wanted_rules = plan.wanted.len();
+        let wanted = plan.wanted.into_iter().map(|wanted| bgp::Wanted {
+            id: wanted.id,
+            rule: wanted.rule,
+            action: wanted.action,
+        });
+        self.wanted.send_replace(Some(Arc::new(wanted.collect())));
+    }
+
+    /// Tells workers which hosts to look at closer.
+    fn watch(&mut self) {
+        let active = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
+        // What a slot's former rule matched is not the new one's.
+        for slot in active {
+            self.meter.forget_rule(slot);
+        }
+    }
+
+    fn group_of(&self, host: IpAddr) -> Arc<str> {
+        Arc::clone(&self.meter.map().group(host).name)
+    }
+}
+
+fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,330 @@
+//! What clients may ask the control thread, and its answers: plain values.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dataplane::dpdk::{Link, PortStats};
+use dataplane::worker::Shared;
+use ipnet::IpNet;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::Control;
+use crate::actions::bgp::Report;
+use crate::attack::{Rates, Target};
+use crate::meter::{HostRates, Order, Smooth};
+use crate::mitigation::Standing;
+use crate::record::AttackRecord;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// What a client may ask.
+#[derive(Debug)]
+pub enum Request {
+    /// The state of everything.
+    Status(Reply<StatusAnswer>),
+    /// The busiest hosts.
+    Hosts {
+        /// At most so many.
+        limit: usize,
+        /// Busiest by this.
+        order: Order,
+        /// Only hosts in it.
+        prefix: Option<IpNet>,
+        /// Where to.
+        reply: Reply<HostsAnswer>,
+    },
+    /// Rates of networks and of the whole box.
+    Totals(Reply<TotalsAnswer>),
+    /// Attacks, the newest first.
+    Attacks {
+        /// Without those that are over.
+        alive_only: bool,
+        /// At most so many.
+        limit: usize,
+        /// Where to.
+        reply: Reply<Vec<Answered>>,
+    },
+    /// Opens an attack by hand.
+    Ban {
+        /// On what.
+        target: Target,
+        /// For how long; 0: until it ends by itself.
+        seconds: u64,
+        /// Why, in the person's words.
+        reason: String,
+        /// Who.
+        by: String,
+        /// The attack, or why there is none.
+        reply: Reply<Result<Uuid, String>>,
+    },
+    /// Ends every attack on a host.
+    Unban {
+        /// Which host.
+        host: IpNet,
+        /// Why, in the person's words.
+        reason: String,
+        /// Who.
+        by: String,
+        /// The attacks that were ended.
+        reply: Reply<Vec<Uuid>>,
+    },
+    /// Ends the control thread.
+    Stop,
+}
+
+/// An attack, with what became of each of its rules, in the order of the record.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The record.
+    pub record: Arc<AttackRecord>,
+    /// One for each rule; `None` for a withdrawn one.
+    pub standing: Vec<Option<Standing>>,
+}
+
+/// A port.
+#[derive(Clone, Debug)]
+pub struct PortAnswer {
+    /// As configured.
+    pub device: String,
+    /// DPDK's driver.
+    pub driver: String,
+    /// Its link.
+    pub link: Link,
+    /// Receive queues.
+    pub queues: usize,
+    /// Its counters.
+    pub stats: PortStats,
+    /// MAC address.
+    pub mac: String,
+}
+
+/// The state of everything.
+#[derive(Debug)]
+pub struct StatusAnswer {
+    /// Start of the daemon, wall-clock milliseconds.
+    pub started_ms: i64,
+    /// Whether nothing is announced.
+    pub dry_run: bool,
+    /// Ports.
+    pub ports: Vec<PortAnswer>,
+    /// Workers, with their queues as "device/queue".
+    pub workers: Vec<(Arc<Shared>, Vec<String>)>,
+    /// Engines.
+    pub engines: Vec<Report>,
+    /// Attacks alive.
+    pub attacks: usize,
+    /// Rules wanted.
+    pub rules: usize,
+    /// Protected networks.
+    pub networks: usize,
+    /// What an operator should look at.
+    pub alarms: Vec<String>,
+}
+
+/// A host.
+#[derive(Clone, Debug)]
+pub struct HostAnswer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its group.
+    pub group: Arc<str>,
+    /// Its protected network.
+    pub network: Option<IpNet>,
+    /// Its rates.
+    pub rates: HostRates,
+    /// Whether an attack on it is alive.
+    pub under_attack: bool,
+}
+
+/// The busiest hosts.
+#[derive(Clone, Debug)]
+pub struct HostsAnswer {
+    /// Busiest first.
+    pub hosts: Vec<HostAnswer>,
+    /// Hosts with traffic within the last seconds.
+    pub active: u64,
+}
+
+/// Rates of networks.
+#[derive(Debug)]
+pub struct TotalsAnswer {
+    /// Workers, for what was counted since the start.
+    pub workers: Vec<Arc<Shared>>,
+    /// Each protected network, its group, and its rates.
+    pub networks: Vec<(IpNet, Arc<str>, HostRates)>,
+}
+
+impl From<&Smooth> for Rates {
+    fn from(smooth: &Smooth) -> Rates {
+        use dataplane::packet::Class;
+        let rate = |(pps, bps): (f64, f64)| crate::attack::Rate { pps, bps };
+        Rates {
+            total: rate(smooth.of(&Class::ALL)),
+            tcp: rate(smooth.of(&[Class::Tcp, Class::TcpSyn])),
+            tcp_syn: rate(smooth.of(&[Class::TcpSyn])),
+            udp: rate(smooth.of(&[Class::Udp])),
+            icmp: rate(smooth.of(&[Class::Icmp])),
+            fragments: rate(smooth.fragments()),
+        }
+    }
+}
+
+impl Control {
+    /// Answers a client. One that has gone away is no error.
+    pub(super) fn answer(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Hosts { limit, order, prefix, reply } => drop(reply.send(self.hosts(limit, order, prefix))),
+            Request::Totals(reply) => drop(reply.send(self.totals())),
+            Request::Attacks { alive_only, limit, reply } => drop(reply.send(self.attacks(alive_only, limit))),
+            Request::Ban { target, seconds, reason, by, reply } => {
+                let group = self.group_of(target.prefix.addr());
+                let banned = self.detector.ban(self.now(), target, &group, seconds, &reason, &by);
+                let answer = banned.map(|(id, effects)| {
+                    self.carry_out(effects);
+                    id
+                });
+                drop(reply.send(answer.map_err(|error| error.to_string())));
+            }
+            Request::Unban { host, reason, by, reply } => {
+                let (ids, effects) = self.detector.unban(self.now(), host, &reason, &by);
+                self.carry_out(effects);
+                drop(reply.send(ids));
+            }
+            Request::Stop => {}
+        }
+    }
+
+    fn status(&self) -> StatusAnswer {
+        let ports = self.dataplane.ports();
+        StatusAnswer {
+            started_ms: self.started_ms,
+            dry_run: self.settings.limits.dry_run,
+            ports: ports
+                .iter()
+                .map(|port| PortAnswer {
+                    device: port.device().to_owned(),
+                    driver: port.driver().to_owned(),
+                    link: port.link(),
+                    queues: port.queues(),
+                    stats: port.stats(),
+                    mac: port.mac(),
+                })
+                .collect(),
+            workers: self
+                .dataplane
+                .workers()
+                .map(|(shared, queues)| {
+                    let name = |(port, queue): &(usize, u16)| {
+                        let device = ports[*port].device();
+                        format!("{}/{queue}", device.split(',').next().unwrap_or(device))
+                    };
+                    (Arc::clone(shared), queues.iter().map(name).collect())
+                })
+                .collect(),
+            engines: self.reports.iter().map(|report| report.borrow().clone()).collect(),
+            attacks: self.detector.attacks().count(),
+            rules: self.wanted_rules,
+            networks: self.meter.map().networks_count(),
+            alarms: self.alarms(),
+        }
+    }
+
+    /// What an operator should look at, in words.
+    fn alarms(&self) -> Vec<String> {
+        let mut alarms = self.start_alarms.clone();
+        alarms.extend(self.plan_alarms.iter().cloned());
+        alarms.extend(self.store.alarm());
+        for report in self.reports.iter().map(|report| report.borrow()) {
+            if !report.connected {
+                let why = report.error.as_deref().unwrap_or("not reached yet");
+                alarms.push(format!("engine {}: {why}", report.engine));
+            }
+            for (id, reason) in &report.refused {
+                alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));
+            }
+        }
+        if self.watching.crowded_out() > 0 {
+            alarms.push(format!("{} hosts or rules are not watched: too many at once", self.watching.crowded_out()));
+        }
+        let lost = self.detector.lost();
+        if lost.attacks > 0 {
+            alarms.push(format!("{} crossings opened no attack: raise detection.attacks_at_once", lost.attacks));
+        }
+        if lost.followed > 0 {
+            alarms.push(format!("{} hosts over a threshold were not followed: too many at once", lost.followed));
+        }
+        for (shared, _) in self.dataplane.workers() {
+            for lost in dataplane::stats::Lost::ALL {
+                let count = shared.stats.lost[lost as usize].get();
+                if count > 0 {
+                    alarms.push(format!("worker {}: {count} times {}", shared.core, lost.name()));
+                }
+            }
+        }
+        for port in self.dataplane.ports() {
+            let stats = port.stats();
+            let lost = stats.missed + stats.errors + stats.no_mbuf;
+            if lost > 0 {
+                alarms.push(format!("port {}: {lost} packets lost or broken before a worker saw them", port.device()));
+            }
+        }
+        if self.ticks_late > 0 {
+            alarms.push(format!("{} looks at the thresholds came late", self.ticks_late));
+        }
+        alarms
+    }
+
+    fn hosts(&self, limit: usize, order: Order, prefix: Option<IpNet>) -> HostsAnswer {
+        let (hosts, active) = self.meter.busiest(order, limit, prefix);
+        let map = self.meter.map();
+        let attacked = |address: IpAddr| {
+            self.detector.attacks().any(|record| record.target.prefix.contains(&address) && record.state.is_alive())
+        };
+        let hosts = hosts
+            .into_iter()
+            .map(|(address, rates)| HostAnswer {
+                address,
+                group: Arc::clone(&map.group(address).name),
+                network: map.network(address),
+                rates,
+                under_attack: attacked(address),
+            })
+            .collect();
+        HostsAnswer { hosts, active }
+    }
+
+    fn totals(&self) -> TotalsAnswer {
+        let map = self.meter.map();
+        let networks = self.meter.networks().into_iter().map(|(network, rates)| {
+            let group = Arc::clone(&map.group(network.addr()).name);
+            (network, group, rates)
+        });
+        TotalsAnswer {
+            workers: self.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect(),
+            networks: networks.collect(),
+        }
+    }
+
+    fn attacks(&self, alive_only: bool, limit: usize) -> Vec<Answered> {
+        let mut records: Vec<Arc<AttackRecord>> = self.detector.attacks().cloned().map(Arc::new).collect();
+        if !alive_only {
+            records.extend(self.ended.iter().cloned());
+        }
+        records.sort_by_key(|record| std::cmp::Reverse((record.detected_ms, record.id)));
+        records.truncate(limit);
+        records.into_iter().map(|record| self.answered(record)).collect()
+    }
+
+    fn answered(&self, record: Arc<AttackRecord>) -> Answered {
+        let standing = record
+            .rules
+            .iter()
+            .map(|rule| rule.is_wanted().then(|| self.standing.get(&rule.id).copied()).flatten())
+            .collect();
+        Answered { record, standing }
+    }
+
+}

@@ -1,0 +1,375 @@
+//! Counters to rates, and who is busiest. Reads what workers count, once a tick and only where something was touched;
+//! hands the detector every host that is over a threshold within the tick, and every host that it follows. Values in,
+//! values out: the tick's length is an argument.
+
+mod seen;
+mod smooth;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use dataplane::hosts::{SILENT_TICKS, Slot};
+use dataplane::networks::{self, NetworkId, Networks};
+use dataplane::worker::Shared;
+use ipnet::IpNet;
+
+use crate::attack::{Direction, Target, Thresholds, Volumes};
+use crate::detector::Observed;
+use seen::{Delta, Seen};
+pub use smooth::Smooth;
+
+/// A host group as the meter needs it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its prefixes; none for the default group.
+    pub networks: Vec<IpNet>,
+    /// Thresholds, incoming and outgoing.
+    pub thresholds: [Thresholds; 2],
+}
+
+/// What hosts belong to: protected networks and host groups, by longest prefix.
+#[derive(Debug)]
+pub struct Map {
+    networks: Arc<Networks>,
+    groups: Vec<Group>,
+    prefixes: Networks,
+    group_of_prefix: Vec<u16>,
+    /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
+    floor: [(f64, f64); 2],
+}
+
+impl Map {
+    /// Of these networks and groups; the first group is the default one.
+    ///
+    /// # Errors
+    /// When there are too many prefixes.
+    pub fn new(networks: Arc<Networks>, groups: Vec<Group>) -> Result<Map, networks::Error> {
+        let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
+        let group_of_prefix =
+            groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
+        let floor = [0, 1].map(|direction| {
+            let lowest = |unit| groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
+            let of = |unit| lowest(unit).map_or(f64::INFINITY, |rate| rate as f64);
+            (of(crate::attack::Unit::Pps), of(crate::attack::Unit::Bps))
+        });
+        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor })
+    }
+
+    /// The group of a host.
+    pub fn group(&self, host: IpAddr) -> &Group {
+        let index = self.prefixes.find(host).map_or(0, |prefix| self.group_of_prefix[usize::from(prefix)]);
+        &self.groups[usize::from(index)]
+    }
+
+    /// The protected network of a host.
+    pub fn network(&self, host: IpAddr) -> Option<IpNet> {
+        self.networks.find(host).map(|id| self.networks.list()[usize::from(id)])
+    }
+
+    fn may_exceed(&self, direction: Direction, volumes: &Volumes, seconds: f64) -> bool {
+        let (pps, bps) = self.floor[direction as usize];
+        let (packets, bytes) = volumes.total();
+        packets as f64 > pps * seconds || bytes as f64 * 8.0 > bps * seconds
+    }
+}
+
+/// Smoothed rates of a host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostRates {
+    /// Incoming, outgoing.
+    pub rates: [Smooth; 2],
+}
+
+/// What listings are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Packets a second, both directions.
+    Pps,
+    /// Bits a second, both directions.
+    Bps,
+    /// Packets a second of one direction.
+    DirectionPps(Direction),
+    /// Bits a second of one direction.
+    DirectionBps(Direction),
+}
+
+/// Hosts of one /24.
+#[derive(Debug)]
+struct Block {
+    hosts: Box<[HostRates; 256]>,
+    /// The network of all its hosts; `None`: look it up for each.
+    network: Option<NetworkId>,
+    followed: u32,
+    touched: u32,
+}
+
+/// A total that may owe: counts that moved from a host to its network arrive in the network's slot at another moment
+/// than they leave the host.
+#[derive(Debug, Default)]
+struct Account {
+    balance: Delta,
+    rates: [Smooth; 2],
+}
+
+/// The meter.
+#[derive(Debug)]
+pub struct Meter {
+    workers: Vec<(Arc<Shared>, Seen)>,
+    map: Map,
+    blocks: HashMap<u32, Block>,
+    ipv6: HashMap<u128, (HostRates, u32)>,
+    accounts: Vec<Account>,
+    followed: HashSet<Target>,
+    tick: u32,
+}
+
+/// What one tick gave.
+#[derive(Debug, Default)]
+pub struct Tick {
+    /// Hosts over a threshold within the tick, and followed ones that had traffic.
+    pub observed: Vec<Observed>,
+    /// Hosts with traffic.
+    pub active: u64,
+}
+
+impl Meter {
+    /// A meter over these workers.
+    pub fn new(workers: Vec<Arc<Shared>>, map: Map) -> Meter {
+        let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
+        let workers = workers.into_iter().map(|shared| {
+            let seen = Seen::new(&shared.slab);
+            (shared, seen)
+        });
+        Meter {
+            workers: workers.collect(),
+            map,
+            blocks: HashMap::new(),
+            ipv6: HashMap::new(),
+            accounts,
+            followed: HashSet::new(),
+            tick: 0,
+        }
+    }
+
+    /// What hosts belong to.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Which targets are to be in every [`Tick::observed`] in which they had traffic.
+    pub fn follow(&mut self, targets: impl Iterator<Item = Target>) {
+        self.followed = targets.collect();
+        self.blocks.values_mut().for_each(|block| block.followed = 0);
+        for target in &self.followed {
+            if let IpAddr::V4(host) = target.prefix.addr()
+                && let Some(block) = self.blocks.get_mut(&(u32::from(host) >> 8))
+            {
+                block.followed += 1;
+            }
+        }
+    }
+
+    /// Reads everything that was touched since the last call. `tick` is the number of the tick that ends now, `seconds` how
+    /// long it really was; `matched` gives what the held rules of a target matched within it.
+    pub fn tick(&mut self, tick: u32, seconds: f64, matched: impl Fn(&Target) -> Volumes) -> Tick {
+        let mut result = Tick::default();
+        // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
+        let since = self.tick.saturating_sub(2);
+        self.tick = tick;
+        self.tick_ipv4(since, seconds, &matched, &mut result);
+        self.tick_ipv6(since, seconds, &matched, &mut result);
+        self.tick_networks(since, seconds);
+        if tick.is_multiple_of(SILENT_TICKS) {
+            self.forget(tick);
+        }
+        result
+    }
+
+    fn tick_ipv4(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+        let mut touched: Vec<(u32, usize, usize)> = Vec::new();
+        for (worker, (shared, seen)) in self.workers.iter_mut().enumerate() {
+            let used = shared.stats.ipv4_blocks.get() as usize;
+            for block in shared.slab.ipv4_blocks().take(used) {
+                if seen.touched(&shared.slab, block, since) {
+                    touched.push((shared.slab.head(block).key(), worker, block));
+                }
+            }
+        }
+        touched.sort_unstable();
+        for sharers in touched.chunk_by(|a, b| a.0 == b.0) {
+            let key = sharers[0].0;
+            let block = self.blocks.entry(key).or_insert_with(|| Block::new(&self.map, &self.followed, key));
+            block.touched = self.tick;
+            for index in 0..256u32 {
+                let mut delta = Delta::default();
+                for &(_, worker, block) in sharers {
+                    let (shared, seen) = &mut self.workers[worker];
+                    let slot = Slot((block as u32) << 8 | index);
+                    seen.take(&shared.slab, slot, since, &mut delta);
+                }
+                if delta.is_zero() {
+                    continue;
+                }
+                let address = key << 8 | index;
+                let network = block.network.or_else(|| self.map.networks.find_v4(address));
+                if let Some(account) = network.and_then(|id| self.accounts.get_mut(usize::from(id))) {
+                    account.balance.add(&delta);
+                }
+                result.active += 1;
+                let host = IpAddr::V4(Ipv4Addr::from(address));
+                let followed = (block.followed > 0).then_some(&self.followed);
+                block.hosts[index as usize].update(self.tick, seconds, &delta);
+                observe(&self.map, followed, host, &delta, seconds, matched, &mut result.observed);
+            }
+        }
+    }
+
+    fn tick_ipv6(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+        let mut hosts: HashMap<u128, Delta> = HashMap::new();
+        for (shared, seen) in &mut self.workers {
+            let slab = &shared.slab;
+            for block in slab.ipv6_blocks() {
+                if !seen.touched(slab, block, since) {
+                    continue;
+                }
+                for index in 0..256u32 {
+                    let slot = Slot((block as u32) << 8 | index);
+                    let Some((address, delta, moved)) = seen.take_ipv6(slab, slot, since) else { continue };
+                    if let Some((old, counts)) = moved
+                        && let Some(id) = self.map.networks.find_v6(old)
+                        && let Some(account) = self.accounts.get_mut(usize::from(id))
+                    {
+                        account.balance.subtract(&counts);
+                    }
+                    if !delta.is_zero() {
+                        hosts.entry(address).or_default().add(&delta);
+                    }
+                }
+            }
+        }
+        for (address, delta) in hosts {
+            if let Some(id) = self.map.networks.find_v6(address)
+                && let Some(account) = self.accounts.get_mut(usize::from(id))
+            {
+                account.balance.add(&delta);
+            }
+            result.active += 1;
+            let (rates, touched) = self.ipv6.entry(address).or_default();
+            rates.update(self.tick, seconds, &delta);
+            *touched = self.tick;
+            let host = IpAddr::V6(Ipv6Addr::from(address));
+            observe(&self.map, Some(&self.followed), host, &delta, seconds, matched, &mut result.observed);
+        }
+    }
+
+    fn tick_networks(&mut self, since: u32, seconds: f64) {
+        for (shared, seen) in &mut self.workers {
+            for (id, account) in self.accounts.iter_mut().enumerate() {
+                let slot = shared.slab.network(id as NetworkId);
+                let mut delta = Delta::default();
+                seen.take(&shared.slab, slot, since, &mut delta);
+                account.balance.add(&delta);
+            }
+        }
+        for account in &mut self.accounts {
+            let settled = account.balance.settle();
+            for direction in Direction::ALL {
+                account.rates[direction as usize].update(self.tick, seconds, &settled.volumes(direction));
+            }
+        }
+    }
+
+    fn forget(&mut self, tick: u32) {
+        self.blocks.retain(|_, block| tick.wrapping_sub(block.touched) < SILENT_TICKS);
+        self.ipv6.retain(|_, (_, touched)| tick.wrapping_sub(*touched) < SILENT_TICKS);
+    }
+
+    /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds.
+    pub fn busiest(&self, order: Order, limit: usize, prefix: Option<IpNet>) -> (Vec<(IpAddr, HostRates)>, u64) {
+        let wanted = |host: &IpAddr| prefix.is_none_or(|prefix| prefix.contains(host));
+        let ipv4 = self.blocks.iter().flat_map(|(key, block)| {
+            (0u32..).zip(block.hosts.iter()).map(move |(index, host)| (IpAddr::from(Ipv4Addr::from(key << 8 | index)), host))
+        });
+        let ipv6 = self.ipv6.iter().map(|(address, (host, _))| (IpAddr::from(Ipv6Addr::from(*address)), host));
+        let mut hosts: Vec<(f64, IpAddr, HostRates)> = ipv4
+            .chain(ipv6)
+            .filter(|(host, _)| wanted(host))
+            .filter_map(|(host, rates)| {
+                let now = rates.at(self.tick);
+                let rate = now.by(order);
+                (rate >= 0.01).then_some((rate, host, now))
+            })
+            .collect();
+        let active = hosts.len() as u64;
+        let busier = |a: &(f64, IpAddr, HostRates), b: &(f64, IpAddr, HostRates)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if hosts.len() > limit && limit > 0 {
+            hosts.select_nth_unstable_by(limit - 1, busier);
+        }
+        hosts.truncate(limit);
+        hosts.sort_by(busier);
+        (hosts.into_iter().map(|(_, host, rates)| (host, rates)).collect(), active)
+    }
+
+    /// Smoothed rates of one host.
+    pub fn host(&self, host: IpAddr) -> HostRates {
+        match host {
+            IpAddr::V4(address) => {
+                let address = u32::from(address);
+                self.blocks.get(&(address >> 8)).map(|block| block.hosts[(address & 0xff) as usize])
+            }
+            IpAddr::V6(address) => self.ipv6.get(&u128::from(address)).map(|(rates, _)| *rates),
+        }
+        .map_or_else(HostRates::default, |rates| rates.at(self.tick))
+    }
+
+    /// Smoothed rates of each protected network.
+    pub fn networks(&self) -> Vec<(IpNet, HostRates)> {
+        let rates = self.accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+        self.map.networks.list().iter().copied().zip(rates).collect()
+    }
+}
+
+impl Block {
+    fn new(map: &Map, followed: &HashSet<Target>, key: u32) -> Block {
+        let first = map.networks.find_v4(key << 8);
+        let same = (1..256).all(|index| map.networks.find_v4(key << 8 | index) == first);
+        let here = |target: &&Target| matches!(target.prefix.addr(), IpAddr::V4(host) if u32::from(host) >> 8 == key);
+        Block {
+            hosts: Box::new([HostRates::default(); 256]),
+            network: first.filter(|_| same),
+            followed: followed.iter().filter(here).count() as u32,
+            touched: 0,
+        }
+    }
+}
+
+/// Passes a host on to the detector if a threshold is exceeded within the tick, or if it is followed.
+fn observe(
+    map: &Map,
+    followed: Option<&HashSet<Target>>,
+    host: IpAddr,
+    delta: &Delta,
+    seconds: f64,
+    matched: &impl Fn(&Target) -> Volumes,
+    observed: &mut Vec<Observed>,
+) {
+    for direction in Direction::ALL {
+        let all = delta.volumes(direction);
+        let target = Target { prefix: host.into(), direction };
+        let follow = followed.is_some_and(|followed| followed.contains(&target));
+        if !follow && !map.may_exceed(direction, &all, seconds) {
+            continue;
+        }
+        let group = map.group(host);
+        let thresholds = group.thresholds[direction as usize];
+        if follow || thresholds.worst(&all, seconds).is_some() {
+            let group = Arc::clone(&group.name);
+            observed.push(Observed { target, group, thresholds, seconds, all, matched: matched(&target) });
+        }
+    }
+}
