@@ -1,4 +1,15 @@
 //! Levee's control plane. `leveed` wires these rooms together; tests use them one by one.
 
+pub mod actions;
+pub mod api;
 pub mod attack;
 pub mod config;
+pub mod control;
+pub mod detector;
+pub mod meter;
+pub mod miner;
+pub mod mitigation;
+pub mod plan;
+pub mod record;
+pub mod rule_json;
+pub mod store;
