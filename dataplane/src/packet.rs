@@ -114,3 +114,264 @@ impl Headers {
         self.fragment & (fragment::IS | fragment::FIRST) != 0
     }
 }
+
+/// Why a frame is not counted for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Unparsed {
+    /// The frame ends within the Ethernet header or its tags.
+    ShortEthernet = 0,
+    /// More than [`TAGS_MAX`] VLAN tags.
+    TooManyTags = 1,
+    /// Neither IPv4 nor IPv6: ARP, LLC and others.
+    NotIp = 2,
+    /// The frame ends within the IPv4 header or its options.
+    ShortIpv4 = 3,
+    /// IPv4 with a wrong version, a header of less than 20 bytes, or a total length of less than the header.
+    BadIpv4 = 4,
+    /// The frame ends within the fixed IPv6 header.
+    ShortIpv6 = 5,
+    /// IPv6 with a wrong version.
+    BadIpv6 = 6,
+}
+
+impl Unparsed {
+    /// How many reasons there are.
+    pub const COUNT: usize = 7;
+    /// All reasons in the order of their numbers.
+    pub const ALL: [Unparsed; Unparsed::COUNT] = [
+        Unparsed::ShortEthernet,
+        Unparsed::TooManyTags,
+        Unparsed::NotIp,
+        Unparsed::ShortIpv4,
+        Unparsed::BadIpv4,
+        Unparsed::ShortIpv6,
+        Unparsed::BadIpv6,
+    ];
+
+    /// The name that status and logs show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Unparsed::ShortEthernet => "short_ethernet",
+            Unparsed::TooManyTags => "too_many_tags",
+            Unparsed::NotIp => "not_ip",
+            Unparsed::ShortIpv4 => "short_ipv4",
+            Unparsed::BadIpv4 => "bad_ipv4",
+            Unparsed::ShortIpv6 => "short_ipv6",
+            Unparsed::BadIpv6 => "bad_ipv6",
+        }
+    }
+}
+
+/// Most VLAN tags on a frame.
+pub const TAGS_MAX: usize = 4;
+/// Most IPv6 extension headers in a chain. A packet with more counts for its host, with the header that it stopped at.
+pub const EXTENSIONS_MAX: usize = 8;
+
+mod ethertype {
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const IPV6: u16 = 0x86dd;
+
+    pub(super) const fn is_tag(ethertype: u16) -> bool {
+        matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+    }
+}
+
+/// The IP protocol numbers that the parser knows.
+mod protocol {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ICMP: u8 = 1;
+    pub(super) const TCP: u8 = 6;
+    pub(super) const UDP: u8 = 17;
+    pub(super) const DCCP: u8 = 33;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AH: u8 = 51;
+    pub(super) const ICMPV6: u8 = 58;
+    pub(super) const DESTINATION_OPTIONS: u8 = 60;
+    pub(super) const SCTP: u8 = 132;
+    pub(super) const UDP_LITE: u8 = 136;
+}
+
+/// What the frame says. `frame` may be only the first segment of it: lengths come from the headers, and a packet whose
+/// IP header is whole counts for its host even where the upper-layer header is missing.
+#[inline]
+pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
+    let Some((ethernet, mut packet)) = frame.split_first_chunk::<14>() else { return Err(Unparsed::ShortEthernet) };
+    let mut ethertype = u16::from_be_bytes([ethernet[12], ethernet[13]]);
+    if ethertype::is_tag(ethertype) {
+        (ethertype, packet) = untag(packet)?;
+    }
+    match ethertype {
+        ethertype::IPV4 => ipv4(packet),
+        ethertype::IPV6 => ipv6(packet),
+        _ => Err(Unparsed::NotIp),
+    }
+}
+
+/// From behind the first tag's ethertype to the ethertype behind the last tag, and what follows it.
+fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
+    for _ in 0..TAGS_MAX {
+        let Some((tag, behind)) = rest.split_first_chunk::<4>() else { return Err(Unparsed::ShortEthernet) };
+        let ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        if !ethertype::is_tag(ethertype) {
+            return Ok((ethertype, behind));
+        }
+        rest = behind;
+    }
+    Err(Unparsed::TooManyTags)
+}
+
+/// RFC 791 section 3.1.
+#[inline]
+fn ipv4(packet: &[u8]) -> Result<Headers, Unparsed> {
+    let Some(header) = packet.first_chunk::<20>() else { return Err(Unparsed::ShortIpv4) };
+    let header_length = usize::from(header[0] & 0x0f) * 4;
+    let total_length = u16::from_be_bytes([header[2], header[3]]);
+    if header[0] >> 4 != 4 || header_length < 20 || usize::from(total_length) < header_length {
+        return Err(Unparsed::BadIpv4);
+    }
+    // What is behind the total length is padding, not the packet.
+    let end = packet.len().min(usize::from(total_length));
+    let Some(payload) = packet.get(header_length..end) else { return Err(Unparsed::ShortIpv4) };
+
+    let offset_field = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = if offset_field & 0x4000 != 0 { fragment::DONT } else { 0 }
+        | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0);
+    let protocol = header[9];
+    let (class, upper) = upper(protocol, protocol::ICMP, fragment, payload);
+    Ok(Headers {
+        addresses: Addresses::V4 {
+            source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
+            destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+        },
+        protocol,
+        class,
+        fragment,
+        dscp: header[1] >> 2,
+        ttl: header[8],
+        ip_length: u32::from(total_length),
+        flow_label: 0,
+        upper,
+    })
+}
+
+/// RFC 8200 section 3.
+#[inline]
+fn ipv6(packet: &[u8]) -> Result<Headers, Unparsed> {
+    let Some((header, rest)) = packet.split_first_chunk::<40>() else { return Err(Unparsed::ShortIpv6) };
+    if header[0] >> 4 != 6 {
+        return Err(Unparsed::BadIpv6);
+    }
+    let first_word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+    let payload_length = u16::from_be_bytes([header[4], header[5]]);
+    let next = header[6];
+    // A jumbogram (RFC 2675) has its true length in a hop-by-hop option, and 0 here.
+    let jumbogram = payload_length == 0 && next == protocol::HOP_BY_HOP;
+    let payload = if jumbogram { rest } else { &rest[..rest.len().min(usize::from(payload_length))] };
+
+    let (protocol, fragment, payload) =
+        if is_extension(next) { skip_extensions(next, payload) } else { (next, 0, payload) };
+    let (class, upper) = upper(protocol, protocol::ICMPV6, fragment, payload);
+    Ok(Headers {
+        addresses: Addresses::V6 { source: address6(header, 8), destination: address6(header, 24) },
+        protocol,
+        class,
+        fragment,
+        dscp: (first_word >> 22) as u8 & 0x3f,
+        ttl: header[7],
+        ip_length: u32::from(payload_length) + 40,
+        flow_label: first_word & 0x000f_ffff,
+        upper,
+    })
+}
+
+#[inline]
+fn address6(header: &[u8; 40], at: usize) -> u128 {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&header[at..at + 16]);
+    u128::from_be_bytes(octets)
+}
+
+#[inline]
+const fn is_extension(protocol: u8) -> bool {
+    use protocol::*;
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION_OPTIONS)
+}
+
+/// Walks the chain (RFC 8200 section 4): the protocol where it ends, the fragment bits met, and what is left. Where the
+/// chain is too long or cut short, the protocol is the header it stopped at.
+fn skip_extensions(mut next: u8, mut rest: &[u8]) -> (u8, u8, &[u8]) {
+    let mut fragment = 0;
+    for _ in 0..EXTENSIONS_MAX {
+        if !is_extension(next) {
+            return (next, fragment, rest);
+        }
+        // None of them is shorter than this.
+        let Some(header) = rest.first_chunk::<8>() else { return (next, fragment, &[]) };
+        let length = match next {
+            protocol::FRAGMENT => {
+                let offset_field = u16::from_be_bytes([header[2], header[3]]);
+                fragment |= fragment_bits(offset_field & 0xfff8 != 0, offset_field & 1 != 0);
+                8
+            }
+            protocol::AH => (usize::from(header[1]) + 2) * 4,
+            _ => (usize::from(header[1]) + 1) * 8,
+        };
+        next = header[0];
+        if fragment & fragment::IS != 0 {
+            return (next, fragment, &[]);
+        }
+        rest = rest.get(length..).unwrap_or(&[]);
+    }
+    // An extension header here would be one too many.
+    (next, fragment, if is_extension(next) { &[] } else { rest })
+}
+
+#[inline]
+const fn fragment_bits(later: bool, more: bool) -> u8 {
+    match (later, more) {
+        (false, false) => 0,
+        (false, true) => fragment::FIRST,
+        (true, true) => fragment::IS,
+        (true, false) => fragment::IS | fragment::LAST,
+    }
+}
+
+/// What rules and thresholds look at behind the IP header. `icmp` is the family's own ICMP.
+#[inline]
+fn upper(protocol: u8, icmp: u8, fragment: u8, payload: &[u8]) -> (Class, Upper) {
+    let payload = if fragment & fragment::IS == 0 { payload } else { &[] };
+    match protocol {
+        protocol::TCP => match payload.first_chunk::<14>() {
+            Some(tcp) => {
+                let flags = u16::from_be_bytes([tcp[12], tcp[13]]) & 0x0fff;
+                let class = if flags & 0x12 == 0x02 { Class::TcpSyn } else { Class::Tcp };
+                let source = u16::from_be_bytes([tcp[0], tcp[1]]);
+                let destination = u16::from_be_bytes([tcp[2], tcp[3]]);
+                (class, Upper::Tcp { source, destination, flags })
+            }
+            None => (Class::Tcp, Upper::None),
+        },
+        protocol::UDP => (Class::Udp, ports(payload)),
+        _ if protocol == icmp => match payload.first_chunk::<2>() {
+            Some(&[kind, code]) => (Class::Icmp, Upper::Icmp { kind, code }),
+            None => (Class::Icmp, Upper::None),
+        },
+        protocol::SCTP | protocol::UDP_LITE | protocol::DCCP => (Class::Other, ports(payload)),
+        _ => (Class::Other, Upper::None),
+    }
+}
+
+#[inline]
+fn ports(payload: &[u8]) -> Upper {
+    match *payload {
+        [a, b, c, d, ..] => {
+            Upper::Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
+        }
+        _ => Upper::None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
