@@ -96,6 +96,11 @@ impl Volumes {
         (Self::sum(&self.packets, classes), Self::sum(&self.bytes, classes) * 8)
     }
 
+    /// Packets and bytes of all classes.
+    pub fn total(&self) -> (u64, u64) {
+        (Self::sum(&self.packets, &Class::ALL), Self::sum(&self.bytes, &Class::ALL))
+    }
+
     /// Adds `other` to this.
     pub fn add(&mut self, other: &Volumes) {
         self.each(other, |a, b| a + b);
@@ -271,6 +276,11 @@ impl Thresholds {
     /// The threshold of a metric.
     pub fn get(&self, metric: Metric) -> Option<u64> {
         self.0[metric.index()]
+    }
+
+    /// The lowest threshold in a unit.
+    pub fn lowest(&self, unit: Unit) -> Option<u64> {
+        Metric::ALL.into_iter().filter(|metric| metric.unit == unit).filter_map(|metric| self.get(metric)).min()
     }
 
     /// Whether none is set.

@@ -1,0 +1,203 @@
+//! From the configuration to what the packet path and the detector are started with. Values only.
+
+use std::sync::Arc;
+
+use dataplane::hosts::{IPV4_BLOCKS_MAX, Layout};
+use dataplane::networks::Networks;
+use dataplane::{Plan, PortPlan};
+use ipnet::IpNet;
+
+use crate::actions::bgp;
+use crate::config::{Bgp, Community, Config, EngineAddress, HugePages, Tap};
+use crate::detector;
+use crate::meter::{Group, Map};
+use crate::mitigation::Limits;
+
+/// /24 networks with a block each when the configuration does not say: 64 KiB each for every worker.
+const IPV4_BLOCKS_DEFAULT: usize = 4096;
+/// Rules whose matches workers can count at once.
+const RULE_SLOTS: usize = 4096;
+/// Room for networks that a later configuration may add.
+const NETWORKS_ROOM: usize = 1024;
+
+/// What the packet path is started with. Only ports that `wanted` says.
+///
+/// # Errors
+/// When there are too many networks.
+pub fn dataplane(config: &Config, wanted: impl Fn(usize) -> bool) -> Result<Plan, dataplane::networks::Error> {
+    let ports = config.ports.iter().enumerate().filter(|(index, _)| wanted(*index));
+    Ok(Plan {
+        eal: eal(config, free_huge_pages()),
+        ports: ports
+            .map(|(_, port)| PortPlan {
+                device: port.device.clone(),
+                cores: port.cores.iter().map(|&core| usize::from(core)).collect(),
+                descriptors: port.descriptors,
+                mbufs: config.dpdk.mbufs,
+                promiscuous: port.promiscuous,
+                mtu: port.mtu,
+            })
+            .collect(),
+        layout: layout(config),
+        burst_max: usize::from(config.dpdk.burst_max),
+        networks: Networks::new(&config.networks)?,
+    })
+}
+
+/// Sizes of a worker's tables.
+pub fn layout(config: &Config) -> Layout {
+    let blocks = match config.tables.ipv4_blocks {
+        Some(blocks) => blocks as usize,
+        None => covered_24s(&config.networks).min(IPV4_BLOCKS_DEFAULT),
+    };
+    Layout {
+        networks: (config.networks.len() * 2).max(NETWORKS_ROOM),
+        rules: RULE_SLOTS,
+        ipv4_blocks: blocks.clamp(1, IPV4_BLOCKS_MAX),
+        ipv6_hosts: config.tables.ipv6_hosts as usize,
+    }
+}
+
+/// How many /24 networks the protected IPv4 networks touch.
+fn covered_24s(networks: &[IpNet]) -> usize {
+    let mut ranges: Vec<(u32, u32)> = networks
+        .iter()
+        .filter_map(|network| match network {
+            IpNet::V4(network) => Some((u32::from(network.network()) >> 8, u32::from(network.broadcast()) >> 8)),
+            IpNet::V6(_) => None,
+        })
+        .collect();
+    ranges.sort_unstable();
+    let (mut covered, mut from) = (0, 0);
+    for (first, last) in ranges {
+        let first = first.max(from);
+        if first <= last {
+            covered += (last - first + 1) as usize;
+            from = last + 1;
+        }
+    }
+    covered
+}
+
+/// EAL's arguments.
+fn eal(config: &Config, free_huge_pages: u64) -> Vec<String> {
+    let dpdk = &config.dpdk;
+    let main_core = config.ports.iter().flat_map(|port| &port.cores).min().copied().unwrap_or(0);
+    let mut arguments: Vec<String> = vec!["-l".into(), main_core.to_string()];
+    arguments.extend(["--no-telemetry", "--log-level=*:warning"].map(str::to_owned));
+    arguments.extend(["-m".to_owned(), dpdk.memory_mb.to_string()]);
+    let huge = match dpdk.huge_pages {
+        HugePages::Always => true,
+        HugePages::Never => false,
+        HugePages::Auto => free_huge_pages >= u64::from(dpdk.memory_mb.div_ceil(2)),
+    };
+    if huge {
+        // Nothing on hugetlbfs that a killed process would leave behind.
+        arguments.push("--in-memory".to_owned());
+    } else {
+        arguments.extend(["--no-huge", "--no-shconf", "--iova-mode=va"].map(str::to_owned));
+    }
+    arguments.push(format!("--file-prefix={}", dpdk.file_prefix));
+    let pci: Vec<&str> = config.ports.iter().map(|port| port.device.as_str()).filter(|device| is_pci(device)).collect();
+    if pci.is_empty() {
+        arguments.push("--no-pci".to_owned());
+    }
+    for device in pci {
+        arguments.extend(["-a".to_owned(), device.to_owned()]);
+    }
+    arguments.extend(dpdk.extra_args.iter().cloned());
+    arguments
+}
+
+/// Whether a device is a PCI address, perhaps with arguments, and not a virtual device.
+pub fn is_pci(device: &str) -> bool {
+    let address = device.split(',').next().unwrap_or(device);
+    address.contains(':') && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
+}
+
+fn free_huge_pages() -> u64 {
+    std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Networks and groups for the meter.
+///
+/// # Errors
+/// When there are too many prefixes.
+pub fn map(config: &Config, networks: Arc<Networks>) -> Result<Map, dataplane::networks::Error> {
+    let groups = config.groups.iter().map(|group| Group {
+        name: group.name.as_str().into(),
+        networks: group.networks.clone(),
+        thresholds: [group.incoming, group.outgoing],
+    });
+    Map::new(networks, groups.collect())
+}
+
+/// The detector's settings.
+pub fn settings(config: &Config) -> detector::Settings {
+    let detection = &config.detection;
+    detector::Settings {
+        window_ms: detection.average_calculation_time.as_millis() as u64,
+        check_period_ms: detection.check_period.as_millis() as u64,
+        capture_packets: detection.capture_packets as usize,
+        capture_timeout_ms: detection.capture_timeout.as_millis() as u64,
+        ban_time_ms: detection.ban_time.as_millis() as u64,
+        ban_time_max_ms: detection.ban_time_max.as_millis() as u64,
+        probation_ms: detection.probation.as_millis() as u64,
+        unban_only_if_attack_finished: detection.unban_only_if_attack_finished,
+        tap: match detection.tap {
+            Tap::BeforeRouter => detector::Tap::BeforeRouter,
+            Tap::BehindRouter => detector::Tap::BehindRouter,
+        },
+        attacks_max: detection.attacks_at_once as usize,
+        limits: Limits {
+            rules_per_target: detection.rules_per_target as usize,
+            rules_in_all: detection.rules_in_all as usize,
+            dry_run: config.daemon.dry_run,
+        },
+    }
+}
+
+/// The engines.
+pub fn engines(bgp: &Bgp) -> Vec<bgp::Engine> {
+    let community = |community: &Community| match *community {
+        Community::Standard(value) => bgp::Community::Standard(value),
+        Community::Large(parts) => bgp::Community::Large(parts),
+    };
+    bgp.engines
+        .iter()
+        .map(|engine| bgp::Engine {
+            name: engine.name.clone(),
+            address: match &engine.address {
+                EngineAddress::Unix(path) => format!("unix://{}", path.display()),
+                EngineAddress::Http(url) => url.clone(),
+            },
+            mark: bgp::Mark(bgp.mark),
+            communities: engine.communities.iter().map(community).collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_and_partial_networks_count_each_24_once() {
+        let networks: Vec<IpNet> = ["198.18.0.0/22", "198.18.1.0/24", "198.18.1.128/25", "192.0.2.7/32", "2001:db8::/32"]
+            .iter()
+            .map(|text| text.parse().expect("a prefix"))
+            .collect();
+        assert_eq!(covered_24s(&networks), 5);
+    }
+
+    #[test]
+    fn a_pci_address_is_told_from_a_virtual_device() {
+        assert!(is_pci("0000:03:00.0"));
+        assert!(is_pci("03:00.1,representor=0"));
+        assert!(!is_pci("net_af_packet0,iface=eth0"));
+        assert!(!is_pci("net_pcap0,rx_pcap=a:b.pcap"));
+    }
+}
