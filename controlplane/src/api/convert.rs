@@ -1,0 +1,297 @@
+//! The control thread's answers in the types of `proto`.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dataplane::packet::Unparsed;
+use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
+use dataplane::worker::Shared;
+use hdrhistogram::Histogram;
+use proto::v1;
+
+use crate::actions::bgp::Report;
+use crate::attack::{Direction, Rates};
+use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
+use crate::detector::Event;
+use crate::meter::HostRates;
+use crate::mitigation::Standing;
+use crate::record::{AttackRecord, RuleRecord};
+use crate::rule_json;
+
+/// Percentiles that clients are shown.
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+fn millis(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
+    v1::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        dpdk_version: dataplane::dpdk::version(),
+        started_ms: status.started_ms,
+        dry_run: status.dry_run,
+        ports: status
+            .ports
+            .iter()
+            .map(|port| v1::Port {
+                device: port.device.clone(),
+                driver: port.driver.clone(),
+                link_up: port.link.up,
+                link_mbps: port.link.mbps,
+                queues: port.queues as u32,
+                packets: port.stats.packets,
+                bytes: port.stats.bytes,
+                missed: port.stats.missed,
+                errors: port.stats.errors,
+                no_mbuf: port.stats.no_mbuf,
+                mac: port.mac.clone(),
+            })
+            .collect(),
+        workers: status.workers.iter().map(|(shared, queues)| worker(shared, queues)).collect(),
+        engines: status.engines.iter().map(|report| engine(report, status.rules)).collect(),
+        attacks: status.attacks as u32,
+        rules: status.rules as u32,
+        alarms: status.alarms.clone(),
+        networks: status.networks as u64,
+        log_level,
+    }
+}
+
+fn worker(shared: &Shared, queues: &[String]) -> v1::Worker {
+    let stats = &shared.stats;
+    let lost = Lost::ALL.map(|lost| v1::Reason {
+        name: lost.name().to_owned(),
+        packets: stats.lost[lost as usize].get(),
+    });
+    v1::Worker {
+        core: shared.core as u32,
+        queues: queues.to_vec(),
+        packets: stats.total_packets(),
+        bytes: stats.total_bytes(),
+        kinds: Some(kinds([stats].into_iter())),
+        polls: stats.polls.get(),
+        empty_polls: stats.empty_polls.get(),
+        lost: lost.into_iter().filter(|reason| reason.packets > 0).collect(),
+        ipv4_blocks_used: stats.ipv4_blocks.get() as u32,
+        ipv4_blocks: shared.slab.layout().ipv4_blocks as u32,
+        ipv6_hosts: stats.ipv6_hosts.get() as u32,
+        cycles_per_packet: percentiles(&*stats.cycles, CYCLE_WIDTH),
+        burst_packets: percentiles(&*stats.bursts, 1),
+    }
+}
+
+/// Percentiles of counted buckets: bucket `i` stands for the values from `i * width` on.
+fn percentiles(buckets: &[Counter], width: u64) -> Vec<u64> {
+    let Ok(mut histogram) = Histogram::<u64>::new_with_bounds(1, (buckets.len() as u64 * width).max(2), 3) else {
+        return Vec::new();
+    };
+    for (bucket, counter) in (0u64..).zip(buckets).filter(|(_, counter)| counter.get() > 0) {
+        histogram.saturating_record_n(bucket * width, counter.get());
+    }
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    PERCENTILES.map(|percentile| histogram.value_at_percentile(percentile)).to_vec()
+}
+
+fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1::Kinds {
+    let count = |kind: Kind| {
+        let sum = |pick: fn(&Stats) -> &[Counter; Kind::COUNT]| {
+            workers.clone().map(|stats| pick(stats)[kind as usize].get()).sum()
+        };
+        Some(v1::Count { packets: sum(|stats| &stats.packets), bytes: sum(|stats| &stats.bytes) })
+    };
+    let reasons = Unparsed::ALL.map(|reason| v1::Reason {
+        name: reason.name().to_owned(),
+        packets: workers.clone().map(|stats| stats.unparsed[reason as usize].get()).sum(),
+    });
+    v1::Kinds {
+        incoming: count(Kind::Incoming),
+        outgoing: count(Kind::Outgoing),
+        internal: count(Kind::Internal),
+        other: count(Kind::Other),
+        ignored: count(Kind::Ignored),
+        unparsed: count(Kind::Unparsed),
+        unparsed_reasons: reasons.into_iter().filter(|reason| reason.packets > 0).collect(),
+    }
+}
+
+fn engine(report: &Report, wanted: usize) -> v1::Engine {
+    v1::Engine {
+        name: report.engine.clone(),
+        connected: report.connected,
+        since_ms: millis(report.since),
+        error: report.error.clone().unwrap_or_default(),
+        held: (report.held.len() + report.leftover) as u32,
+        wanted: wanted as u32,
+        peers: report
+            .peers
+            .iter()
+            .map(|peer| v1::Peer {
+                address: peer.address.clone(),
+                state: peer.state.to_owned(),
+                since_ms: peer.since.map_or(0, millis),
+            })
+            .collect(),
+    }
+}
+
+fn rates(rates: &Rates) -> v1::Rates {
+    v1::Rates {
+        total_pps: rates.total.pps,
+        total_bps: rates.total.bps,
+        tcp_pps: rates.tcp.pps,
+        tcp_bps: rates.tcp.bps,
+        udp_pps: rates.udp.pps,
+        udp_bps: rates.udp.bps,
+        icmp_pps: rates.icmp.pps,
+        icmp_bps: rates.icmp.bps,
+        tcp_syn_pps: rates.tcp_syn.pps,
+        tcp_syn_bps: rates.tcp_syn.bps,
+        fragment_pps: rates.fragments.pps,
+        fragment_bps: rates.fragments.bps,
+    }
+}
+
+fn of_direction(host: &HostRates, direction: Direction) -> v1::Rates {
+    rates(&Rates::from(&host.rates[direction as usize]))
+}
+
+pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
+    let hosts = answer.hosts.iter().map(|host| v1::Host {
+        address: host.address.to_string(),
+        group: host.group.to_string(),
+        network: host.network.map(|network| network.to_string()).unwrap_or_default(),
+        incoming: Some(of_direction(&host.rates, Direction::Incoming)),
+        outgoing: Some(of_direction(&host.rates, Direction::Outgoing)),
+        under_attack: host.under_attack,
+    });
+    v1::ListHostsResponse { hosts: hosts.collect(), active: answer.active }
+}
+
+pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
+    let sum = |direction| {
+        let mut total = v1::Rates::default();
+        for (_, _, host) in &answer.networks {
+            add(&mut total, &of_direction(host, direction));
+        }
+        Some(total)
+    };
+    v1::Totals {
+        counted: Some(kinds(answer.workers.iter().map(|shared: &Arc<Shared>| &shared.stats))),
+        incoming: sum(Direction::Incoming),
+        outgoing: sum(Direction::Outgoing),
+        networks: answer
+            .networks
+            .iter()
+            .map(|(network, group, host)| v1::NetworkTotals {
+                network: network.to_string(),
+                group: group.to_string(),
+                incoming: Some(of_direction(host, Direction::Incoming)),
+                outgoing: Some(of_direction(host, Direction::Outgoing)),
+            })
+            .collect(),
+    }
+}
+
+fn add(total: &mut v1::Rates, other: &v1::Rates) {
+    total.total_pps += other.total_pps;
+    total.total_bps += other.total_bps;
+    total.tcp_pps += other.tcp_pps;
+    total.tcp_bps += other.tcp_bps;
+    total.udp_pps += other.udp_pps;
+    total.udp_bps += other.udp_bps;
+    total.icmp_pps += other.icmp_pps;
+    total.icmp_bps += other.icmp_bps;
+    total.tcp_syn_pps += other.tcp_syn_pps;
+    total.tcp_syn_bps += other.tcp_syn_bps;
+    total.fragment_pps += other.fragment_pps;
+    total.fragment_bps += other.fragment_bps;
+}
+
+fn target(record: &AttackRecord) -> String {
+    record.target.prefix.to_string()
+}
+
+fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) -> v1::Rule {
+    let spec = &rule.flow_spec;
+    let state = match standing {
+        None => "withdrawn",
+        Some(Standing::Wanted) if rule.is_held() => "held",
+        Some(standing) => standing.as_str(),
+    };
+    v1::Rule {
+        id: rule.id.to_string(),
+        attack_id: record.id.to_string(),
+        target: target(record),
+        flow_spec_json: rule_json::to_json(&spec.rule, &spec.action).to_string(),
+        text: format!("{} {}", spec.rule, spec.action),
+        state: state.to_owned(),
+        wanted_ms: rule.wanted_ms,
+        held_ms: rule.held_ms.unwrap_or(0),
+        matched_packets: rule.matched_packets,
+        matched_bytes: rule.matched_bytes,
+        matched_pps: rule.matched.pps,
+        matched_bps: rule.matched.bps,
+        coverage: rule.coverage,
+        reason: rule.reason.clone(),
+    }
+}
+
+fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -> v1::Attack {
+    let direction = match record.target.direction {
+        Direction::Incoming => v1::Direction::Incoming,
+        Direction::Outgoing => v1::Direction::Outgoing,
+    };
+    let crossing = record.crossing;
+    let capture = record.capture;
+    v1::Attack {
+        id: record.id.to_string(),
+        target: target(record),
+        direction: direction.into(),
+        group: record.group.clone(),
+        state: record.state.to_string(),
+        metric: crossing.map(|crossing| crossing.metric.to_string()).unwrap_or_default(),
+        threshold: crossing.map_or(0.0, |crossing| crossing.threshold as f64),
+        measured: crossing.map_or(0.0, |crossing| crossing.measured),
+        detected_ms: record.detected_ms,
+        mitigating_ms: record.mitigating_ms.unwrap_or(0),
+        ending_ms: record.ending_ms.unwrap_or(0),
+        ended_ms: record.ended_ms.unwrap_or(0),
+        current: Some(rates(&record.current)),
+        peak: Some(rates(&record.peak)),
+        rest: Some(rates(&record.rest)),
+        captured: capture.map_or(0, |capture| capture.counts.total() as u32),
+        capture_wanted: capture.map_or(0, |capture| capture.wanted as u32),
+        rules: record.rules.iter().enumerate().map(|(index, of)| rule(record, of, standing(index))).collect(),
+        note: record.note.clone(),
+        by: record.by.clone(),
+    }
+}
+
+pub(super) fn answered(answered: &Answered) -> v1::Attack {
+    attack(&answered.record, |index| answered.standing.get(index).copied().flatten())
+}
+
+pub(super) fn wanted_rules(answered: &Answered) -> Vec<v1::Rule> {
+    let rules = answered.record.rules.iter().zip(&answered.standing);
+    rules
+        .filter(|(_, standing)| standing.is_some())
+        .map(|(of, standing)| rule(&answered.record, of, *standing))
+        .collect()
+}
+
+pub(super) fn event(event: &Event) -> v1::Event {
+    let record = event.attack.as_deref();
+    // At the moment of the event: what a rule is wanted for is on its way to the engines.
+    let wanted = |record: &AttackRecord, index: usize| record.rules[index].is_wanted().then_some(Standing::Wanted);
+    v1::Event {
+        time_ms: event.time_ms,
+        kind: event.kind.as_str().to_owned(),
+        attack_id: record.map(|record| record.id.to_string()).unwrap_or_default(),
+        target: record.map(target).unwrap_or_default(),
+        text: event.text.clone(),
+        attack: record.map(|record| attack(record, |index| wanted(record, index))),
+    }
+}
