@@ -1,0 +1,330 @@
+//! `levee.toml` into validated types: the only reader of configuration. Files only; nothing here runs anything.
+//!
+//! `raw` is the file as it stands, `check` turns it into the types below and collects every finding on the way, `machine`
+//! holds it against the machine. Defaults stand here, in the `Default` of each section, and nowhere else.
+
+mod bgp;
+mod check;
+mod diagnostics;
+mod machine;
+mod networks;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::attack::Thresholds;
+use diagnostics::Source;
+pub use diagnostics::{Diagnostics, Finding};
+pub use machine::check_machine;
+
+/// The name of the group of hosts that are in no other group.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// Reads and validates a configuration file. On failure every finding that one run can make.
+pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&file, text),
+        Err(error) => Err(Finding::of_file(file, error.to_string()).into()),
+    }
+}
+
+/// As [`load`], for a text; `file` is the name that findings carry.
+pub fn parse(file: &str, text: String) -> Result<Config, Diagnostics> {
+    let source = Source { file: file.to_owned(), text };
+    let raw = raw::read(&source)?;
+    check::check(raw, source)
+}
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The daemon itself.
+    pub daemon: Daemon,
+    /// DPDK's environment.
+    pub dpdk: Dpdk,
+    /// Where packets come from; at least one.
+    pub ports: Vec<Port>,
+    /// Sizes of the host tables.
+    pub tables: Tables,
+    /// The protected networks, without duplicates; at least one.
+    pub networks: Vec<IpNet>,
+    /// The host groups. The first one is always [`DEFAULT_GROUP`], which has no networks.
+    pub groups: Vec<Group>,
+    /// When an attack begins and ends, and how much is done about it.
+    pub detection: Detection,
+    /// Where rules are announced; `None`: nowhere.
+    pub bgp: Option<Bgp>,
+    origin: Origin,
+}
+
+impl Config {
+    /// A finding about a port at its place in the file, for what shows only when DPDK probes the port.
+    ///
+    /// # Panics
+    /// If there is no port of that index.
+    pub fn finding(&self, port_index: usize, message: impl fmt::Display) -> Diagnostics {
+        let key = format!("ports[{port_index}].device");
+        let hint = "see the log of DPDK above; `dpdk-devbind.py --status` lists the devices it can use";
+        let span = self.origin.ports[port_index].device.clone();
+        self.origin.source.finding(span, key, message.to_string(), hint).into()
+    }
+}
+
+/// Where in the file things stand that can be wrong for this machine.
+#[derive(Clone, Debug)]
+struct Origin {
+    source: Source,
+    ports: Vec<PortOrigin>,
+}
+
+#[derive(Clone, Debug)]
+struct PortOrigin {
+    device: Range<usize>,
+    cores: Vec<Range<usize>>,
+}
+
+/// Section `[daemon]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daemon {
+    /// The Unix socket of the API.
+    pub socket: PathBuf,
+    /// The SQLite file.
+    pub state: PathBuf,
+    /// Where the log goes.
+    pub log: Log,
+    /// A level, or a tracing filter.
+    pub log_level: String,
+    /// Do all but announce.
+    pub dry_run: bool,
+    /// What becomes of announcements.
+    pub on_shutdown: OnShutdown,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Daemon {
+            socket: "/run/levee/levee.sock".into(),
+            state: "/var/lib/levee/levee.db".into(),
+            log: Log::Stderr,
+            log_level: "info".to_owned(),
+            dry_run: false,
+            on_shutdown: OnShutdown::Keep,
+        }
+    }
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Log {
+    /// Lines on standard error.
+    Stderr,
+    /// The systemd journal, with fields.
+    Journald,
+}
+
+/// What becomes of announcements when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnShutdown {
+    /// They stay, and are reconciled at the next start.
+    Keep,
+    /// They are withdrawn.
+    Withdraw,
+}
+
+/// Section `[dpdk]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dpdk {
+    /// Whether huge pages are used.
+    pub huge_pages: HugePages,
+    /// Memory that EAL reserves.
+    pub memory_mb: u32,
+    /// EAL's name for this process's files.
+    pub file_prefix: String,
+    /// Packet buffers for each queue.
+    pub mbufs: u32,
+    /// Most packets taken from a queue at once.
+    pub burst_max: u16,
+    /// Further arguments for EAL.
+    pub extra_args: Vec<String>,
+}
+
+impl Default for Dpdk {
+    fn default() -> Self {
+        Dpdk {
+            huge_pages: HugePages::Auto,
+            memory_mb: 512,
+            file_prefix: "levee".to_owned(),
+            mbufs: 16_384,
+            burst_max: 32,
+            extra_args: Vec::new(),
+        }
+    }
+}
+
+/// Whether DPDK's memory is of huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HugePages {
+    /// Where there are any.
+    Auto,
+    /// No start without them.
+    Always,
+    /// Ordinary pages.
+    Never,
+}
+
+/// One of `[[ports]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// A PCI address, or a DPDK virtual device with its arguments.
+    pub device: String,
+    /// One receive queue for each, polled by the worker that is pinned to the core.
+    pub cores: Vec<u16>,
+    /// Whether frames for any MAC address are received.
+    pub promiscuous: bool,
+    /// Receive descriptors of each queue.
+    pub descriptors: u16,
+    /// Largest frame payload; `None`: as the device has it.
+    pub mtu: Option<u16>,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Port { device: String::new(), cores: Vec::new(), promiscuous: true, descriptors: 1024, mtu: None }
+    }
+}
+
+/// Section `[tables]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tables {
+    /// /24 networks with traffic at the same time; `None`: as many as the protected networks can need.
+    pub ipv4_blocks: Option<u32>,
+    /// IPv6 hosts with traffic at the same time.
+    pub ipv6_hosts: u32,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables { ipv4_blocks: None, ipv6_hosts: 65_536 }
+    }
+}
+
+/// One of `[groups.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// NAME.
+    pub name: String,
+    /// Hosts in these belong to the group, unless a longer prefix of another group holds them.
+    pub networks: Vec<IpNet>,
+    /// What a host may receive.
+    pub incoming: Thresholds,
+    /// What a host may send.
+    pub outgoing: Thresholds,
+}
+
+/// Section `[detection]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// Length of the window whose mean is held against the thresholds.
+    pub average_calculation_time: Duration,
+    /// How often thresholds are looked at.
+    pub check_period: Duration,
+    /// Packets of a full sample.
+    pub capture_packets: u32,
+    /// After this time a sample that is not full is an orphan.
+    pub capture_timeout: Duration,
+    /// How long under the threshold until an attack is over.
+    pub ban_time: Duration,
+    /// Bound of the ban time when it is doubled.
+    pub ban_time_max: Duration,
+    /// Whether the traffic decides the end of an attack; else `ban_time` after its start in any case.
+    pub unban_only_if_attack_finished: bool,
+    /// Whether the tap sees the attack also while the routers filter it.
+    pub tap: Tap,
+    /// How long after its end an attack is taken up again at the first crossing.
+    pub probation: Duration,
+    /// Most rules for one target.
+    pub rules_per_target: u32,
+    /// Most rules at the same time.
+    pub rules_in_all: u32,
+    /// Most attacks at the same time.
+    pub attacks_at_once: u32,
+}
+
+impl Default for Detection {
+    fn default() -> Self {
+        Detection {
+            average_calculation_time: Duration::from_millis(1000),
+            check_period: Duration::from_millis(100),
+            capture_packets: 500,
+            capture_timeout: Duration::from_secs(120),
+            ban_time: Duration::from_secs(60),
+            ban_time_max: Duration::from_secs(3600),
+            unban_only_if_attack_finished: true,
+            tap: Tap::BeforeRouter,
+            probation: Duration::from_secs(300),
+            rules_per_target: 10,
+            rules_in_all: 1000,
+            attacks_at_once: 256,
+        }
+    }
+}
+
+/// Where the traffic is mirrored, seen from the routers that filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tap {
+    /// Filtered traffic is still seen.
+    BeforeRouter,
+    /// Filtered traffic is not seen.
+    BehindRouter,
+}
+
+/// Section `[bgp]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bgp {
+    /// A large community on every route of this Levee instance, and on no other.
+    pub mark: [u32; 3],
+    /// The GoBGP daemons; at least one.
+    pub engines: Vec<Engine>,
+}
+
+/// One of `[[bgp.engines]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// What people call it.
+    pub name: String,
+    /// Where its API listens.
+    pub address: EngineAddress,
+    /// Further communities of every route.
+    pub communities: Vec<Community>,
+}
+
+/// Where a GoBGP daemon's API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// `http://HOST:PORT`.
+    Http(String),
+}
+
+/// A BGP community.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Community {
+    /// Of RFC 1997: AS number and value, 16 bits each.
+    Standard(u32),
+    /// Of RFC 8092.
+    Large([u32; 3]),
+}

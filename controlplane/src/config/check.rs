@@ -1,0 +1,489 @@
+//! The file as it stands into a valid configuration, or into everything that is wrong with its values. Looks at the file
+//! alone, never at the machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_spanned::Spanned;
+
+use super::diagnostics::{Diagnostics, Finding, Source};
+use super::networks::{self, Places};
+use super::raw::{self, Number, Text};
+use super::{Config, DEFAULT_GROUP, Daemon, Detection, Dpdk, Group, Origin, Port, PortOrigin, Tables, Thresholds};
+use crate::attack::{Metric, Unit};
+
+/// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
+const THRESHOLD_MAX: i64 = 1_000_000_000_000;
+/// Longest path of a Unix socket that Linux takes.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Arguments of EAL that Levee gives itself, and the key that says what they say.
+const OWN_EAL_ARGS: [(&str, &str); 10] = [
+    ("-l", "ports.cores"),
+    ("-c", "ports.cores"),
+    ("--lcores", "ports.cores"),
+    ("-a", "ports.device"),
+    ("--allow", "ports.device"),
+    ("--vdev", "ports.device"),
+    ("-m", "dpdk.memory_mb"),
+    ("--no-huge", "dpdk.huge_pages"),
+    ("--file-prefix", "dpdk.file_prefix"),
+    ("--log-level", "daemon.log_level"),
+];
+
+/// What was found so far.
+pub(super) struct Findings<'a> {
+    pub(super) source: &'a Source,
+    list: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    pub(super) fn add(
+        &mut self,
+        span: Range<usize>,
+        key: impl Display,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.list.push(self.source.finding(span, key, found, hint));
+    }
+
+    /// A number within a range, or the default.
+    fn number<T>(&mut self, key: &str, value: &Option<Number>, default: T, range: RangeInclusive<T>) -> T
+    where
+        T: Copy + Display + TryFrom<i64> + PartialOrd,
+    {
+        let Some(value) = value else { return default };
+        match T::try_from(*value.get_ref()) {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let hint = format!("write a number from {} to {}", range.start(), range.end());
+                self.add(value.span(), key, format!("{} is out of range", value.get_ref()), hint);
+                default
+            }
+        }
+    }
+
+    fn seconds(
+        &mut self,
+        key: &str,
+        value: &Option<Number>,
+        default: Duration,
+        range: RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_secs(self.number(key, value, default.as_secs(), range))
+    }
+
+    fn milliseconds(
+        &mut self,
+        key: &str,
+        value: &Option<Number>,
+        default: Duration,
+        range: RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_millis(self.number(key, value, default.as_millis() as u64, range))
+    }
+
+    /// An absolute path, or the default.
+    fn path(&mut self, key: &str, value: &Option<Text>, default: PathBuf) -> PathBuf {
+        let Some(value) = value else { return default };
+        let path = Path::new(value.get_ref());
+        if !path.is_absolute() {
+            let found = format!("\"{}\" is not an absolute path", value.get_ref());
+            self.add(value.span(), key, found, format!("write it from the root, such as \"{}\"", default.display()));
+        }
+        path.to_owned()
+    }
+}
+
+/// The configuration, or everything that is wrong with it.
+pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnostics> {
+    let mut findings = Findings { source: &source, list: Vec::new() };
+    let daemon = daemon(&raw.daemon, &mut findings);
+    let dpdk = dpdk(&raw.dpdk, &mut findings);
+    let ports = ports(&raw.ports, &dpdk, &mut findings);
+    let tables = tables(&raw.tables, &mut findings);
+    let (networks, protected) = networks::protected(&raw.networks, &mut findings);
+    let groups = groups(&raw.groups, &protected, &mut findings);
+    let detection = detection(&raw.detection, &mut findings);
+    let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
+    Diagnostics::none_or(findings.list)?;
+
+    let origin = raw.ports.iter().map(|port| PortOrigin {
+        device: port.device.span(),
+        cores: port.cores.get_ref().iter().map(Number::span).collect(),
+    });
+    let origin = Origin { ports: origin.collect(), source };
+    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, bgp, origin })
+}
+
+fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
+    let default = Daemon::default();
+    let socket = findings.path("daemon.socket", &raw.socket, default.socket);
+    if let Some(text) = raw.socket.as_ref().filter(|text| text.get_ref().len() > SOCKET_PATH_MAX) {
+        let found = format!("a path of {} bytes", text.get_ref().len());
+        let hint = format!("the path of a Unix socket has at most {SOCKET_PATH_MAX} bytes");
+        findings.add(text.span(), "daemon.socket", found, hint);
+    }
+    if let Some(level) = raw.log_level.as_ref().filter(|level| !is_log_level(level.get_ref())) {
+        let found = format!("unknown level \"{}\"", level.get_ref());
+        let hint = "write error, warn, info, debug or trace, or a filter such as \"info,controlplane=debug\"";
+        findings.add(level.span(), "daemon.log_level", found, hint);
+    }
+    Daemon {
+        socket,
+        state: findings.path("daemon.state", &raw.state, default.state),
+        log: raw.log.unwrap_or(default.log),
+        log_level: raw.log_level.as_ref().map_or(default.log_level, |level| level.get_ref().clone()),
+        dry_run: raw.dry_run.unwrap_or(default.dry_run),
+        on_shutdown: raw.on_shutdown.unwrap_or(default.on_shutdown),
+    }
+}
+
+/// A level, or levels by module. tracing alone would take any word for the name of a module.
+fn is_log_level(text: &str) -> bool {
+    let is_level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
+    let is_directive = |part: &str| is_level(part) || part.split_once('=').is_some_and(|(_, level)| is_level(level));
+    text.split(',').all(is_directive) && tracing_subscriber::EnvFilter::try_new(text).is_ok()
+}
+
+fn dpdk(raw: &raw::Dpdk, findings: &mut Findings) -> Dpdk {
+    let default = Dpdk::default();
+    if let Some(prefix) = &raw.file_prefix {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if prefix.get_ref().is_empty() || !prefix.get_ref().chars().all(is_name) {
+            let found = format!("\"{}\" is not part of a file name", prefix.get_ref());
+            findings.add(prefix.span(), "dpdk.file_prefix", found, "use letters, digits, '-', '_' and '.'");
+        }
+    }
+    for (index, argument) in raw.extra_args.iter().flatten().enumerate() {
+        let name = argument.get_ref().split('=').next().unwrap_or_default();
+        if let Some((_, key)) = OWN_EAL_ARGS.iter().find(|(own, _)| *own == name) {
+            let key_here = format!("dpdk.extra_args[{index}]");
+            findings.add(
+                argument.span(),
+                key_here,
+                format!("Levee sets {name} itself"),
+                format!("use `{key}` instead"),
+            );
+        }
+    }
+    let text = |value: &Option<Text>, default| value.as_ref().map_or(default, |text| text.get_ref().clone());
+    let texts = |list: &Vec<Text>| list.iter().map(|text| text.get_ref().clone()).collect();
+    Dpdk {
+        huge_pages: raw.huge_pages.unwrap_or(default.huge_pages),
+        memory_mb: findings.number("dpdk.memory_mb", &raw.memory_mb, default.memory_mb, 64..=1_048_576),
+        file_prefix: text(&raw.file_prefix, default.file_prefix),
+        mbufs: findings.number("dpdk.mbufs", &raw.mbufs, default.mbufs, 1024..=8_388_608),
+        burst_max: findings.number("dpdk.burst_max", &raw.burst_max, default.burst_max, 1..=256),
+        extra_args: raw.extra_args.as_ref().map_or(default.extra_args, texts),
+    }
+}
+
+fn ports(raw: &[raw::Port], dpdk: &Dpdk, findings: &mut Findings) -> Vec<Port> {
+    if raw.is_empty() {
+        let hint = "add a section [[ports]] with `device = …` and `cores = [1]`";
+        findings.add(0..0, "ports", "no port to take packets from", hint);
+    }
+    let mut names = HashMap::new();
+    raw.iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let key = format!("ports[{index}]");
+            let name = device_name(raw.device.get_ref());
+            if let Some(other) = names.insert(name, raw.device.span()) {
+                let hint = format!(
+                    "it is in line {} already; one port has all its cores in `cores`",
+                    findings.source.line(&other)
+                );
+                findings.add(raw.device.span(), format!("{key}.device"), format!("the device {name} twice"), hint);
+            }
+            port(&key, raw, dpdk, findings)
+        })
+        .collect()
+}
+
+/// A virtual device's name without its arguments.
+fn device_name(device: &str) -> &str {
+    device.split(',').next().unwrap_or(device)
+}
+
+fn port(key: &str, raw: &raw::Port, dpdk: &Dpdk, findings: &mut Findings) -> Port {
+    let default = Port::default();
+    let device = raw.device.get_ref();
+    if !device_name(device).starts_with("net_") && !is_pci_address(device) {
+        let hint = "write a PCI address as \"0000:03:00.0\", or a virtual device as \"net_af_packet0,iface=span0\"";
+        findings.add(raw.device.span(), format!("{key}.device"), format!("\"{device}\" is not a device of DPDK"), hint);
+    }
+    let descriptors =
+        findings.number(&format!("{key}.descriptors"), &raw.descriptors, default.descriptors, 64..=32_768);
+    if u32::from(descriptors) + u32::from(dpdk.burst_max) > dpdk.mbufs {
+        let span = raw.descriptors.as_ref().map_or(raw.device.span(), Number::span);
+        let found = format!("{descriptors} descriptors and only {} mbufs to fill them", dpdk.mbufs);
+        let hint = format!("write fewer, or `mbufs = {}` in [dpdk]", 2 * u32::from(descriptors));
+        findings.add(span, format!("{key}.descriptors"), found, hint);
+    }
+    let mtu = match &raw.mtu {
+        Some(mtu) if *mtu.get_ref() == 0 => None,
+        Some(_) => Some(findings.number(&format!("{key}.mtu"), &raw.mtu, 1500, 1500..=9600)),
+        None => default.mtu,
+    };
+    Port {
+        device: device.clone(),
+        cores: cores(key, &raw.cores, findings),
+        promiscuous: raw.promiscuous.unwrap_or(default.promiscuous),
+        descriptors,
+        mtu,
+    }
+}
+
+/// `DOMAIN:BUS:DEVICE.FUNCTION` in hexadecimal, the domain with four digits.
+fn is_pci_address(text: &str) -> bool {
+    const SHAPE: &str = "0000:00:00.0";
+    let fits = |(c, shape): (char, char)| if shape == '0' { c.is_ascii_hexdigit() } else { c == shape };
+    text.len() == SHAPE.len() && text.chars().zip(SHAPE.chars()).all(fits)
+}
+
+fn cores(key: &str, raw: &Spanned<Vec<Number>>, findings: &mut Findings) -> Vec<u16> {
+    if raw.get_ref().is_empty() {
+        let hint = "write the core of each queue's worker: cores = [1]";
+        findings.add(raw.span(), format!("{key}.cores"), "a port without a core", hint);
+    }
+    let mut cores = Vec::new();
+    for (index, raw) in raw.get_ref().iter().enumerate() {
+        let key = format!("{key}.cores[{index}]");
+        let core = findings.number(&key, &Some(raw.clone()), 0, 0..=1023);
+        if cores.contains(&core) && i64::from(core) == *raw.get_ref() {
+            let hint = "name a core once for each port; its worker polls the queues of several ports";
+            findings.add(raw.span(), key, format!("the core {core} twice on one port"), hint);
+        }
+        cores.push(core);
+    }
+    cores
+}
+
+fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
+    let default = Tables::default();
+    let key = "tables.ipv4_blocks";
+    let ipv4_blocks = match raw.ipv4_blocks.as_ref().map(|value| (value.span(), value.get_ref())) {
+        None => default.ipv4_blocks,
+        Some((_, toml::Value::String(word))) if word == "auto" => None,
+        Some((span, toml::Value::Integer(number))) => {
+            Some(findings.number(key, &Some(Spanned::new(span, *number)), 1, 1..=65_535))
+        }
+        Some((span, other)) => {
+            findings.add(span, key, format!("{other} is not a number of blocks"), "write \"auto\", or a whole number");
+            None
+        }
+    };
+    Tables {
+        ipv4_blocks,
+        ipv6_hosts: findings.number("tables.ipv6_hosts", &raw.ipv6_hosts, default.ipv6_hosts, 64..=16_777_216),
+    }
+}
+
+fn groups(raw: &BTreeMap<String, Spanned<raw::Group>>, protected: &Places, findings: &mut Findings) -> Vec<Group> {
+    let empty = |name: &str| Group {
+        name: name.to_owned(),
+        networks: Vec::new(),
+        incoming: Thresholds::default(),
+        outgoing: Thresholds::default(),
+    };
+    let mut groups = vec![empty(DEFAULT_GROUP)];
+    let mut taken = Places::new();
+    for (name, raw) in raw {
+        let key = format!("groups.{name}");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
+            let hint = "name a group with up to 64 letters, digits, '-' and '_'";
+            findings.add(raw.span(), &key, format!("\"{name}\" is not a name"), hint);
+        }
+        let span = raw.span();
+        let raw = raw.get_ref();
+        let mut group = empty(name);
+        group.incoming = thresholds(&format!("{key}.incoming"), &raw.incoming, findings);
+        group.outgoing = thresholds(&format!("{key}.outgoing"), &raw.outgoing, findings);
+        if name == DEFAULT_GROUP {
+            if let Some(list) = &raw.networks {
+                let hint = "take it out: this group has every host that no other group has";
+                findings.add(list.span(), format!("{key}.networks"), "networks of the default group", hint);
+            }
+            groups[0] = group;
+            continue;
+        }
+        match &raw.networks {
+            Some(list) if !list.get_ref().is_empty() => {
+                let key = format!("{key}.networks");
+                group.networks = networks::of_group(&key, list.get_ref(), protected, &mut taken, findings);
+            }
+            _ => findings.add(span, &key, "a group without networks", "add `networks = [\"…\"]`"),
+        }
+        groups.push(group);
+    }
+    groups
+}
+
+fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Thresholds {
+    let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
+    let mut thresholds = Thresholds::default();
+    for (name, value) in raw {
+        let key = format!("{key}.{}", name.get_ref());
+        let Some((_, metric)) = names.iter().find(|(known, _)| known == name.get_ref()) else {
+            let value_text = value.get_ref();
+            let (span, found, hint) = match names.iter().any(|(known, _)| *known == format!("{}_pps", name.get_ref())) {
+                true => (
+                    value.span(),
+                    "a threshold without a unit".to_owned(),
+                    format!("write `{name}_pps = {value_text}` or `{name}_mbps = …`", name = name.get_ref()),
+                ),
+                false => {
+                    let known: Vec<&str> = names.iter().map(|(known, _)| known.as_str()).collect();
+                    let found = format!("unknown key `{}`", name.get_ref());
+                    (name.span(), found, raw::suggestion(name.get_ref(), &known))
+                }
+            };
+            findings.add(span, key, found, hint);
+            continue;
+        };
+        match threshold(value.get_ref()) {
+            Ok(number) => thresholds.set(*metric, if metric.unit == Unit::Bps { number * 1_000_000 } else { number }),
+            Err((found, hint)) => findings.add(value.span(), key, found, hint),
+        }
+    }
+    thresholds
+}
+
+/// The key of a metric: as the metric's own name, but with mbps, which FastNetMon users know.
+pub(super) fn threshold_name(metric: Metric) -> String {
+    let packets = Metric { kind: metric.kind, unit: Unit::Pps }.to_string();
+    match metric.unit {
+        Unit::Pps => packets,
+        Unit::Bps => packets.replace("_pps", "_mbps"),
+    }
+}
+
+fn threshold(value: &toml::Value) -> Result<u64, (String, String)> {
+    match value {
+        toml::Value::Integer(number @ 1..=THRESHOLD_MAX) => Ok(*number as u64),
+        toml::Value::Integer(number) => {
+            let hint = format!("write a number from 1 to {THRESHOLD_MAX}; a threshold that is not set is off");
+            Err((format!("{number} is out of range"), hint))
+        }
+        toml::Value::String(text) => {
+            let hint = match spelled(text) {
+                Some(number) => format!("write the number in full, without quotes: {number}"),
+                None => "write a whole number, without quotes".to_owned(),
+            };
+            Err((format!("the text \"{text}\" where a number belongs"), hint))
+        }
+        other => Err((format!("{other} is not a whole number"), "write a whole number, without quotes".to_owned())),
+    }
+}
+
+/// "20k" as 20000.
+fn spelled(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
+    let default = Detection::default();
+    let day = 86_400;
+    let detection = Detection {
+        average_calculation_time: findings.milliseconds(
+            "detection.average_calculation_time_ms",
+            &raw.average_calculation_time_ms,
+            default.average_calculation_time,
+            100..=60_000,
+        ),
+        check_period: findings.milliseconds(
+            "detection.check_period_ms",
+            &raw.check_period_ms,
+            default.check_period,
+            10..=10_000,
+        ),
+        capture_packets: findings.number(
+            "detection.capture_packets",
+            &raw.capture_packets,
+            default.capture_packets,
+            1..=100_000,
+        ),
+        capture_timeout: findings.seconds(
+            "detection.capture_timeout_s",
+            &raw.capture_timeout_s,
+            default.capture_timeout,
+            1..=3600,
+        ),
+        ban_time: findings.seconds("detection.ban_time_s", &raw.ban_time_s, default.ban_time, 1..=30 * day),
+        ban_time_max: findings.seconds(
+            "detection.ban_time_max_s",
+            &raw.ban_time_max_s,
+            default.ban_time_max,
+            1..=30 * day,
+        ),
+        unban_only_if_attack_finished: raw
+            .unban_only_if_attack_finished
+            .unwrap_or(default.unban_only_if_attack_finished),
+        tap: raw.tap.unwrap_or(default.tap),
+        probation: findings.seconds("detection.probation_s", &raw.probation_s, default.probation, 0..=day),
+        rules_per_target: findings.number(
+            "detection.rules_per_target",
+            &raw.rules_per_target,
+            default.rules_per_target,
+            1..=100,
+        ),
+        rules_in_all: findings.number("detection.rules_in_all", &raw.rules_in_all, default.rules_in_all, 1..=100_000),
+        attacks_at_once: findings.number(
+            "detection.attacks_at_once",
+            &raw.attacks_at_once,
+            default.attacks_at_once,
+            1..=10_000,
+        ),
+    };
+    detection_pairs(raw, &detection, findings);
+    detection
+}
+
+/// Keys of `[detection]` of which one bounds the other. The finding stands at the one that the file has.
+fn detection_pairs(raw: &raw::Detection, detection: &Detection, findings: &mut Findings) {
+    let mut at_most = |(low, low_value, low_set): Bounded, (high, high_value, high_set): Bounded| {
+        if low_value <= high_value {
+            return;
+        }
+        let found = format!("{low} = {low_value}, but {high} = {high_value}");
+        let hint = format!("`{low}` must not be above `{high}`");
+        let set = low_set.as_ref().map(|number| (low, number)).or(high_set.as_ref().map(|number| (high, number)));
+        if let Some((key, number)) = set {
+            findings.add(number.span(), format!("detection.{key}"), found, hint);
+        }
+    };
+    at_most(
+        ("check_period_ms", detection.check_period.as_millis(), &raw.check_period_ms),
+        (
+            "average_calculation_time_ms",
+            detection.average_calculation_time.as_millis(),
+            &raw.average_calculation_time_ms,
+        ),
+    );
+    at_most(
+        ("ban_time_s", detection.ban_time.as_secs().into(), &raw.ban_time_s),
+        ("ban_time_max_s", detection.ban_time_max.as_secs().into(), &raw.ban_time_max_s),
+    );
+    at_most(
+        ("rules_per_target", detection.rules_per_target.into(), &raw.rules_per_target),
+        ("rules_in_all", detection.rules_in_all.into(), &raw.rules_in_all),
+    );
+}
+
+/// A key, its value, and its place where the file has it.
+type Bounded<'a> = (&'a str, u128, &'a Option<Number>);

@@ -1,0 +1,112 @@
+//! Checks of prefixes: the protected networks, and the groups' shares of them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+
+use super::check::Findings;
+use super::raw::Text;
+
+/// Most protected networks, and most networks of all groups.
+const NETWORKS_MAX: usize = 32_000;
+
+/// Prefixes, and where each one stands.
+pub(super) type Places = HashMap<IpNet, Range<usize>>;
+
+/// Reads the protected networks.
+pub(super) fn protected(list: &[Text], findings: &mut Findings) -> (Vec<IpNet>, Places) {
+    if list.is_empty() {
+        let hint = "add the networks to protect before the first section: networks = [\"198.18.0.0/24\"]";
+        findings.add(0..0, "networks", "no network to protect", hint);
+    }
+    let mut places = Places::new();
+    let networks = distinct("networks", list, &mut places, findings);
+    (networks, places)
+}
+
+/// Reads the networks of one group. `taken` holds those of the groups before.
+pub(super) fn of_group(
+    key: &str,
+    list: &[Text],
+    protected: &Places,
+    taken: &mut Places,
+    findings: &mut Findings,
+) -> Vec<IpNet> {
+    let mut networks = distinct(key, list, taken, findings);
+    networks.retain(|network| {
+        let inside = within(*network, protected);
+        if !inside {
+            let hint = "list it, or a network around it, in `networks` at the top";
+            let span = taken[network].clone();
+            findings.add(span, key, format!("{network} is not within the protected networks"), hint);
+        }
+        inside
+    });
+    networks
+}
+
+fn distinct(key: &str, list: &[Text], places: &mut Places, findings: &mut Findings) -> Vec<IpNet> {
+    if list.len() > NETWORKS_MAX {
+        let span = list[NETWORKS_MAX].span();
+        findings.add(span, key, format!("{} networks", list.len()), format!("at most {NETWORKS_MAX}: join neighbours"));
+    }
+    let mut networks = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        let key = format!("{key}[{index}]");
+        let network = match prefix(text.get_ref()) {
+            Ok(network) => network,
+            Err((found, hint)) => {
+                findings.add(text.span(), key, found, hint);
+                continue;
+            }
+        };
+        if let Some(other) = places.get(&network) {
+            let line = findings.source.line(other);
+            findings.add(
+                text.span(),
+                key,
+                format!("the network {network} twice"),
+                format!("take it out here or in line {line}"),
+            );
+            continue;
+        }
+        places.insert(network, text.span());
+        networks.push(network);
+    }
+    networks
+}
+
+/// Whether a prefix or one around it is in `places`.
+fn within(network: IpNet, places: &Places) -> bool {
+    std::iter::successors(Some(network), |network| network.supernet()).any(|around| places.contains_key(&around))
+}
+
+/// A prefix without host bits; else what was found, and what would be right.
+fn prefix(text: &str) -> Result<IpNet, (String, String)> {
+    if let Ok(network) = text.parse::<IpNet>() {
+        let whole = network.trunc();
+        if whole == network {
+            return Ok(whole);
+        }
+        let host = IpNet::from(network.addr());
+        return Err((
+            format!("{text} has bits set behind its prefix length"),
+            format!("write \"{whole}\" for the network, or \"{host}\" for the host"),
+        ));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let host = IpNet::from(address);
+        return Err((
+            format!("{text} has no prefix length"),
+            format!("write \"{host}\" for this host alone, or the network's length"),
+        ));
+    }
+    let bits = match text.split_once('/').map(|(address, _)| address.parse()) {
+        Some(Ok(IpAddr::V4(_))) => "a prefix length of IPv4 is 0 to 32",
+        Some(Ok(IpAddr::V6(_))) => "a prefix length of IPv6 is 0 to 128",
+        _ => "write a network as \"198.18.0.0/24\" or \"2001:db8::/32\"",
+    };
+    Err((format!("\"{text}\" is not a network"), bits.to_owned()))
+}

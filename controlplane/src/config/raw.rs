@@ -1,0 +1,189 @@
+//! The file as it stands: every key optional, every value with its place. Says what is wrong with TOML, keys and types;
+//! values are looked at in `check`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_path_to_error::Segment;
+use serde_spanned::Spanned;
+
+use super::diagnostics::{Diagnostics, Source};
+use super::{HugePages, Log, OnShutdown, Tap};
+
+pub(super) type Text = Spanned<String>;
+pub(super) type Number = Spanned<i64>;
+/// Names are looked at in `check`, so that one run finds every bad one.
+pub(super) type Thresholds = BTreeMap<Text, Spanned<toml::Value>>;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Config {
+    pub(super) daemon: Daemon,
+    pub(super) dpdk: Dpdk,
+    pub(super) ports: Vec<Port>,
+    pub(super) tables: Tables,
+    pub(super) networks: Vec<Text>,
+    pub(super) groups: BTreeMap<String, Spanned<Group>>,
+    pub(super) detection: Detection,
+    pub(super) bgp: Option<Bgp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Daemon {
+    pub(super) socket: Option<Text>,
+    pub(super) state: Option<Text>,
+    pub(super) log: Option<Log>,
+    pub(super) log_level: Option<Text>,
+    pub(super) dry_run: Option<bool>,
+    pub(super) on_shutdown: Option<OnShutdown>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dpdk {
+    pub(super) huge_pages: Option<HugePages>,
+    pub(super) memory_mb: Option<Number>,
+    pub(super) file_prefix: Option<Text>,
+    pub(super) mbufs: Option<Number>,
+    pub(super) burst_max: Option<Number>,
+    pub(super) extra_args: Option<Vec<Text>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Port {
+    pub(super) device: Text,
+    pub(super) cores: Spanned<Vec<Number>>,
+    pub(super) promiscuous: Option<bool>,
+    pub(super) descriptors: Option<Number>,
+    pub(super) mtu: Option<Number>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tables {
+    pub(super) ipv4_blocks: Option<Spanned<toml::Value>>,
+    pub(super) ipv6_hosts: Option<Number>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Group {
+    pub(super) networks: Option<Spanned<Vec<Text>>>,
+    pub(super) incoming: Thresholds,
+    pub(super) outgoing: Thresholds,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Detection {
+    pub(super) average_calculation_time_ms: Option<Number>,
+    pub(super) check_period_ms: Option<Number>,
+    pub(super) capture_packets: Option<Number>,
+    pub(super) capture_timeout_s: Option<Number>,
+    pub(super) ban_time_s: Option<Number>,
+    pub(super) ban_time_max_s: Option<Number>,
+    pub(super) unban_only_if_attack_finished: Option<bool>,
+    pub(super) tap: Option<Tap>,
+    pub(super) probation_s: Option<Number>,
+    pub(super) rules_per_target: Option<Number>,
+    pub(super) rules_in_all: Option<Number>,
+    pub(super) attacks_at_once: Option<Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bgp {
+    pub(super) mark: Text,
+    pub(super) engines: Vec<Engine>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Engine {
+    pub(super) name: Text,
+    pub(super) address: Text,
+    #[serde(default)]
+    pub(super) communities: Vec<Text>,
+}
+
+/// Reads the text; the first error of syntax, key or type is the only one.
+pub(super) fn read(source: &Source) -> Result<Config, Diagnostics> {
+    let at = |error: &toml::de::Error| error.span().unwrap_or(0..0);
+    let syntax = |error: toml::de::Error| {
+        let hint = "this is not TOML; see https://toml.io for its few rules";
+        source.finding(at(&error), "", error.message(), hint)
+    };
+    let document = toml::Deserializer::parse(&source.text).map_err(syntax)?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = dotted(error.path());
+        let error = error.into_inner();
+        let (found, hint) = explain(error.message());
+        source.finding(at(&error), path, found, hint).into()
+    })
+}
+
+fn dotted(path: &serde_path_to_error::Path) -> String {
+    let mut dotted = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => dotted.push_str(&format!("[{index}]")),
+            // `Spanned` passes its value through a field of its own.
+            Segment::Map { key } if !key.starts_with("$__") => {
+                let separator = if dotted.is_empty() { "" } else { "." };
+                dotted.push_str(&format!("{separator}{key}"));
+            }
+            _ => {}
+        }
+    }
+    dotted
+}
+
+/// Puts what serde says into the words of someone who writes a configuration: found, and what would be right.
+fn explain(message: &str) -> (String, String) {
+    let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
+    if let Some(field) = quoted(message).first().filter(|_| message.starts_with("unknown field")) {
+        let known = known_keys(message);
+        return (format!("unknown key `{field}`"), suggestion(field, &known));
+    }
+    if let Some(field) = quoted(message).first().filter(|_| message.starts_with("missing field")) {
+        return (format!("`{field}` is missing"), format!("add `{field} = …`"));
+    }
+    if found.starts_with("unknown variant") {
+        let known: Vec<_> = known_keys(message).iter().map(|word| format!("\"{word}\"")).collect();
+        return (found.replace("unknown variant", "unknown value"), format!("write {}", known.join(" or ")));
+    }
+    if message == "wanted string or table" {
+        return ("wrong type".to_owned(), "write a word in quotes: \"…\"".to_owned());
+    }
+    let hint = match expected {
+        "" => "see the shipped levee.toml".to_owned(),
+        "i64" => "write a whole number, without quotes".to_owned(),
+        "a boolean" => "write true or false, without quotes".to_owned(),
+        "a sequence" => "write a list: [ … ]".to_owned(),
+        "a string" => "write a text in quotes: \"…\"".to_owned(),
+        other if other.starts_with("struct") || other == "a map" => "this is a section: [name] or [[name]]".to_owned(),
+        other => format!("write {other}"),
+    };
+    (found.replace("invalid type: ", "wrong type: "), hint)
+}
+
+/// The names that serde lists after "expected".
+pub(super) fn known_keys(message: &str) -> Vec<&str> {
+    message.split_once(", expected ").map(|(_, expected)| quoted(expected)).unwrap_or_default()
+}
+
+fn quoted(message: &str) -> Vec<&str> {
+    message.split('`').skip(1).step_by(2).collect()
+}
+
+/// What a name was probably meant to be.
+pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+    let likeness = |word: &str| strsim::jaro_winkler(name, word);
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match best.filter(|word| likeness(word) > 0.8) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("known here: {}", known.join(", ")),
+    }
+}
