@@ -302,6 +302,17 @@ fn events_as_json_are_one_object_a_line() {
 }
 
 #[test]
+fn a_daemon_that_goes_away_ends_the_events() {
+    let server = Server::start();
+    let (child, _) = watch(&server, &[]);
+    drop(server);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.starts_with("leveectl: lost the connection to leveed: ") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_error() {
     let server = Server::start();
     let script = "\"$0\" --socket \"$1\" \"$2\" --json; echo $? >&2";
