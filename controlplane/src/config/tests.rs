@@ -256,6 +256,18 @@ fn bad_thresholds() {
 }
 
 #[test]
+fn a_threshold_without_a_unit_is_shown_both() {
+    for (name, value, hint) in [
+        ("total", "20000", "`total_pps = 20000` or `total_mbps = …`"),
+        ("tcp_syn", "\"20k\"", "`tcp_syn_pps = 20000` or `tcp_syn_mbps = …`"),
+        ("icmp", "true", "`icmp_pps = …` or `icmp_mbps = …`"),
+    ] {
+        let text = format!("[groups.default.outgoing]\n{name} = {value}");
+        assert_after_small(&text, 2, &format!("groups.default.outgoing.{name}"), "without a unit", hint);
+    }
+}
+
+#[test]
 fn bad_ports() {
     let with = |from: &str, to: &str| SMALL.replacen(from, to, 1);
     let device = "net_pcap0,rx_pcap=/dev/null";
