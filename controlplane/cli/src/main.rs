@@ -1,1 +1,271 @@
-fn main() {}
+//! `leveectl`, the client of `leveed`: arguments in, one call, a table or JSON out. Exit status 0, 1 for what failed, 2
+//! for wrong usage.
+
+mod client;
+mod json;
+mod tables;
+mod units;
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proto::v1;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use client::Client;
+
+/// Watches and steers leveed.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The daemon's socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/levee/levee.sock")]
+    socket: PathBuf,
+    /// JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ports, workers, engines, and what needs attention.
+    Status,
+    /// All traffic, and that of each network.
+    Totals,
+    /// The busiest hosts.
+    Hosts(Hosts),
+    /// Attacks, newest first; or one in full.
+    Attacks(Attacks),
+    /// Rules that are wanted, and who holds them.
+    Rules,
+    /// Opens an attack on a host by hand.
+    Ban(Ban),
+    /// Ends every attack on a host and withdraws its rules.
+    Unban(Unban),
+    /// What happens from now on, one line an event, until interrupted.
+    Events,
+    /// Changes what the daemon logs.
+    LogLevel {
+        /// error, warn, info, debug or trace, or a tracing filter.
+        level: String,
+    },
+}
+
+#[derive(Args)]
+struct Hosts {
+    /// Most hosts shown, up to 1000.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Which hosts come first.
+    #[arg(long, value_enum, default_value_t = Order::Pps)]
+    by: Order,
+    /// Only hosts within this prefix.
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    prefix: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Order {
+    Pps,
+    Bps,
+    IncomingPps,
+    IncomingBps,
+    OutgoingPps,
+    OutgoingBps,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Attacks {
+    /// Only attacks that are not over.
+    #[arg(long)]
+    alive: bool,
+    /// Most attacks shown, up to 1000.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(subcommand)]
+    command: Option<AttacksCommand>,
+}
+
+#[derive(Subcommand)]
+enum AttacksCommand {
+    /// One attack with its figures, times and rules.
+    Show {
+        /// The attack's id, or its beginning.
+        id: String,
+    },
+}
+
+#[derive(Args)]
+struct Ban {
+    /// The attacked (or attacking) host.
+    host: IpAddr,
+    /// Which way the attack goes, seen from the protected network.
+    #[arg(long, value_enum, default_value_t = Direction::Incoming)]
+    direction: Direction,
+    /// How long; otherwise as for any attack.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    seconds: u32,
+    /// Why, for the record.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Direction {
+    Incoming,
+    Outgoing,
+}
+
+#[derive(Args)]
+struct Unban {
+    /// The host.
+    host: IpAddr,
+    /// Why, for the record.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as with `leveectl events | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leveectl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let json = cli.json;
+    let mut client = client::connect(&cli.socket).await?;
+    match cli.command {
+        Command::Status => {
+            let status = client.get_status(v1::GetStatusRequest {}).await.map_err(client::refused)?.into_inner();
+            show(json, &status, |status| tables::status(status, now_ms()))
+        }
+        Command::Totals => {
+            let totals = client.get_totals(v1::GetTotalsRequest {}).await.map_err(client::refused)?.into_inner();
+            show(json, &totals, tables::totals)
+        }
+        Command::Hosts(args) => hosts(client, args, json).await,
+        Command::Attacks(Attacks { command: Some(AttacksCommand::Show { id }), .. }) => attack(client, &id, json).await,
+        Command::Attacks(Attacks { alive, limit, .. }) => {
+            let attacks = list_attacks(&mut client, alive, limit).await?;
+            show(json, &attacks, |attacks| tables::attacks(&attacks.attacks, now_ms()))
+        }
+        Command::Rules => {
+            let rules = client.list_rules(v1::ListRulesRequest {}).await.map_err(client::refused)?.into_inner();
+            show(json, &rules, |rules| tables::rules(&rules.rules, now_ms()))
+        }
+        Command::Ban(args) => ban(client, args, json).await,
+        Command::Unban(args) => unban(client, args, json).await,
+        Command::Events => events(client, json).await,
+        Command::LogLevel { level } => {
+            let request = v1::SetLogLevelRequest { level: level.clone() };
+            let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();
+            show(json, &answer, |answer| format!("log level: {level} (was {})\n", answer.previous))
+        }
+    }
+}
+
+async fn hosts(mut client: Client, args: Hosts, json: bool) -> Result<()> {
+    let order = match args.by {
+        Order::Pps => v1::HostOrder::Pps,
+        Order::Bps => v1::HostOrder::Bps,
+        Order::IncomingPps => v1::HostOrder::IncomingPps,
+        Order::IncomingBps => v1::HostOrder::IncomingBps,
+        Order::OutgoingPps => v1::HostOrder::OutgoingPps,
+        Order::OutgoingBps => v1::HostOrder::OutgoingBps,
+    };
+    let request = v1::ListHostsRequest { limit: args.limit, order: order.into(), prefix: args.prefix };
+    let hosts = client.list_hosts(request).await.map_err(client::refused)?.into_inner();
+    show(json, &hosts, tables::hosts)
+}
+
+async fn list_attacks(client: &mut Client, alive_only: bool, limit: u32) -> Result<v1::ListAttacksResponse> {
+    let request = v1::ListAttacksRequest { alive_only, limit };
+    Ok(client.list_attacks(request).await.map_err(client::refused)?.into_inner())
+}
+
+async fn attack(mut client: Client, id: &str, json: bool) -> Result<()> {
+    let attacks = list_attacks(&mut client, false, 1000).await?.attacks;
+    let found: Vec<_> = attacks.iter().filter(|attack| attack.id.starts_with(id)).collect();
+    match found[..] {
+        [attack] => show(json, attack, |attack| tables::attack(attack, now_ms())),
+        [] => bail!("no attack {id} among the last {}; `leveectl attacks` lists them", attacks.len()),
+        _ => bail!("{} attacks begin with {id}: give more of the id", found.len()),
+    }
+}
+
+async fn ban(mut client: Client, args: Ban, json: bool) -> Result<()> {
+    let direction = match args.direction {
+        Direction::Incoming => v1::Direction::Incoming,
+        Direction::Outgoing => v1::Direction::Outgoing,
+    };
+    let host = args.host.to_string();
+    let Ban { seconds, reason, .. } = args;
+    let request = v1::BanRequest { host: host.clone(), direction: direction.into(), seconds, reason };
+    let answer = client.ban(request).await.map_err(client::refused)?.into_inner();
+    show(json, &answer, |answer| format!("{host} is banned: attack {}\n", answer.attack_id))
+}
+
+async fn unban(mut client: Client, args: Unban, json: bool) -> Result<()> {
+    let host = args.host.to_string();
+    let request = v1::UnbanRequest { host: host.clone(), reason: args.reason };
+    let answer = client.unban(request).await.map_err(client::refused)?.into_inner();
+    show(json, &answer, |answer| match answer.attack_ids.len() {
+        0 => format!("there is no attack on {host}\n"),
+        _ => format!("{host} is unbanned: ended {}\n", answer.attack_ids.join(", ")),
+    })
+}
+
+async fn events(mut client: Client, json: bool) -> Result<()> {
+    // Before the first event, so that an interrupt at any time is an orderly end.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for an interrupt")?;
+    let mut events = client.watch_events(v1::WatchEventsRequest {}).await.map_err(client::refused)?.into_inner();
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event.map_err(client::refused)?,
+            _ = interrupt.recv() => return Ok(()),
+        };
+        let Some(event) = event else { bail!("leveed ended the stream of events") };
+        match json {
+            true => print(&format!("{}\n", json::shape(&event)?))?,
+            false => print(&tables::event(&event))?,
+        }
+    }
+}
+
+/// Prints an answer as JSON or as what `table` makes of it.
+fn show<T: Serialize>(json: bool, answer: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
+    match json {
+        true => print(&format!("{:#}\n", json::shape(answer)?)),
+        false => print(&table(answer)),
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}

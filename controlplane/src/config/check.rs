@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Finding, Source};
@@ -286,66 +287,55 @@ fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
 }
 
 fn groups(raw: &BTreeMap<String, Spanned<raw::Group>>, protected: &Places, findings: &mut Findings) -> Vec<Group> {
-    let empty = |name: &str| Group {
-        name: name.to_owned(),
-        networks: Vec::new(),
-        incoming: Thresholds::default(),
-        outgoing: Thresholds::default(),
-    };
-    let mut groups = vec![empty(DEFAULT_GROUP)];
+    let default = raw.get(DEFAULT_GROUP).map(|raw| {
+        if let Some(list) = &raw.get_ref().networks {
+            let hint = "take it out: this group has every host that no other group has";
+            findings.add(list.span(), "groups.default.networks", "networks of the default group", hint);
+        }
+        group(DEFAULT_GROUP, raw.get_ref(), Vec::new(), findings)
+    });
+    let mut groups =
+        vec![default.unwrap_or_else(|| group(DEFAULT_GROUP, &raw::Group::default(), Vec::new(), findings))];
     let mut taken = Places::new();
-    for (name, raw) in raw {
+    for (name, raw) in raw.iter().filter(|(name, _)| *name != DEFAULT_GROUP) {
         let key = format!("groups.{name}");
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
             let hint = "name a group with up to 64 letters, digits, '-' and '_'";
             findings.add(raw.span(), &key, format!("\"{name}\" is not a name"), hint);
         }
-        let span = raw.span();
-        let raw = raw.get_ref();
-        let mut group = empty(name);
-        group.incoming = thresholds(&format!("{key}.incoming"), &raw.incoming, findings);
-        group.outgoing = thresholds(&format!("{key}.outgoing"), &raw.outgoing, findings);
-        if name == DEFAULT_GROUP {
-            if let Some(list) = &raw.networks {
-                let hint = "take it out: this group has every host that no other group has";
-                findings.add(list.span(), format!("{key}.networks"), "networks of the default group", hint);
-            }
-            groups[0] = group;
-            continue;
-        }
-        match &raw.networks {
+        let networks = match &raw.get_ref().networks {
             Some(list) if !list.get_ref().is_empty() => {
                 let key = format!("{key}.networks");
-                group.networks = networks::of_group(&key, list.get_ref(), protected, &mut taken, findings);
+                networks::of_group(&key, list.get_ref(), protected, &mut taken, findings)
             }
-            _ => findings.add(span, &key, "a group without networks", "add `networks = [\"…\"]`"),
-        }
-        groups.push(group);
+            _ => {
+                findings.add(raw.span(), &key, "a group without networks", "add `networks = [\"…\"]`");
+                Vec::new()
+            }
+        };
+        groups.push(group(name, raw.get_ref(), networks, findings));
     }
     groups
 }
 
+fn group(name: &str, raw: &raw::Group, networks: Vec<IpNet>, findings: &mut Findings) -> Group {
+    Group {
+        name: name.to_owned(),
+        networks,
+        incoming: thresholds(&format!("groups.{name}.incoming"), &raw.incoming, findings),
+        outgoing: thresholds(&format!("groups.{name}.outgoing"), &raw.outgoing, findings),
+    }
+}
+
 fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Thresholds {
     let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
+    let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let mut thresholds = Thresholds::default();
     for (name, value) in raw {
         let key = format!("{key}.{}", name.get_ref());
         let Some((_, metric)) = names.iter().find(|(known, _)| known == name.get_ref()) else {
-            let value_text = value.get_ref();
-            let (span, found, hint) = match names.iter().any(|(known, _)| *known == format!("{}_pps", name.get_ref())) {
-                true => (
-                    value.span(),
-                    "a threshold without a unit".to_owned(),
-                    format!("write `{name}_pps = {value_text}` or `{name}_mbps = …`", name = name.get_ref()),
-                ),
-                false => {
-                    let known: Vec<&str> = names.iter().map(|(known, _)| known.as_str()).collect();
-                    let found = format!("unknown key `{}`", name.get_ref());
-                    (name.span(), found, raw::suggestion(name.get_ref(), &known))
-                }
-            };
-            findings.add(span, key, found, hint);
+            unknown_threshold(key, name, value, &known, findings);
             continue;
         };
         match threshold(value.get_ref()) {
@@ -354,6 +344,21 @@ fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Thre
         }
     }
     thresholds
+}
+
+fn unknown_threshold(key: String, name: &Text, value: &Spanned<toml::Value>, known: &[&str], findings: &mut Findings) {
+    let word = name.get_ref();
+    if known.contains(&format!("{word}_pps").as_str()) {
+        let number = match value.get_ref() {
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::String(text) => spelled(text).map_or("…".to_owned(), |number| number.to_string()),
+            _ => "…".to_owned(),
+        };
+        let hint = format!("write `{word}_pps = {number}` or `{word}_mbps = …`");
+        findings.add(value.span(), key, "a threshold without a unit", hint);
+    } else {
+        findings.add(name.span(), key, format!("unknown key `{word}`"), raw::suggestion(word, known));
+    }
 }
 
 /// The key of a metric: as the metric's own name, but with mbps, which FastNetMon users know.

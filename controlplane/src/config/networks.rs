@@ -9,11 +9,14 @@ use ipnet::IpNet;
 use super::check::Findings;
 use super::raw::Text;
 
-/// Most protected networks, and most networks of all groups.
+/// Most protected networks, and most networks of one group.
 const NETWORKS_MAX: usize = 32_000;
 
 /// Prefixes, and where each one stands.
 pub(super) type Places = HashMap<IpNet, Range<usize>>;
+
+/// What was found, and what would be right.
+type Complaint = (String, String);
 
 /// Reads the protected networks.
 pub(super) fn protected(list: &[Text], findings: &mut Findings) -> (Vec<IpNet>, Places) {
@@ -22,7 +25,7 @@ pub(super) fn protected(list: &[Text], findings: &mut Findings) -> (Vec<IpNet>, 
         findings.add(0..0, "networks", "no network to protect", hint);
     }
     let mut places = Places::new();
-    let networks = distinct("networks", list, &mut places, findings);
+    let networks = distinct("networks", list, &mut places, findings, |_| Ok(()));
     (networks, places)
 }
 
@@ -34,46 +37,43 @@ pub(super) fn of_group(
     taken: &mut Places,
     findings: &mut Findings,
 ) -> Vec<IpNet> {
-    let mut networks = distinct(key, list, taken, findings);
-    networks.retain(|network| {
-        let inside = within(*network, protected);
-        if !inside {
-            let hint = "list it, or a network around it, in `networks` at the top";
-            let span = taken[network].clone();
-            findings.add(span, key, format!("{network} is not within the protected networks"), hint);
-        }
-        inside
-    });
-    networks
+    distinct(key, list, taken, findings, |network| match within(network, protected) {
+        true => Ok(()),
+        false => Err((
+            format!("{network} is not within the protected networks"),
+            "list it, or a network around it, in `networks` at the top".to_owned(),
+        )),
+    })
 }
 
-fn distinct(key: &str, list: &[Text], places: &mut Places, findings: &mut Findings) -> Vec<IpNet> {
+/// Reads prefixes that `accept` takes and that are not in `places` yet.
+fn distinct(
+    key: &str,
+    list: &[Text],
+    places: &mut Places,
+    findings: &mut Findings,
+    accept: impl Fn(IpNet) -> Result<(), Complaint>,
+) -> Vec<IpNet> {
     if list.len() > NETWORKS_MAX {
         let span = list[NETWORKS_MAX].span();
         findings.add(span, key, format!("{} networks", list.len()), format!("at most {NETWORKS_MAX}: join neighbours"));
     }
     let mut networks = Vec::new();
     for (index, text) in list.iter().enumerate() {
-        let key = format!("{key}[{index}]");
-        let network = match prefix(text.get_ref()) {
-            Ok(network) => network,
-            Err((found, hint)) => {
-                findings.add(text.span(), key, found, hint);
-                continue;
+        let new = |network| match places.get(&network) {
+            Some(other) => {
+                let line = findings.source.line(other);
+                Err((format!("the network {network} twice"), format!("take it out here or in line {line}")))
             }
+            None => accept(network).map(|()| network),
         };
-        if let Some(other) = places.get(&network) {
-            let line = findings.source.line(other);
-            findings.add(
-                text.span(),
-                key,
-                format!("the network {network} twice"),
-                format!("take it out here or in line {line}"),
-            );
-            continue;
+        match prefix(text.get_ref()).and_then(new) {
+            Ok(network) => {
+                places.insert(network, text.span());
+                networks.push(network);
+            }
+            Err((found, hint)) => findings.add(text.span(), format!("{key}[{index}]"), found, hint),
         }
-        places.insert(network, text.span());
-        networks.push(network);
     }
     networks
 }
@@ -83,8 +83,8 @@ fn within(network: IpNet, places: &Places) -> bool {
     std::iter::successors(Some(network), |network| network.supernet()).any(|around| places.contains_key(&around))
 }
 
-/// A prefix without host bits; else what was found, and what would be right.
-fn prefix(text: &str) -> Result<IpNet, (String, String)> {
+/// A prefix without host bits.
+fn prefix(text: &str) -> Result<IpNet, Complaint> {
     if let Ok(network) = text.parse::<IpNet>() {
         let whole = network.trunc();
         if whole == network {

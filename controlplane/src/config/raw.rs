@@ -144,8 +144,12 @@ fn dotted(path: &serde_path_to_error::Path) -> String {
 fn explain(message: &str) -> (String, String) {
     let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     if let Some(field) = quoted(message).first().filter(|_| message.starts_with("unknown field")) {
-        let known = known_keys(message);
-        return (format!("unknown key `{field}`"), suggestion(field, &known));
+        let hint = match *field {
+            // The one list at the top is easily written below a section, and is then a key of that section.
+            "networks" => "the list `networks` stands at the top, before the first section".to_owned(),
+            field => suggestion(field, &known_keys(message)),
+        };
+        return (format!("unknown key `{field}`"), hint);
     }
     if let Some(field) = quoted(message).first().filter(|_| message.starts_with("missing field")) {
         return (format!("`{field}` is missing"), format!("add `{field} = …`"));

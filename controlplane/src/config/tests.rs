@@ -169,7 +169,7 @@ incoming = { total = 5, udp_pps = "20k", tpc_pps = 1 }
         (4, "daemon.socket"),
         (7, "ports[0].device"),
         (8, "ports[0].cores[1]"),
-        (11, "groups.web.networks"),
+        (11, "groups.web.networks[0]"),
         (12, "groups.web.incoming.total"),
         (12, "groups.web.incoming.udp_pps"),
         (12, "groups.web.incoming.tpc_pps"),
@@ -191,6 +191,8 @@ fn unknown_keys_name_the_closest_known_one() {
     assert_after_small("[groups.web]\nnetwork = []", 2, "groups.web.network", "unknown key", "`networks`");
     let key = "groups.default.incoming.udp_bps";
     assert_after_small("[groups.default.incoming]\nudp_bps = 5", 2, key, "unknown key `udp_bps`", "`udp_");
+    let below = "[daemon]\nnetworks = []";
+    assert_after_small(below, 2, "daemon.networks", "unknown key `networks`", "before the first section");
     assert_after_small("[daemon]\nxyz = 5", 2, "daemon.xyz", "unknown key `xyz`", "known here: socket, state");
 }
 
@@ -212,11 +214,21 @@ fn bad_networks() {
 }
 
 #[test]
+fn networks_are_bounded() {
+    let many = |count: u32| {
+        let list = (0..count).map(|i| format!("\"198.18.{}.{}/32\"", i >> 8, i & 255)).collect::<Vec<_>>().join(",\n");
+        SMALL.replacen("\"198.18.0.0/24\"", &list, 1)
+    };
+    assert_eq!(parse("levee.toml", many(31_999)).unwrap().networks.len(), 32_000);
+    assert_finding(&many(32_000), 32_000, "networks", "32001 networks", "at most 32000");
+}
+
+#[test]
 fn bad_groups() {
     let outside = "[groups.web]\nnetworks = [\"203.0.113.0/24\"]";
-    assert_after_small(outside, 2, "groups.web.networks", "not within the protected", "`networks` at the top");
+    assert_after_small(outside, 2, "groups.web.networks[0]", "not within the protected", "`networks` at the top");
     let wider = "[groups.web]\nnetworks = [\"198.18.0.0/23\"]";
-    assert_after_small(wider, 2, "groups.web.networks", "198.18.0.0/23 is not within", "`networks` at the top");
+    assert_after_small(wider, 2, "groups.web.networks[0]", "198.18.0.0/23 is not within", "`networks` at the top");
     let both = "[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n[groups.b]\nnetworks = [\"198.18.0.0/28\"]";
     assert_after_small(both, 4, "groups.b.networks[0]", "twice", "line 7");
     assert_after_small("[groups.web]\n", 1, "groups.web", "without networks", "networks = [");
@@ -240,6 +252,18 @@ fn bad_thresholds() {
     ];
     for (value, found, hint) in cases {
         assert_after_small(&format!("[groups.default.incoming]\nudp_pps = {value}"), 2, key, found, hint);
+    }
+}
+
+#[test]
+fn a_threshold_without_a_unit_is_shown_both() {
+    for (name, value, hint) in [
+        ("total", "20000", "`total_pps = 20000` or `total_mbps = …`"),
+        ("tcp_syn", "\"20k\"", "`tcp_syn_pps = 20000` or `tcp_syn_mbps = …`"),
+        ("icmp", "true", "`icmp_pps = …` or `icmp_mbps = …`"),
+    ] {
+        let text = format!("[groups.default.outgoing]\n{name} = {value}");
+        assert_after_small(&text, 2, &format!("groups.default.outgoing.{name}"), "without a unit", hint);
     }
 }
 

@@ -1,0 +1,340 @@
+//! Answers as tables for people. Text in the shape of the answer, nothing else; the time now is an argument.
+
+#[cfg(test)]
+#[path = "../tests/fixtures/mod.rs"]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use proto::v1::{
+    Attack, Count, Engine, Event, Kinds, ListHostsResponse, Port, Rates, Reason, Rule, Status, Totals, Worker,
+};
+
+use crate::units::{age, bps, bytes, count, direction, duration, metric, percent, pps, time};
+
+/// A table without lines. Columns whose heading begins with '>' are figures and stand to the right.
+fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('>')));
+    table.add_rows(rows);
+    for (column, heading) in table.column_iter_mut().zip(headings) {
+        column.set_padding((0, 2));
+        if heading.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// Names and what stands behind them, one a line; empty ones are left out.
+fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
+        let _ = writeln!(text, "{name:<width$}  {fact}");
+    }
+    text
+}
+
+fn reasons(reasons: &[Reason]) -> String {
+    let shown = reasons.iter().filter(|reason| reason.packets > 0);
+    let shown: Vec<_> = shown.map(|reason| format!("{} {}", count(reason.packets), reason.name)).collect();
+    shown.join(", ")
+}
+
+/// `leveectl status`.
+pub(crate) fn status(status: &Status, now_ms: i64) -> String {
+    let mut text = facts(&[
+        ("leveed", format!("{}, DPDK {}", status.version, status.dpdk_version)),
+        ("up", format!("{}, since {} UTC", duration(now_ms - status.started_ms), time(status.started_ms))),
+        ("dry run", if status.dry_run { "yes: nothing is announced".to_owned() } else { String::new() }),
+        ("log level", status.log_level.clone()),
+        ("networks", count(status.networks)),
+        ("attacks", count(status.attacks.into())),
+        ("rules", count(status.rules.into())),
+    ]);
+    for alarm in &status.alarms {
+        let _ = writeln!(text, "ALARM: {alarm}");
+    }
+    text.push('\n');
+    text += &ports(&status.ports);
+    text.push('\n');
+    text += &workers(&status.workers);
+    if !status.engines.is_empty() {
+        text.push('\n');
+        text += &engines(&status.engines, now_ms);
+    }
+    text
+}
+
+fn ports(ports: &[Port]) -> String {
+    let link = |port: &Port| match (port.link_up, port.link_mbps) {
+        (false, _) => "down".to_owned(),
+        (true, 0) => "up".to_owned(),
+        (true, mbps) => format!("up, {}", bps(f64::from(mbps) * 1e6)),
+    };
+    let headings = ["PORT", "DRIVER", "LINK", ">QUEUES", ">PACKETS", ">BYTES", ">MISSED", ">ERRORS", ">NO MBUF"];
+    let row = |port: &Port| {
+        vec![
+            port.device.clone(),
+            port.driver.clone(),
+            link(port),
+            port.queues.to_string(),
+            count(port.packets),
+            bytes(port.bytes),
+            count(port.missed),
+            count(port.errors),
+            count(port.no_mbuf),
+        ]
+    };
+    table(&headings, ports.iter().map(row))
+}
+
+fn workers(workers: &[Worker]) -> String {
+    let headings = [
+        ">CORE",
+        "QUEUES",
+        ">PACKETS",
+        ">BYTES",
+        ">EMPTY POLLS",
+        ">CYCLES p50",
+        ">p99",
+        ">BLOCKS",
+        ">IPV6 HOSTS",
+        "LOST",
+    ];
+    let empty = |worker: &Worker| match worker.polls {
+        0 => "-".to_owned(),
+        polls => percent(worker.empty_polls as f64 / polls as f64),
+    };
+    let percentile = |list: &[u64], index: usize| list.get(index).map_or("-".to_owned(), |&cycles| count(cycles));
+    let row = |worker: &Worker| {
+        vec![
+            worker.core.to_string(),
+            worker.queues.join(" "),
+            count(worker.packets),
+            bytes(worker.bytes),
+            empty(worker),
+            percentile(&worker.cycles_per_packet, 0),
+            percentile(&worker.cycles_per_packet, 2),
+            format!("{} of {}", count(worker.ipv4_blocks_used.into()), count(worker.ipv4_blocks.into())),
+            count(worker.ipv6_hosts.into()),
+            reasons(&worker.lost),
+        ]
+    };
+    table(&headings, workers.iter().map(row))
+}
+
+fn engines(engines: &[Engine], now_ms: i64) -> String {
+    let peers = |engine: &Engine| {
+        let peers: Vec<_> = engine.peers.iter().map(|peer| format!("{} {}", peer.address, peer.state)).collect();
+        peers.join(", ")
+    };
+    let row = |engine: &Engine| {
+        vec![
+            engine.name.clone(),
+            if engine.connected { "up" } else { "down" }.to_owned(),
+            age(engine.since_ms, now_ms),
+            engine.held.to_string(),
+            engine.wanted.to_string(),
+            peers(engine),
+            engine.error.clone(),
+        ]
+    };
+    table(&["ENGINE", "STATE", "SINCE", ">HELD", ">WANTED", "PEERS", "ERROR"], engines.iter().map(row))
+}
+
+/// `leveectl totals`.
+pub(crate) fn totals(totals: &Totals) -> String {
+    let (incoming, outgoing) = (totals.incoming.unwrap_or_default(), totals.outgoing.unwrap_or_default());
+    let mut text = rates(&[(">INCOMING", incoming), (">OUTGOING", outgoing)]);
+    text.push('\n');
+    text += &kinds(&totals.counted.clone().unwrap_or_default());
+    if !totals.networks.is_empty() {
+        let row = |network: &proto::v1::NetworkTotals| {
+            let mut row = vec![network.network.clone(), network.group.clone()];
+            row.extend(both_ways(&network.incoming, &network.outgoing));
+            row
+        };
+        text.push('\n');
+        text += &table(&["NETWORK", "GROUP", ">IN", ">", ">OUT", ">"], totals.networks.iter().map(row));
+    }
+    text
+}
+
+/// Packets and bits a second in, then out.
+fn both_ways(incoming: &Option<Rates>, outgoing: &Option<Rates>) -> [String; 4] {
+    let (incoming, outgoing) = (incoming.unwrap_or_default(), outgoing.unwrap_or_default());
+    [pps(incoming.total_pps), bps(incoming.total_bps), pps(outgoing.total_pps), bps(outgoing.total_bps)]
+}
+
+/// Rates by class, packets and bits a second for each name.
+fn rates(named: &[(&str, Rates)]) -> String {
+    type Figures = fn(&Rates) -> (f64, f64);
+    let classes: [(&str, Figures); 6] = [
+        ("total", |rates| (rates.total_pps, rates.total_bps)),
+        ("tcp", |rates| (rates.tcp_pps, rates.tcp_bps)),
+        ("tcp syn", |rates| (rates.tcp_syn_pps, rates.tcp_syn_bps)),
+        ("udp", |rates| (rates.udp_pps, rates.udp_bps)),
+        ("icmp", |rates| (rates.icmp_pps, rates.icmp_bps)),
+        ("fragments", |rates| (rates.fragment_pps, rates.fragment_bps)),
+    ];
+    let mut headings = vec!["CLASS"];
+    headings.extend(named.iter().flat_map(|(name, _)| [*name, ">"]));
+    let row = |(class, figures): (&str, Figures)| {
+        let figures = named.iter().map(|(_, rates)| figures(rates));
+        let cells = figures.flat_map(|(packets, bits)| [pps(packets), bps(bits)]);
+        std::iter::once(class.to_owned()).chain(cells).collect()
+    };
+    table(&headings, classes.map(row))
+}
+
+fn kinds(kinds: &Kinds) -> String {
+    let row = |name: &str, counted: Option<Count>, note: String| {
+        let Count { packets, bytes: length } = counted.unwrap_or_default();
+        vec![name.to_owned(), count(packets), bytes(length), note]
+    };
+    let rows = [
+        row("incoming", kinds.incoming, String::new()),
+        row("outgoing", kinds.outgoing, String::new()),
+        row("internal", kinds.internal, String::new()),
+        row("other", kinds.other, String::new()),
+        row("ignored", kinds.ignored, String::new()),
+        row("unparsed", kinds.unparsed, reasons(&kinds.unparsed_reasons)),
+    ];
+    table(&["COUNTED", ">PACKETS", ">BYTES", ""], rows)
+}
+
+/// `leveectl hosts`.
+pub(crate) fn hosts(hosts: &ListHostsResponse) -> String {
+    if hosts.hosts.is_empty() {
+        return format!("no hosts to show; {} with traffic in all\n", count(hosts.active));
+    }
+    let row = |host: &proto::v1::Host| {
+        let mut row = vec![host.address.clone(), host.group.clone()];
+        row.extend(both_ways(&host.incoming, &host.outgoing));
+        row.push(if host.under_attack { "under attack".to_owned() } else { String::new() });
+        row
+    };
+    let mut text = table(&["HOST", "GROUP", ">IN", ">", ">OUT", ">", ""], hosts.hosts.iter().map(row));
+    let _ = writeln!(text, "\n{} of {} hosts with traffic", hosts.hosts.len(), count(hosts.active));
+    text
+}
+
+/// `leveectl attacks`.
+pub(crate) fn attacks(attacks: &[Attack], now_ms: i64) -> String {
+    if attacks.is_empty() {
+        return "no attacks\n".to_owned();
+    }
+    let row = |attack: &Attack| {
+        vec![
+            attack.id.clone(),
+            attack.target.clone(),
+            direction(attack.direction()).to_owned(),
+            attack.state.clone(),
+            crossing(attack),
+            pps(attack.current.unwrap_or_default().total_pps),
+            bps(attack.current.unwrap_or_default().total_bps),
+            attack.rules.len().to_string(),
+            age(attack.detected_ms, now_ms),
+        ]
+    };
+    let headings = ["ID", "TARGET", "DIRECTION", "STATE", "CROSSED", ">NOW", ">", ">RULES", "DETECTED"];
+    table(&headings, attacks.iter().map(row))
+}
+
+/// Which threshold was crossed, and how far; for an attack by hand, who asked.
+fn crossing(attack: &Attack) -> String {
+    match attack.metric.as_str() {
+        "" => format!("by {}", attack.by),
+        name => format!("{name} {} > {}", metric(name, attack.measured), metric(name, attack.threshold)),
+    }
+}
+
+/// `leveectl attacks show ID`.
+pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
+    let at = |time_ms| match time_ms {
+        0 => String::new(),
+        time_ms => format!("{} UTC, {}", time(time_ms), age(time_ms, now_ms)),
+    };
+    let only_if = |shown, text| if shown { text } else { String::new() };
+    let mut text = facts(&[
+        ("attack", attack.id.clone()),
+        ("target", format!("{} {}", attack.target, direction(attack.direction()))),
+        ("group", attack.group.clone()),
+        ("state", attack.state.clone()),
+        ("crossed", only_if(!attack.metric.is_empty(), crossing(attack))),
+        ("by", only_if(attack.by != "threshold", attack.by.clone())),
+        ("detected", at(attack.detected_ms)),
+        ("mitigating", at(attack.mitigating_ms)),
+        ("ending", at(attack.ending_ms)),
+        ("ended", at(attack.ended_ms)),
+        ("sample", format!("{} of {} packets", attack.captured, attack.capture_wanted)),
+        ("note", attack.note.clone()),
+    ]);
+    let named = [(">NOW", attack.current), (">PEAK", attack.peak), (">REST", attack.rest)];
+    let named: Vec<_> = named.into_iter().filter_map(|(name, rates)| Some((name, rates?))).collect();
+    if !named.is_empty() {
+        text.push('\n');
+        text += &rates(&named);
+    }
+    for rule in &attack.rules {
+        text.push('\n');
+        text += &one_rule(rule, now_ms);
+    }
+    text
+}
+
+fn one_rule(rule: &Rule, now_ms: i64) -> String {
+    facts(&[
+        ("rule", rule.text.clone()),
+        ("id", rule.id.clone()),
+        ("state", held(rule, now_ms)),
+        ("matched", matched(rule)),
+        ("coverage", percent(rule.coverage)),
+        ("reason", rule.reason.clone()),
+    ])
+}
+
+/// A rule's state, and since when an engine holds it.
+fn held(rule: &Rule, now_ms: i64) -> String {
+    match rule.held_ms {
+        0 => format!("{}, wanted {}", rule.state, age(rule.wanted_ms, now_ms)),
+        held_ms => format!("{}, {}", rule.state, age(held_ms, now_ms)),
+    }
+}
+
+fn matched(rule: &Rule) -> String {
+    format!("{} packets, {}", count(rule.matched_packets), pps(rule.matched_pps))
+}
+
+/// `leveectl rules`.
+pub(crate) fn rules(rules: &[Rule], now_ms: i64) -> String {
+    if rules.is_empty() {
+        return "no rules\n".to_owned();
+    }
+    let row = |rule: &Rule| {
+        vec![
+            rule.target.clone(),
+            rule.text.clone(),
+            held(rule, now_ms),
+            count(rule.matched_packets),
+            pps(rule.matched_pps),
+            bps(rule.matched_bps),
+            percent(rule.coverage),
+        ]
+    };
+    table(&["TARGET", "RULE", "STATE", ">MATCHED", ">NOW", ">", ">COVERAGE"], rules.iter().map(row))
+}
+
+/// One line of `leveectl events`.
+pub(crate) fn event(event: &Event) -> String {
+    let target = if event.target.is_empty() { String::new() } else { format!(" {}", event.target) };
+    // A line break in the text would make two events of one.
+    let words = event.text.replace('\n', " ");
+    format!("{} UTC {}{target}: {words}\n", time(event.time_ms), event.kind)
+}

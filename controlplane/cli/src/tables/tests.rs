@@ -1,0 +1,180 @@
+//! The exact text of every table, for fixed answers.
+
+use super::*;
+
+const NOW: i64 = 1_795_295_013_123;
+
+#[track_caller]
+fn assert_text(shown: &str, expected: &str) {
+    let expected = expected.trim_start_matches('\n');
+    assert_eq!(shown, expected, "\n--- shown\n{shown}\n--- expected\n{expected}");
+}
+
+#[test]
+fn status_shows_ports_workers_engines_and_alarms() {
+    assert_text(
+        &status(&fixtures::status(NOW), NOW),
+        r#"
+leveed     0.1.0, DPDK 22.11.11
+up         1 h 2 min, since 2026-11-21 20:01:28.123 UTC
+dry run    yes: nothing is announced
+log level  info
+networks   3
+attacks    1
+rules      2
+ALARM: port 0000:03:00.0 missed 4 packets
+
+PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF
+0000:03:00.0  net_ixgbe  up, 10.0 Gbps       2  3,000,000  300 MB       4       0        0
+
+CORE  QUEUES            PACKETS   BYTES  EMPTY POLLS  CYCLES p50    p99    BLOCKS  IPV6 HOSTS  LOST
+   1  0000:03:00.0/0  1,000,000  100 MB       25.0 %          61  1,200  3 of 256          17  12 ring full
+   2  0000:03:00.0/1  2,000,000  200 MB       25.0 %          61  1,200  3 of 256          17  12 ring full
+
+ENGINE  STATE  SINCE     HELD  WANTED  PEERS                  ERROR
+edge    up     12 s ago     1       2  192.0.2.1 established
+"#,
+    );
+}
+
+#[test]
+fn totals_show_every_kind() {
+    assert_text(
+        &totals(&fixtures::totals()),
+        r#"
+CLASS       INCOMING             OUTGOING
+total      1.50 Mpps  1.20 Gbps   950 pps  2.00 Mbps
+tcp            0 pps      0 bps     0 pps      0 bps
+tcp syn        0 pps      0 bps     0 pps      0 bps
+udp        1.50 Mpps  1.20 Gbps   950 pps  2.00 Mbps
+icmp           0 pps      0 bps     0 pps      0 bps
+fragments      0 pps      0 bps     0 pps      0 bps
+
+COUNTED     PACKETS    BYTES
+incoming  1,234,567   123 MB
+outgoing      1,000   100 kB
+internal          7    700 B
+other            20  2.00 kB
+ignored           0      0 B
+unparsed          3    300 B  3 truncated
+
+NETWORK        GROUP         IN               OUT
+198.18.0.0/24  web    1.50 Mpps  1.20 Gbps  0 pps  0 bps
+"#,
+    );
+}
+
+#[test]
+fn hosts_show_rates_both_ways() {
+    assert_text(
+        &hosts(&fixtures::hosts()),
+        r#"
+HOST         GROUP         IN                 OUT
+198.18.0.7   web    1.48 Mpps  1.18 Gbps  950 pps  2.00 Mbps  under attack
+2001:db8::1  web    20.0 kpps  20.0 Mbps  950 pps  2.00 Mbps
+
+2 of 65,536 hosts with traffic
+"#,
+    );
+}
+
+#[test]
+fn attacks_show_what_was_crossed_or_who_asked() {
+    assert_text(
+        &attacks(&[fixtures::attack_by_hand(NOW), fixtures::attack(NOW)], NOW),
+        r#"
+ID                                    TARGET           DIRECTION  STATE       CROSSED                            NOW             RULES  DETECTED
+019aa0c3-0000-7000-8000-000000000002  2001:db8::1/128  outgoing   detected    by root (uid 0)                  0 pps      0 bps      0  5 s ago
+019aa0c2-7a10-7000-8000-000000000001  198.18.0.7/32    incoming   mitigating  udp_pps 310 kpps > 100 kpps  1.46 Mpps  1.17 Gbps      1  1 min 5 s ago
+"#,
+    );
+}
+
+#[test]
+fn an_attack_shows_times_figures_and_rules() {
+    assert_text(
+        &attack(&fixtures::attack(NOW), NOW),
+        r#"
+attack      019aa0c2-7a10-7000-8000-000000000001
+target      198.18.0.7/32 incoming
+group       web
+state       mitigating
+crossed     udp_pps 310 kpps > 100 kpps
+detected    2026-11-21 21:02:28.123 UTC, 1 min 5 s ago
+mitigating  2026-11-21 21:02:28.323 UTC, 1 min 4 s ago
+sample      500 of 500 packets
+
+CLASS            NOW                  PEAK                  REST
+total      1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  10.0 kpps  10.0 Mbps
+tcp            0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
+tcp syn        0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
+udp        1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  10.0 kpps  10.0 Mbps
+icmp           0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
+fragments      0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
+
+rule      destination 198.18.0.7/32, udp: discard
+id        019aa0c2-8f00-7000-8000-0000000000aa
+state     held, 1 min 4 s ago
+matched   95,000,000 packets, 1.45 Mpps
+coverage  98.0 %
+reason    shortest of 3 that cover 98 %
+"#,
+    );
+}
+
+#[test]
+fn an_attack_by_hand_shows_who_asked() {
+    assert_text(
+        &attack(&fixtures::attack_by_hand(NOW), NOW),
+        r#"
+attack      019aa0c3-0000-7000-8000-000000000002
+target      2001:db8::1/128 outgoing
+state       detected
+by          root (uid 0)
+detected    2026-11-21 21:03:28.123 UTC, 5 s ago
+sample      0 of 500 packets
+note        phoned in
+"#,
+    );
+}
+
+#[test]
+fn rules_show_what_they_match() {
+    assert_text(
+        &rules(&[fixtures::rule(NOW)], NOW),
+        r#"
+TARGET         RULE                                     STATE                   MATCHED        NOW             COVERAGE
+198.18.0.7/32  destination 198.18.0.7/32, udp: discard  held, 1 min 4 s ago  95,000,000  1.45 Mpps  1.16 Gbps    98.0 %
+"#,
+    );
+}
+
+#[test]
+fn an_event_is_one_line() {
+    assert_text(
+        &event(&fixtures::event(NOW)),
+        r#"
+2026-11-21 21:03:33.123 UTC detected 198.18.0.7/32: udp_pps 310 kpps > 100 kpps
+"#,
+    );
+}
+
+#[test]
+fn what_is_empty_is_said_in_words() {
+    assert_eq!(attacks(&[], NOW), "no attacks\n");
+    assert_eq!(rules(&[], NOW), "no rules\n");
+    let nobody = ListHostsResponse { hosts: Vec::new(), active: 1234 };
+    assert_eq!(hosts(&nobody), "no hosts to show; 1,234 with traffic in all\n");
+}
+
+#[test]
+fn an_event_stays_one_line_whatever_its_text() {
+    let event_of_two = Event { text: "first\nsecond".into(), ..fixtures::event(NOW) };
+    assert_eq!(event(&event_of_two).matches('\n').count(), 1);
+}
+
+#[test]
+fn a_rule_that_no_engine_holds_says_since_when_it_is_wanted() {
+    let wanted = Rule { state: "dry_run".into(), held_ms: 0, ..fixtures::rule(NOW) };
+    assert!(rules(&[wanted], NOW).contains("dry_run, wanted 1 min 4 s ago"));
+}

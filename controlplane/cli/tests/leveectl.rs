@@ -1,0 +1,328 @@
+//! The real `leveectl` against a server with fixed answers, over a Unix socket.
+
+mod fixtures;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use proto::v1::levee_server::{Levee, LeveeServer};
+use proto::v1::*;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response};
+
+type Answer<T> = Result<Response<T>, tonic::Status>;
+
+/// Answers with the fixtures, and remembers what was asked.
+#[derive(Clone, Default)]
+struct Daemon {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Daemon {
+    fn asked(&self, request: impl std::fmt::Debug) {
+        self.asked.lock().unwrap().push(format!("{request:?}"));
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+#[tonic::async_trait]
+impl Levee for Daemon {
+    type WatchEventsStream = ReceiverStream<Result<Event, tonic::Status>>;
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<Status> {
+        Ok(Response::new(fixtures::status(now_ms())))
+    }
+
+    async fn list_hosts(&self, request: Request<ListHostsRequest>) -> Answer<ListHostsResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(fixtures::hosts()))
+    }
+
+    async fn get_totals(&self, _: Request<GetTotalsRequest>) -> Answer<Totals> {
+        Ok(Response::new(fixtures::totals()))
+    }
+
+    async fn list_attacks(&self, request: Request<ListAttacksRequest>) -> Answer<ListAttacksResponse> {
+        self.asked(request.into_inner());
+        let attacks = vec![fixtures::attack_by_hand(now_ms()), fixtures::attack(now_ms())];
+        Ok(Response::new(ListAttacksResponse { attacks }))
+    }
+
+    async fn list_rules(&self, _: Request<ListRulesRequest>) -> Answer<ListRulesResponse> {
+        Ok(Response::new(ListRulesResponse { rules: vec![fixtures::rule(now_ms())] }))
+    }
+
+    async fn ban(&self, request: Request<BanRequest>) -> Answer<BanResponse> {
+        self.asked(request.get_ref());
+        if request.get_ref().host == "203.0.113.1" {
+            return Err(tonic::Status::invalid_argument("203.0.113.1 is in no protected network"));
+        }
+        Ok(Response::new(BanResponse { attack_id: "id-1".into() }))
+    }
+
+    async fn unban(&self, request: Request<UnbanRequest>) -> Answer<UnbanResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(UnbanResponse { attack_ids: vec!["id-1".into(), "id-2".into()] }))
+    }
+
+    /// Two events, then silence, as from a daemon without attacks.
+    async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
+        let (sender, receiver) = mpsc::channel(2);
+        tokio::spawn(async move {
+            for time_ms in [1_000, 2_000] {
+                let _ = sender.send(Ok(fixtures::event(time_ms))).await;
+            }
+            sender.closed().await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn set_log_level(&self, request: Request<SetLogLevelRequest>) -> Answer<SetLogLevelResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(SetLogLevelResponse { previous: "info".into() }))
+    }
+}
+
+/// A running server; it ends with the runtime.
+struct Server {
+    daemon: Daemon,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    fn start() -> Self {
+        let daemon = Daemon::default();
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _context = runtime.enter();
+        let listener = tokio::net::UnixListener::bind(directory.path().join("levee.sock")).unwrap();
+        let service = LeveeServer::new(daemon.clone());
+        let serve = tonic::transport::Server::builder().add_service(service);
+        runtime.spawn(serve.serve_with_incoming(UnixListenerStream::new(listener)));
+        Server { daemon, directory, _runtime: runtime }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("levee.sock")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        leveectl(&self.socket()).args(arguments).output().unwrap()
+    }
+
+    /// What a successful call prints.
+    #[track_caller]
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{arguments:?}");
+        text(&output.stdout)
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(arguments)).unwrap()
+    }
+
+    fn last_asked(&self) -> String {
+        self.daemon.asked.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+fn leveectl(socket: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leveectl"));
+    command.arg("--socket").arg(socket);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn tables_by_default() {
+    let server = Server::start();
+    let status = server.text(&["status"]);
+    assert!(status.contains("0.1.0, DPDK 22.11.11") && status.contains("ALARM: port"), "{status}");
+    assert!(status.contains("0000:03:00.0  net_ixgbe  up, 10.0 Gbps"), "{status}");
+    assert!(server.text(&["totals"]).contains("incoming  1,234,567   123 MB"));
+    assert!(server.text(&["hosts"]).contains("198.18.0.7   web    1.48 Mpps  1.18 Gbps"));
+    assert!(server.text(&["rules"]).contains("held, 1 min"));
+    let attacks = server.text(&["attacks"]);
+    assert!(attacks.contains("udp_pps 310 kpps > 100 kpps") && attacks.contains("by root"), "{attacks}");
+    let one = server.text(&["attacks", "show", "019aa0c2-7a10"]);
+    assert!(one.contains("198.18.0.7/32 incoming") && one.contains("rule      destination"), "{one}");
+}
+
+#[test]
+fn json_before_and_after_the_command() {
+    let server = Server::start();
+    let hosts = server.json(&["hosts", "--json"]);
+    assert_eq!(hosts, server.json(&["--json", "hosts"]));
+    assert_eq!(hosts["active"], 65_536);
+    assert_eq!(hosts["hosts"][0]["incoming"]["udp_pps"], 1_480_000.0);
+    assert_eq!(server.json(&["status", "--json"])["ports"][0]["missed"], 4);
+    assert_eq!(server.json(&["totals", "--json"])["counted"]["unparsed_reasons"][0]["name"], "truncated");
+    let flow_spec = json!({"destination_prefix": "198.18.0.7/32", "protocols": ["udp"]});
+    assert_eq!(server.json(&["rules", "--json"])["rules"][0]["flow_spec"], flow_spec);
+    assert_eq!(server.json(&["attacks", "--json"])["attacks"][0]["direction"], "outgoing");
+    let one = server.json(&["attacks", "show", "019aa0c2", "--json"]);
+    assert_eq!((&one["direction"], &one["rules"][0]["flow_spec"]), (&json!("incoming"), &flow_spec));
+    assert_eq!(server.json(&["ban", "198.18.0.7", "--json"]), json!({"attack_id": "id-1"}));
+    assert_eq!(server.json(&["--json", "unban", "198.18.0.7"]), json!({"attack_ids": ["id-1", "id-2"]}));
+    assert_eq!(server.json(&["log-level", "debug", "--json"]), json!({"previous": "info"}));
+}
+
+#[test]
+fn options_reach_the_daemon() {
+    let server = Server::start();
+    server.text(&["hosts", "--limit", "5", "--by", "incoming-bps", "--prefix", "198.18.0.0/24"]);
+    let order = "order: IncomingBps, prefix: \"198.18.0.0/24\"";
+    assert_eq!(server.last_asked(), format!("ListHostsRequest {{ limit: 5, {order} }}"));
+    server.text(&["attacks", "--alive", "--limit", "7"]);
+    assert_eq!(server.last_asked(), "ListAttacksRequest { alive_only: true, limit: 7 }");
+    let banned = server.text(&["ban", "2001:db8::1", "--direction", "outgoing", "--seconds", "90", "--reason", "test"]);
+    assert_eq!(banned, "2001:db8::1 is banned: attack id-1\n");
+    let request = "host: \"2001:db8::1\", direction: Outgoing, seconds: 90, reason: \"test\"";
+    assert_eq!(server.last_asked(), format!("BanRequest {{ {request} }}"));
+    let unbanned = server.text(&["unban", "198.18.0.7", "--reason", "over"]);
+    assert_eq!(unbanned, "198.18.0.7 is unbanned: ended id-1, id-2\n");
+    assert_eq!(server.last_asked(), "UnbanRequest { host: \"198.18.0.7\", reason: \"over\" }");
+    assert_eq!(server.text(&["log-level", "debug"]), "log level: debug (was info)\n");
+    assert_eq!(server.last_asked(), "SetLogLevelRequest { level: \"debug\" }");
+}
+
+#[track_caller]
+fn assert_error(output: &Output, status: i32, words: &[&str]) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    assert_eq!(text(&output.stdout), "");
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+    assert!(status == 2 || error.lines().count() == 1, "more than a line: {error}");
+}
+
+#[test]
+fn errors_are_one_line_and_status_1() {
+    let server = Server::start();
+    let refused = server.run(&["ban", "203.0.113.1"]);
+    assert_error(&refused, 1, &["leveectl: 203.0.113.1 is in no protected network"]);
+    assert_error(&server.run(&["attacks", "show", "ffff"]), 1, &["no attack ffff", "`leveectl attacks`"]);
+    assert_error(&server.run(&["attacks", "show", "019aa0c"]), 1, &["2 attacks begin with 019aa0c"]);
+}
+
+#[test]
+fn a_daemon_out_of_reach_is_named_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("levee.sock");
+    let run = || leveectl(&socket).arg("status").output().unwrap();
+    let name = socket.to_str().unwrap();
+    assert_error(&run(), 1, &[name, "is leveed running?"]);
+    // A socket that nobody holds any more, as a killed daemon leaves it.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_error(&run(), 1, &[name, "nobody listens there"]);
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_error(&leveectl(&file.join("levee.sock")).arg("status").output().unwrap(), 1, &["cannot reach leveed at"]);
+}
+
+#[test]
+fn a_daemon_that_hangs_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("levee.sock");
+    let _never_accepts = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let output = leveectl(&socket).arg("status").output().unwrap();
+    assert_error(&output, 1, &["leveed did not answer within 10 s"]);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let server = Server::start();
+    for arguments in
+        [&["ban", "not-a-host"][..], &["hosts", "--limit", "0"], &["hosts", "--by", "size"], &["nothing"], &[]]
+    {
+        assert_error(&server.run(arguments), 2, &["--help"]);
+    }
+}
+
+/// Reads the first lines of `leveectl events` while it runs on.
+fn watch(server: &Server, arguments: &[&str]) -> (std::process::Child, Vec<String>) {
+    let mut command = leveectl(&server.socket());
+    let mut child =
+        command.arg("events").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().take(2).map(Result::unwrap).collect();
+    (child, lines)
+}
+
+/// The exit status of a child that should end by itself; killed after ten seconds.
+fn exit_code(mut child: std::process::Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status.code(),
+            None if Instant::now() > deadline => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return None;
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+#[test]
+fn events_are_lines_at_once_and_end_on_interrupt() {
+    let server = Server::start();
+    let (child, lines) = watch(&server, &[]);
+    let rest = "detected 198.18.0.7/32: udp_pps 310 kpps > 100 kpps";
+    let expected = [1, 2].map(|second| format!("1970-01-01 00:00:0{second}.000 UTC {rest}"));
+    assert_eq!(lines, expected);
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(exit_code(child), Some(0));
+}
+
+#[test]
+fn events_as_json_are_one_object_a_line() {
+    let server = Server::start();
+    let (mut child, lines) = watch(&server, &["--json"]);
+    let events: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.iter().map(|event| &event["time_ms"]).collect::<Vec<_>>(), [&json!(1000), &json!(2000)]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_daemon_that_goes_away_ends_the_events() {
+    let server = Server::start();
+    let (child, _) = watch(&server, &[]);
+    drop(server);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.starts_with("leveectl: lost the connection to leveed: ") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let server = Server::start();
+    let script = "\"$0\" --socket \"$1\" \"$2\" --json; echo $? >&2";
+    // A pipe whose reader is gone before the first line.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    for command in ["status", "events"] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_leveectl")]).arg(server.socket()).arg(command);
+        let output = shell.stdout(writer.try_clone().unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+        assert_eq!(text(&output.wait_with_output().unwrap().stderr), "0\n", "{command}");
+    }
+}
