@@ -1,0 +1,238 @@
+//! BGP daemons for tests: gobgpd as engine and BIRD 2 as router, each with a configuration of its own in a directory of
+//! its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::netns::{Netns, veth};
+use super::{Process, output, wait_until};
+
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// gobgpd is transit by itself, so only routes of its own clients go out.
+const GOBGPD_CONFIG: &str = r#"
+[global.config]
+  as = 65001
+  router-id = "192.0.2.1"
+[global.apply-policy.config]
+  export-policy-list = ["only-local"]
+  default-export-policy = "reject-route"
+[[policy-definitions]]
+  name = "only-local"
+  [[policy-definitions.statements]]
+    name = "local"
+    [policy-definitions.statements.conditions.bgp-conditions]
+      route-type = "local"
+    [policy-definitions.statements.actions]
+      route-disposition = "accept-route"
+[[neighbors]]
+  [neighbors.config]
+    neighbor-address = "192.0.2.2"
+    peer-as = 65002
+  [neighbors.timers.config]
+    connect-retry = 10
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = "ipv4-flowspec"
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = "ipv6-flowspec"
+"#;
+
+const BIRD_CONFIG: &str = "
+log stderr all;
+router id 192.0.2.2;
+protocol device {}
+flow4 table flowtab4;
+flow6 table flowtab6;
+protocol bgp gob {
+  local 192.0.2.2 as 65002;
+  neighbor 192.0.2.1 as 65001;
+  connect delay time 1;
+  connect retry time 1;
+  error wait time 1, 2;
+  flow4 { table flowtab4; import all; export none; };
+  flow6 { table flowtab6; import all; export none; };
+}
+";
+
+/// The engine's namespace (192.0.2.1, AS 65001) joined to the router's (192.0.2.2, AS 65002).
+pub(crate) struct Link {
+    pub(crate) engine: Netns,
+    pub(crate) router: Netns,
+}
+
+impl Link {
+    #[track_caller]
+    pub(crate) fn new() -> Link {
+        let link = Link { engine: Netns::new(), router: Netns::new() };
+        veth((&link.engine, "bgp0"), (&link.router, "bgp0"));
+        link.engine.address("bgp0", "192.0.2.1/24");
+        link.router.address("bgp0", "192.0.2.2/24");
+        link
+    }
+}
+
+/// A gobgpd with its interface on a Unix socket, which is reached from any namespace.
+pub(crate) struct Gobgpd {
+    // Ends before the directory with its log goes.
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+impl Gobgpd {
+    /// A directory and a configuration, but no process yet.
+    pub(crate) fn prepare() -> Gobgpd {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("gobgpd.toml"), GOBGPD_CONFIG).expect("write a configuration");
+        Gobgpd { dir, process: None }
+    }
+
+    /// The same without any peer.
+    pub(crate) fn prepare_alone() -> Gobgpd {
+        let gobgpd = Gobgpd::prepare();
+        let (alone, _peers) = GOBGPD_CONFIG.split_once("[[neighbors]]").expect("peers at the end");
+        fs::write(gobgpd.dir.path().join("gobgpd.toml"), alone).expect("write a configuration");
+        gobgpd
+    }
+
+    #[track_caller]
+    pub(crate) fn start(&mut self, netns: &Netns) {
+        // What a SIGKILL left there would make the start fail.
+        let _ = fs::remove_file(self.dir.path().join("api.sock"));
+        let mut command = netns.command("gobgpd");
+        command
+            .args(["--pprof-disable", "--api-hosts", &self.address(), "-f"])
+            .arg(self.dir.path().join("gobgpd.toml"));
+        self.process = Some(Process::start("gobgpd", &mut command, self.dir.path().join("gobgpd.log")));
+        wait_until(START_MAX, "start of gobgpd", || {
+            let global = self.command(&["global"]).output().expect("run gobgp");
+            String::from_utf8_lossy(&global.stdout).contains("65001").then_some(())
+        });
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops it where it is, with every connection open.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.process.as_ref().expect("started").signal("STOP");
+    }
+
+    /// Lets it go on.
+    #[track_caller]
+    pub(crate) fn thaw(&self) {
+        self.process.as_ref().expect("started").signal("CONT");
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.dir.path().join("api.sock").display())
+    }
+
+    /// Runs its own client.
+    #[track_caller]
+    pub(crate) fn gobgp(&self, line: &str) -> String {
+        output(&mut self.command(&line.split_ascii_whitespace().collect::<Vec<_>>()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("gobgp");
+        command.args(["--target", &self.address()]).args(arguments);
+        command
+    }
+}
+
+/// A route in one of BIRD's flow tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlowRoute {
+    /// As BIRD writes them, such as `dst 192.0.2.5/32` and `dport 53,1024..2048`.
+    pub(crate) components: Vec<String>,
+    /// Such as `BGP.ext_community` to `(generic, 0x80060000, 0x0)`.
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+impl FlowRoute {
+    pub(crate) fn extended_communities(&self) -> &str {
+        self.attributes.get("BGP.ext_community").map_or("", String::as_str)
+    }
+}
+
+/// BIRD 2 as a router.
+pub(crate) struct Bird {
+    _process: Process,
+    dir: TempDir,
+}
+
+impl Bird {
+    #[track_caller]
+    pub(crate) fn start(netns: &Netns) -> Bird {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("bird.conf"), BIRD_CONFIG).expect("write a configuration");
+        let mut command = netns.command("bird");
+        command
+            .arg("-f")
+            .arg("-c")
+            .arg(path("bird.conf"))
+            .arg("-s")
+            .arg(path("bird.ctl"))
+            .arg("-P")
+            .arg(path("bird.pid"));
+        let _process = Process::start("bird", &mut command, path("bird.log"));
+        let bird = Bird { dir, _process };
+        wait_until(START_MAX, "start of BIRD", || {
+            bird.command("show status").output().is_ok_and(|output| output.status.success()).then_some(())
+        });
+        bird
+    }
+
+    /// Waits for the session with the engine.
+    #[track_caller]
+    pub(crate) fn wait_established(&self) {
+        let established = || self.birdc("show protocols gob").contains("Established").then_some(());
+        wait_until(Duration::from_secs(30), "BGP session", established);
+    }
+
+    /// The IPv4 rules that it holds.
+    #[track_caller]
+    pub(crate) fn flow4(&self) -> Vec<FlowRoute> {
+        flow_routes(&self.birdc("show route all table flowtab4"), "flow4 {")
+    }
+
+    /// The IPv6 rules that it holds.
+    #[track_caller]
+    pub(crate) fn flow6(&self) -> Vec<FlowRoute> {
+        flow_routes(&self.birdc("show route all table flowtab6"), "flow6 {")
+    }
+
+    #[track_caller]
+    pub(crate) fn birdc(&self, line: &str) -> String {
+        output(&mut self.command(line))
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("birdc");
+        command.arg("-s").arg(self.dir.path().join("bird.ctl")).args(line.split_ascii_whitespace());
+        command
+    }
+}
+
+fn flow_routes(listing: &str, start: &str) -> Vec<FlowRoute> {
+    let mut routes: Vec<FlowRoute> = Vec::new();
+    for line in listing.lines() {
+        if let Some((components, _)) = line.strip_prefix(start).and_then(|rest| rest.split_once('}')) {
+            let components = components.split(';').map(str::trim).filter(|component| !component.is_empty());
+            routes.push(FlowRoute { components: components.map(str::to_owned).collect(), attributes: BTreeMap::new() });
+        } else if let (Some(route), Some((name, value))) = (routes.last_mut(), line.trim().split_once(": ")) {
+            route.attributes.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    routes
+}
