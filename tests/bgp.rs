@@ -9,11 +9,14 @@ mod support;
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use controlplane::actions::bgp::{self, AtStop, Engine, Report, Wanted, WantedRules};
-use dataplane::rule::{Action, FlowRule};
+use dataplane::packet::fragment;
+use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
+use support::stub_engine::StubEngine;
 use support::{never, wait_until};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -39,7 +42,11 @@ struct Levee {
 impl Levee {
     fn start(address: String) -> Levee {
         let runtime = Runtime::new().unwrap();
-        let engine = Engine { name: "edge".to_owned(), address, mark: MARK.parse().unwrap(), communities: vec![] };
+        let engine = Engine {
+            communities: vec!["65000:1".parse().unwrap()],
+            reconcile_period: Duration::from_secs(3),
+            ..Engine::new("edge", &address, MARK.parse().unwrap())
+        };
         let (wanted, wanted_receiver) = watch::channel(None);
         let (report_sender, report) = watch::channel(Report::new(&engine));
         let (stop, stop_receiver) = watch::channel(None);
@@ -80,6 +87,10 @@ fn routers() -> (Link, Gobgpd, Bird) {
 
 fn rule(destination: &str) -> FlowRule {
     FlowRule { destination: Some(destination.parse().unwrap()), ..FlowRule::default() }
+}
+
+fn ranges(ranges: &[(u32, u32)]) -> Ranges {
+    ranges.iter().copied().collect()
 }
 
 fn discard(destination: &str) -> Wanted {
@@ -133,6 +144,59 @@ fn a_rule_comes_changes_and_goes() {
     wait_flow6(&bird, &[]);
     levee.wait_held(&[]);
     levee.stop(AtStop::Keep);
+}
+
+#[test]
+fn every_component_arrives_as_meant() {
+    let (_link, gobgpd, bird) = routers();
+    let levee = Levee::start(gobgpd.address());
+    let udp = FlowRule {
+        source: Some("198.51.100.0/24".parse().unwrap()),
+        protocols: Ranges::from(17),
+        ports: ranges(&[(53, 53), (1_024, 2_048)]),
+        packet_lengths: ranges(&[(468, 500)]),
+        dscps: Ranges::from(46),
+        fragments: vec![Bits { set: u16::from(fragment::IS), clear: 0 }],
+        ..rule("192.0.2.5/32")
+    };
+    let tcp = FlowRule {
+        protocols: Ranges::from(6),
+        destination_ports: ranges(&[(443, 443)]),
+        source_ports: ranges(&[(0, 1_023)]),
+        tcp_flags: vec![Bits { set: 0x02, clear: 0x10 }],
+        ..rule("192.0.2.6/32")
+    };
+    let icmp6 = FlowRule {
+        protocols: Ranges::from(58),
+        icmp_types: ranges(&[(128, 129)]),
+        icmp_codes: Ranges::from(0),
+        flow_labels: Ranges::from(0xabcde),
+        ..rule("2001:db8:0:5::/64")
+    };
+    let wanted = [udp, tcp, icmp6].map(|rule| Wanted { id: Uuid::now_v7(), rule, action: Action::Discard });
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    // A doubled "!" is how BIRD writes "any of these bits".
+    let udp = "dst 192.0.2.5/32; src 198.51.100.0/24; proto 17; port 53,1024..2048; length 468..500; dscp 46; \
+               fragment !!is_fragment";
+    let tcp = "dst 192.0.2.6/32; proto 6; dport 443; sport 0..1023; tcp flags 0x2/0x2 && 0x0/0x10";
+    wait_flow4(&bird, &[(udp, DISCARD), (tcp, DISCARD)]);
+    let icmp6 = "dst 2001:db8:0:5::/64; next header 58; icmp type 128..129; icmp code 0; label 703710";
+    wait_flow6(&bird, &[(icmp6, DISCARD)]);
+    for route in bird.flow4().into_iter().chain(bird.flow6()) {
+        assert_eq!(route.attributes["BGP.large_community"], "(64512, 7653, 1)");
+        assert_eq!(route.attributes["BGP.community"], "(65000,1)");
+    }
+    // A full comparison with what the engine lists finds nothing to do: the ages stay, which have whole seconds.
+    levee.stop(AtStop::Keep);
+    let ages = || ["ipv4", "ipv6"].map(|family| gobgpd.gobgp(&format!("global rib -j -a {family}-flowspec")));
+    let before = ages();
+    assert!(before.iter().all(|listing| listing.contains("\"age\"")));
+    std::thread::sleep(Duration::from_millis(1_100));
+    let levee = Levee::start(gobgpd.address());
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    assert_eq!(ages(), before);
 }
 
 #[test]
@@ -194,6 +258,20 @@ fn what_was_left_over_goes_once_it_is_known_what_is_wanted() {
     levee.wait_held(&wanted);
     wait_flow4(&bird, &[("dst 192.0.2.9/32", DISCARD)]);
     levee.stop(AtStop::Keep);
+}
+
+#[test]
+fn a_route_that_somebody_takes_away_comes_back() {
+    let (_link, gobgpd, bird) = routers();
+    let levee = Levee::start(gobgpd.address());
+    let wanted = [discard("192.0.2.5/32"), discard("2001:db8::5/128")];
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    gobgpd.gobgp("global rib del all -a ipv4-flowspec");
+    wait_flow4(&bird, &[]);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    levee.wait_held(&wanted);
 }
 
 #[test]
@@ -318,4 +396,26 @@ fn a_rule_that_cannot_be_said_is_refused_alone() {
     wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
     let refused = levee.report.borrow().refused.clone();
     assert_eq!(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [empty.id]);
+}
+
+#[test]
+fn what_the_engine_refuses_is_reported_and_tried_again() {
+    let stub = StubEngine::start();
+    let levee = Levee::start(stub.address());
+    let wanted = [discard("192.0.2.5/32"), discard("2001:db8::5/128")];
+    levee.want(&wanted);
+    let error = levee.wait_report("an error", |report| report.error.is_some()).error.unwrap();
+    assert!(error.contains("not started"), "{error}");
+
+    stub.orders.refuse_ipv6.store(true, Ordering::SeqCst);
+    stub.orders.asn.store(65_001, Ordering::SeqCst);
+    let report = levee.wait_report("a refusal", |report| !report.refused.is_empty());
+    assert!(report.connected && report.error.is_none());
+    assert_eq!(report.held, [wanted[0].id]);
+    assert_eq!(report.refused, [(wanted[1].id, "the engine refused it: not today".to_owned())]);
+
+    stub.orders.refuse_ipv6.store(false, Ordering::SeqCst);
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    assert!(levee.report.borrow().refused.is_empty());
 }

@@ -44,6 +44,7 @@ const GOBGPD_CONFIG: &str = r#"
 "#;
 
 const BIRD_CONFIG: &str = "
+log stderr all;
 router id 192.0.2.2;
 protocol device {}
 flow4 table flowtab4;
@@ -78,8 +79,9 @@ impl Link {
 
 /// A gobgpd with its interface on a Unix socket, which is reached from any namespace.
 pub(crate) struct Gobgpd {
-    dir: TempDir,
+    // Ends before the directory with its log goes.
     process: Option<Process>,
+    dir: TempDir,
 }
 
 impl Gobgpd {
@@ -164,8 +166,8 @@ impl FlowRoute {
 
 /// BIRD 2 as a router.
 pub(crate) struct Bird {
-    dir: TempDir,
     _process: Process,
+    dir: TempDir,
 }
 
 impl Bird {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bgp;
 pub(crate) mod netns;
+pub(crate) mod stub_engine;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

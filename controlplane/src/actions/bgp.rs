@@ -8,14 +8,14 @@ mod client;
 mod path;
 mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dataplane::rule::{Action, FlowRule};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -25,13 +25,15 @@ use self::path::Key;
 pub use self::path::{Community, CommunityError, Mark};
 use self::plan::{Held, Targets, plan};
 
-/// The whole list is compared this often, also when nothing is known to have changed.
+/// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
 /// Changes of a peer come by themselves; asking all the same shows an engine that hangs.
 const PEERS_PERIOD: Duration = Duration::from_secs(5);
 /// A restarted engine has lost all rules, so we look for it often: a refused connection costs nothing.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_millis(800);
+/// A connection that lasted so long was a good one; looking for the engine begins anew.
+const STEADY: Duration = Duration::from_secs(10);
 /// How often [`withdraw_all`] looks again for paths that came in between.
 const WITHDRAW_ROUNDS: usize = 3;
 
@@ -46,6 +48,21 @@ pub struct Engine {
     pub mark: Mark,
     /// Attached to every route, beside the mark.
     pub communities: Vec<Community>,
+    /// All that it holds is compared with what is wanted this often, also when nothing is known to have changed.
+    pub reconcile_period: Duration,
+}
+
+impl Engine {
+    /// Without communities of the operator's, and compared once a minute.
+    pub fn new(name: &str, address: &str, mark: Mark) -> Engine {
+        Engine {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            mark,
+            communities: Vec::new(),
+            reconcile_period: RECONCILE_PERIOD,
+        }
+    }
 }
 
 /// A rule that shall stand at the engine.
@@ -169,15 +186,16 @@ async fn serve(
 ) -> Infallible {
     let mut back_off = BACK_OFF_MIN;
     loop {
-        let Err(error) = session(engine, &mut wanted, report, &mut back_off).await;
+        let start = Instant::now();
+        let Err(error) = session(engine, &mut wanted, report).await;
         let error = error.to_string();
         let known = report.borrow().error.as_ref() == Some(&error);
         if !known {
             warn!(engine = engine.name, error, "BGP engine cannot be used; trying on");
         }
         publish(report, Report { error: Some(error), ..Report::new(engine) });
+        back_off = if start.elapsed() > STEADY { BACK_OFF_MIN } else { (back_off * 2).min(BACK_OFF_MAX) };
         tokio::time::sleep(back_off).await;
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
     }
 }
 
@@ -185,20 +203,18 @@ async fn session(
     engine: &Engine,
     wanted: &mut watch::Receiver<WantedRules>,
     report: &watch::Sender<Report>,
-    back_off: &mut Duration,
 ) -> Result<Infallible, Error> {
     let client = Client::connect(&engine.address).await?;
     let mut session =
-        Session { engine, client, targets: None, held: Held::new(), rejected: BTreeMap::new(), peers: vec![] };
+        Session { engine, client, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
     let mut events = session.client.watch_peers().await?;
-    info!(engine = engine.name, "connected to BGP engine");
     session.want(wanted);
     session.look().await?;
     session.apply().await?;
     session.publish(report);
-    *back_off = BACK_OFF_MIN;
+    info!(engine = engine.name, "connected to BGP engine");
 
-    let mut reconcile = interval_at(tokio::time::Instant::now() + RECONCILE_PERIOD, RECONCILE_PERIOD);
+    let mut reconcile = interval_at(Instant::now() + engine.reconcile_period, engine.reconcile_period);
     let mut peers = interval(PEERS_PERIOD);
     for timer in [&mut reconcile, &mut peers] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -250,7 +266,7 @@ struct Session<'a> {
     targets: Option<Targets>,
     held: Held,
     /// What the engine would not take, and why.
-    rejected: BTreeMap<Key, String>,
+    rejected: HashMap<Key, String>,
     peers: Vec<Peer>,
 }
 
@@ -284,7 +300,8 @@ impl Session<'_> {
                 }
                 Err(Error::Refused { reason, .. }) => {
                     if known.get(key) != Some(&reason) {
-                        warn!(engine = self.engine.name, reason, "BGP engine does not take a rule");
+                        let rules: Vec<Uuid> = targets.ids_of(key).collect();
+                        warn!(engine = self.engine.name, ?rules, reason, "BGP engine does not take a rule");
                     }
                     self.rejected.insert(key.clone(), reason);
                 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
+use dataplane::rule::Family;
 use proto::gobgp;
 use proto::gobgp::gobgp_api_client::GobgpApiClient;
 use proto::gobgp::peer_state::SessionState;
@@ -10,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::Peer;
-use super::path::{Announcement, Family, Key, Mark};
+use super::path::{Announcement, Key, Mark, table};
 use super::plan::Held;
 
 /// An engine that takes longer for one answer hangs. It needs 0.4 ms for a path, and 0.4 s to list 10,000.
@@ -124,10 +125,10 @@ impl Client {
     pub(super) async fn list(&mut self, mark: Mark) -> Result<Held, Error> {
         const CALL: &str = "ListPath";
         let mut held = Held::new();
-        for family in Family::ALL {
+        for family in [Family::V4, Family::V6] {
             let request = gobgp::ListPathRequest {
                 table_type: gobgp::TableType::Global.into(),
-                family: Some(family.to_proto()),
+                family: Some(table(family)),
                 enable_only_binary: true,
             };
             let mut listed = within(CALL, self.0.list_path(request)).await?.into_inner();

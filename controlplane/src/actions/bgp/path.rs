@@ -5,13 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use dataplane::rule::{Action, FlowRule, nlri};
-use ipnet::IpNet;
+use dataplane::rule::{Action, Family, FlowRule, nlri};
 use proto::gobgp;
 use proto::gobgp::family::{Afi, Safi};
 
-/// GoBGP v3.10 encodes NLRI of this many octets or more (without the length octet) wrongly, and routers then reset.
-const NLRI_LENGTH_END: usize = 239;
 /// As many as leave a one-octet attribute length, and room in an UPDATE, without thinking.
 const COMMUNITIES_MAX: usize = 32;
 /// How GoBGP writes "no neighbour": the path came by its gRPC interface.
@@ -67,7 +64,8 @@ pub enum CommunityError {
 
 impl Mark {
     /// The path identifier of our paths at an engine. A path replaces, and a withdrawal takes, only a path of the same
-    /// NLRI and identifier: so one of our own keeps the routes of other clients, and of another Levee, out of reach.
+    /// NLRI and identifier: so one of our own keeps the routes of other clients, and of another Levee, out of reach. Of
+    /// several paths of one NLRI, GoBGP sends on the oldest.
     fn identifier(self) -> u32 {
         let hash = |hash: u32, octet: u8| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193);
         let octets = self.0.into_iter().flat_map(u32::to_be_bytes);
@@ -128,34 +126,17 @@ fn numbers<const N: usize>(
     Ok(numbers)
 }
 
-/// Which table of an engine: IPv4 or IPv6 Flow Spec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    fn of(rule: &FlowRule) -> Family {
-        match rule.destination.or(rule.source) {
-            Some(IpNet::V6(_)) => Family::V6,
-            _ => Family::V4,
-        }
-    }
-
-    pub(super) fn to_proto(self) -> gobgp::Family {
-        let afi = match self {
-            Family::V4 => Afi::Ip,
-            Family::V6 => Afi::Ip6,
-        };
-        gobgp::Family { afi: afi.into(), safi: Safi::FlowSpecUnicast.into() }
-    }
+/// The engine's table for a family.
+pub(super) fn table(family: Family) -> gobgp::Family {
+    let afi = match family {
+        Family::V4 => Afi::Ip,
+        Family::V6 => Afi::Ip6,
+    };
+    gobgp::Family { afi: afi.into(), safi: Safi::FlowSpecUnicast.into() }
 }
 
 /// What makes a path at an engine the same path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     family: Family,
     /// With its length octet.
@@ -167,12 +148,12 @@ impl Key {
     /// The withdrawal of exactly this path.
     pub(super) fn to_withdrawal(&self) -> gobgp::DeletePathRequest {
         let path = gobgp::Path { is_withdraw: true, ..self.to_path() };
-        gobgp::DeletePathRequest { family: Some(self.family.to_proto()), path: Some(path), ..Default::default() }
+        gobgp::DeletePathRequest { family: Some(table(self.family)), path: Some(path), ..Default::default() }
     }
 
     fn to_path(&self) -> gobgp::Path {
         gobgp::Path {
-            family: Some(self.family.to_proto()),
+            family: Some(table(self.family)),
             nlri_binary: self.nlri.clone(),
             identifier: self.identifier,
             ..Default::default()
@@ -261,8 +242,6 @@ pub(super) struct Announcement {
 pub(super) enum Refusal {
     #[error(transparent)]
     Encoding(#[from] nlri::Error),
-    #[error("its {0} octets are more than the {max} that GoBGP encodes rightly", max = NLRI_LENGTH_END - 1)]
-    TooLong(usize),
     #[error("{0} communities are more than the {COMMUNITIES_MAX} that one path takes")]
     TooManyCommunities(usize),
 }
@@ -278,10 +257,8 @@ impl Announcement {
             return Err(Refusal::TooManyCommunities(communities.len()));
         }
         let nlri = nlri::encode(rule)?;
-        if nlri.len() > NLRI_LENGTH_END {
-            return Err(Refusal::TooLong(nlri.len() - 1));
-        }
-        let key = Key { family: Family::of(rule), nlri, identifier: mark.identifier() };
+        let family = rule.family().ok_or(nlri::Error::NoFamily)?;
+        let key = Key { family, nlri, identifier: mark.identifier() };
         Ok(Announcement { key, attributes: Attributes::new(mark, communities, action) })
     }
 

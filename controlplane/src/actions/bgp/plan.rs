@@ -1,6 +1,6 @@
 //! What to do so that an engine holds what is wanted: a comparison of two lists. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::path::{Announcement, Attributes, Key};
 use super::{Engine, Wanted};
 
 /// What an engine holds with our mark.
-pub(super) type Held = BTreeMap<Key, Attributes>;
+pub(super) type Held = HashMap<Key, Attributes>;
 
 /// The wanted rules, as paths.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Targets {
 impl Targets {
     pub(super) fn new(wanted: &[Wanted], engine: &Engine) -> Targets {
         let mut targets = Targets::default();
-        let mut index_by_key: BTreeMap<Key, usize> = BTreeMap::new();
+        let mut index_by_key: HashMap<Key, usize> = HashMap::new();
         for Wanted { id, rule, action } in wanted {
             let announcement = match Announcement::new(rule, action, engine.mark, &engine.communities) {
                 Ok(announcement) => announcement,
@@ -71,7 +71,7 @@ pub(super) struct Plan<'a> {
 }
 
 pub(super) fn plan<'a>(held: &Held, wanted: &'a [Announcement]) -> Plan<'a> {
-    let keys: BTreeSet<&Key> = wanted.iter().map(Announcement::key).collect();
+    let keys: HashSet<&Key> = wanted.iter().map(Announcement::key).collect();
     let stands = |wanted: &&Announcement| held.get(wanted.key()) == Some(wanted.attributes());
     Plan {
         adds: wanted.iter().filter(|wanted| !stands(wanted)).collect(),
@@ -86,8 +86,7 @@ mod tests {
     use super::*;
 
     fn engine() -> Engine {
-        let mark = "64512:7653:1".parse().unwrap();
-        Engine { name: "edge".to_owned(), address: "unix:///nowhere".to_owned(), mark, communities: Vec::new() }
+        Engine::new("edge", "unix:///nowhere", "64512:7653:1".parse().unwrap())
     }
 
     fn wanted(id: u128, destination: &str, action: Action) -> Wanted {
