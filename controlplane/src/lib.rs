@@ -1,3 +1,4 @@
 //! Levee's control plane. `leveed` wires these rooms together; tests use them one by one.
 
 pub mod attack;
+pub mod rule_json;
