@@ -7,6 +7,15 @@ use dataplane::packet::Class;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+/// The time as rooms without a clock are told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never jumps: what durations are measured by.
+    pub mono_ms: u64,
+    /// Milliseconds since 1970 UTC: what people read and what outlives a restart.
+    pub wall_ms: i64,
+}
+
 /// Seen from the protected network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +48,17 @@ pub struct Target {
     pub prefix: IpNet,
     /// Which way the traffic goes.
     pub direction: Direction,
+}
+
+impl fmt::Display for Target {
+    /// "198.18.0.1 incoming"; the length is left out for a single host.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.prefix.prefix_len() == self.prefix.max_prefix_len() {
+            write!(f, "{} {}", self.prefix.addr(), self.direction)
+        } else {
+            write!(f, "{} {}", self.prefix, self.direction)
+        }
+    }
 }
 
 /// Packets and bytes of one target and direction by class; index 0 whole packets, 1 fragments. Either totals since some
@@ -93,6 +113,63 @@ impl Volumes {
                 self.packets[fragment][class] = f(self.packets[fragment][class], other.packets[fragment][class]);
                 self.bytes[fragment][class] = f(self.bytes[fragment][class], other.bytes[fragment][class]);
             }
+        }
+    }
+}
+
+/// Packets and bits a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Packets a second.
+    pub pps: f64,
+    /// Bits a second.
+    pub bps: f64,
+}
+
+/// Rates of one target and direction, for each kind that a threshold may be on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Everything.
+    pub total: Rate,
+    /// TCP with SYNs and fragments.
+    pub tcp: Rate,
+    /// TCP with SYN and without ACK.
+    pub tcp_syn: Rate,
+    /// UDP with fragments.
+    pub udp: Rate,
+    /// ICMP and ICMPv6 with fragments.
+    pub icmp: Rate,
+    /// Fragments of any protocol.
+    pub fragments: Rate,
+}
+
+impl Rates {
+    /// The rates of what came within `seconds`.
+    pub fn of(volumes: &Volumes, seconds: f64) -> Rates {
+        let rate = |kind| Rate {
+            pps: volumes.of(Metric { kind, unit: Unit::Pps }) as f64 / seconds,
+            bps: volumes.of(Metric { kind, unit: Unit::Bps }) as f64 / seconds,
+        };
+        Rates {
+            total: rate(Kind::Total),
+            tcp: rate(Kind::Tcp),
+            tcp_syn: rate(Kind::TcpSyn),
+            udp: rate(Kind::Udp),
+            icmp: rate(Kind::Icmp),
+            fragments: rate(Kind::Fragments),
+        }
+    }
+
+    /// The higher of both, figure by figure.
+    pub fn max(&self, other: &Rates) -> Rates {
+        let max = |a: Rate, b: Rate| Rate { pps: a.pps.max(b.pps), bps: a.bps.max(b.bps) };
+        Rates {
+            total: max(self.total, other.total),
+            tcp: max(self.tcp, other.tcp),
+            tcp_syn: max(self.tcp_syn, other.tcp_syn),
+            udp: max(self.udp, other.udp),
+            icmp: max(self.icmp, other.icmp),
+            fragments: max(self.fragments, other.fragments),
         }
     }
 }

@@ -1,0 +1,291 @@
+//! The record of an attack: what people are shown, what the disk keeps, and what a restart goes on from. Values only.
+
+use std::fmt;
+
+use dataplane::rule::{Action, FlowRule};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use uuid::Uuid;
+
+use crate::attack::{Metric, Rate, Rates, Target};
+use crate::rule_json;
+
+/// Where an attack is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A threshold was crossed; a capture is open, or none gave a rule.
+    Detected,
+    /// Rules are wanted.
+    Mitigating,
+    /// Everything is withdrawn; the rules are kept in mind for the probation.
+    Ending,
+    /// Over.
+    Ended,
+    /// The capture found no attack. Over.
+    FalsePositive,
+}
+
+impl State {
+    /// Whether life goes on from here.
+    pub fn is_alive(self) -> bool {
+        !matches!(self, State::Ended | State::FalsePositive)
+    }
+
+    /// The word for clients and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Detected => "detected",
+            State::Mitigating => "mitigating",
+            State::Ending => "ending",
+            State::Ended => "ended",
+            State::FalsePositive => "false_positive",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The threshold that was crossed, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Crossing {
+    /// Which threshold.
+    pub metric: Metric,
+    /// Its value, packets or bits a second.
+    pub threshold: u64,
+    /// The mean over the window.
+    pub measured: f64,
+}
+
+impl fmt::Display for Crossing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let factor = self.measured / self.threshold as f64;
+        write!(f, "{:.0} {}, {factor:.1} times the threshold of {}", self.measured, self.metric, self.threshold)
+    }
+}
+
+/// Packets in a capture, by direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Towards the target.
+    pub incoming: usize,
+    /// From the target.
+    pub outgoing: usize,
+}
+
+impl Counts {
+    /// Both directions.
+    pub fn total(&self) -> usize {
+        self.incoming + self.outgoing
+    }
+}
+
+/// The latest capture of an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureRecord {
+    /// When it was opened, wall-clock milliseconds.
+    pub opened_ms: i64,
+    /// How many packets it waits for.
+    pub wanted: usize,
+    /// How many it holds.
+    pub counts: Counts,
+    /// Whether its sample is still awaited: it is being filled, or mined.
+    pub open: bool,
+}
+
+/// A rule and what a router does with what it matches. Its JSON is that of `docs/rules.md`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSpec {
+    /// What matches.
+    pub rule: FlowRule,
+    /// What is done with it.
+    pub action: Action,
+}
+
+impl Serialize for FlowSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        rule_json::to_json(&self.rule, &self.action).serialize(serializer).map_err(ser::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for FlowSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FlowSpec, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let (rule, action) = rule_json::from_json(&value).map_err(de::Error::custom)?;
+        Ok(FlowSpec { rule, action })
+    }
+}
+
+/// A rule of an attack and what became of it. Times are wall-clock milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// UUID v7. Two attacks that want the same rule at the same time share its id.
+    pub id: Uuid,
+    /// The rule.
+    pub flow_spec: FlowSpec,
+    /// Share of the sample that it matched.
+    pub coverage: f64,
+    /// Why this rule, in words.
+    pub reason: String,
+    /// Since when it is wanted.
+    pub wanted_ms: i64,
+    /// Since when an engine holds it; none while no engine does.
+    pub held_ms: Option<i64>,
+    /// When it was withdrawn; none while it is wanted.
+    pub withdrawn_ms: Option<i64>,
+    /// Packets matched.
+    pub matched_packets: u64,
+    /// Bytes matched.
+    pub matched_bytes: u64,
+    /// What it matches now.
+    pub matched: Rate,
+}
+
+impl RuleRecord {
+    /// Whether the attack still asks for this rule.
+    pub fn is_wanted(&self) -> bool {
+        self.withdrawn_ms.is_none()
+    }
+
+    /// Whether it is in force: only then does what it matches count as matched.
+    pub fn is_held(&self) -> bool {
+        self.is_wanted() && self.held_ms.is_some()
+    }
+}
+
+/// An attack from its detection to its end. Times are wall-clock milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttackRecord {
+    /// UUID v7.
+    pub id: Uuid,
+    /// What it is against, and its direction.
+    pub target: Target,
+    /// Host group of the target.
+    pub group: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// What was crossed at the detection; none for an attack by hand.
+    pub crossing: Option<Crossing>,
+    /// When it was detected.
+    pub detected_ms: i64,
+    /// When its rules were last put up.
+    pub mitigating_ms: Option<i64>,
+    /// When it was last found to be ending.
+    pub ending_ms: Option<i64>,
+    /// When it was over.
+    pub ended_ms: Option<i64>,
+    /// When it last came back within the probation.
+    pub again_ms: Option<i64>,
+    /// For how long rules stay; doubled each time the attack comes back.
+    pub ban_time_ms: u64,
+    /// When a person wants it to end; none: by the same rule as any.
+    pub until_ms: Option<i64>,
+    /// Everything, now.
+    pub current: Rates,
+    /// What no held rule matches, now.
+    pub rest: Rates,
+    /// The highest of `current`, figure by figure.
+    pub peak: Rates,
+    /// The latest capture.
+    pub capture: Option<CaptureRecord>,
+    /// How many captures were filled.
+    pub captures: u32,
+    /// All rules it ever asked for, in the order of mining.
+    pub rules: Vec<RuleRecord>,
+    /// In words: why no rule, who asked for what.
+    pub note: String,
+    /// "threshold", or the person who asked.
+    pub by: String,
+}
+
+impl AttackRecord {
+    /// Whether a sample is awaited.
+    pub fn capture_is_open(&self) -> bool {
+        self.capture.is_some_and(|capture| capture.open)
+    }
+
+    /// The rules that it asks for now.
+    pub fn wanted_rules(&self) -> impl Iterator<Item = &RuleRecord> {
+        self.rules.iter().filter(|rule| rule.is_wanted())
+    }
+
+    /// The rules in force: what the packet path counts as matched.
+    pub fn held_rules(&self) -> impl Iterator<Item = &RuleRecord> {
+        self.rules.iter().filter(|rule| rule.is_held())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Records for the tests of several rooms.
+
+    use super::*;
+    use crate::attack::Direction;
+
+    /// An attack on a prefix in some state, without rules.
+    pub(crate) fn attack(prefix: &str, state: State) -> AttackRecord {
+        AttackRecord {
+            id: Uuid::now_v7(),
+            target: Target { prefix: prefix.parse().unwrap(), direction: Direction::Incoming },
+            group: "web".into(),
+            state,
+            crossing: Some(Crossing { metric: Metric::ALL[6], threshold: 1000, measured: 1500.0 }),
+            detected_ms: 1_000,
+            mitigating_ms: None,
+            ending_ms: None,
+            ended_ms: None,
+            again_ms: None,
+            ban_time_ms: 60_000,
+            until_ms: None,
+            current: Rates::default(),
+            rest: Rates::default(),
+            peak: Rates::default(),
+            capture: None,
+            captures: 0,
+            rules: Vec::new(),
+            note: String::new(),
+            by: "threshold".into(),
+        }
+    }
+
+    /// A rule that is wanted since `wanted_ms` and held by no engine.
+    pub(crate) fn rule(destination: &str, source: Option<&str>, wanted_ms: i64) -> RuleRecord {
+        let rule = FlowRule {
+            destination: Some(destination.parse().unwrap()),
+            source: source.map(|source| source.parse().unwrap()),
+            ..FlowRule::default()
+        };
+        RuleRecord {
+            id: Uuid::now_v7(),
+            flow_spec: FlowSpec { rule, action: Action::Discard },
+            coverage: 0.98,
+            reason: "the shortest that covers most".into(),
+            wanted_ms,
+            held_ms: None,
+            withdrawn_ms: None,
+            matched_packets: 0,
+            matched_bytes: 0,
+            matched: Rate::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let mut record = samples::attack("2001:db8::1/128", State::Mitigating);
+        record.rules = vec![samples::rule("2001:db8::1/128", Some("2001:db8:1::/48"), 7)];
+        record.rules[0].held_ms = Some(9);
+        record.capture =
+            Some(CaptureRecord { opened_ms: 2, wanted: 500, counts: Counts { incoming: 2, outgoing: 1 }, open: false });
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(json.contains("\"state\":\"mitigating\""), "{json}");
+        assert_eq!(serde_json::from_str::<AttackRecord>(&json).unwrap(), record);
+    }
+}
