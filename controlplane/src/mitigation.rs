@@ -1,0 +1,240 @@
+//! What should be in force: from the rules of all attacks alive to the one list that every action makes its outside
+//! system equal to. Pure: values in, values out. The limits that protect the operator are kept here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dataplane::rule::{Action, FlowRule};
+use uuid::Uuid;
+
+use crate::attack::{Direction, Target};
+use crate::record::{AttackRecord, RuleRecord, State};
+
+/// Limits that protect the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most rules for one target.
+    pub rules_per_target: usize,
+    /// Most rules in all.
+    pub rules_in_all: usize,
+    /// Do all but announce.
+    pub dry_run: bool,
+}
+
+/// A rule that should be in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The rule's id; stays the same for as long as any attack asks for the rule.
+    pub id: Uuid,
+    /// What matches.
+    pub rule: FlowRule,
+    /// What is done with it.
+    pub action: Action,
+    /// The attack that asked first.
+    pub attack: Uuid,
+}
+
+/// What became of a rule that an attack asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is on the list.
+    Wanted,
+    /// It would be, but for the dry run.
+    DryRun,
+    /// A limit holds it back.
+    HeldBack,
+    /// It reaches beyond its target and will never be announced.
+    Refused,
+}
+
+impl Standing {
+    /// The word for clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Wanted => "wanted",
+            Standing::DryRun => "dry_run",
+            Standing::HeldBack => "held_back",
+            Standing::Refused => "refused",
+        }
+    }
+}
+
+/// The outcome for all rules that attacks ask for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What should be in force, the oldest first; empty in a dry run.
+    pub wanted: Vec<Wanted>,
+    /// What became of each rule, by rule id.
+    pub standing: BTreeMap<Uuid, Standing>,
+    /// What an operator should look at; empty when all is well.
+    pub alarms: Vec<String>,
+}
+
+/// Whether `rule` filters nothing but traffic of `target`: its destination (or source, for outgoing attacks) is given
+/// and no wider than the target.
+pub fn within(target: &Target, rule: &FlowRule) -> bool {
+    let side = match target.direction {
+        Direction::Incoming => rule.destination,
+        Direction::Outgoing => rule.source,
+    };
+    side.is_some_and(|prefix| target.prefix.contains(&prefix))
+}
+
+/// The plan for these attacks. Where a limit is reached, the rules that were asked for first stay.
+pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Limits) -> Plan {
+    let mut asked: Vec<(&AttackRecord, &RuleRecord)> = attacks
+        .into_iter()
+        .filter(|attack| attack.state == State::Mitigating)
+        .flat_map(|attack| attack.wanted_rules().map(move |rule| (attack, rule)))
+        .collect();
+    asked.sort_by_key(|(_, rule)| (rule.wanted_ms, rule.id));
+
+    let mut plan = Plan::default();
+    let mut list: Vec<Wanted> = Vec::new();
+    let mut at: HashMap<&FlowRule, usize> = HashMap::new();
+    let mut of_target: HashMap<Target, usize> = HashMap::new();
+    let (mut over_target, mut over_all) = (0, 0);
+    for (attack, record) in asked {
+        let rule = &record.flow_spec.rule;
+        let target = attack.target;
+        let standing = if !within(&target, rule) {
+            plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
+            Standing::Refused
+        } else if let Some(&index) = at.get(rule) {
+            twin(&list[index], record, &target, &mut plan.alarms)
+        } else if of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
+            over_target += 1;
+            Standing::HeldBack
+        } else if list.len() >= limits.rules_in_all {
+            over_all += 1;
+            Standing::HeldBack
+        } else {
+            at.insert(rule, list.len());
+            *of_target.entry(target).or_default() += 1;
+            list.push(Wanted { id: record.id, rule: rule.clone(), action: record.flow_spec.action, attack: attack.id });
+            Standing::Wanted
+        };
+        let standing = if standing == Standing::Wanted && limits.dry_run { Standing::DryRun } else { standing };
+        // A shared id is as well off as its best: what one attack may not ask for, another may.
+        plan.standing.entry(record.id).and_modify(|best| *best = standing.min(*best)).or_insert(standing);
+    }
+    if over_target > 0 {
+        let limit = limits.rules_per_target;
+        plan.alarms.push(format!("{over_target} rules held back: no more than {limit} rules a target"));
+    }
+    if over_all > 0 {
+        let limit = limits.rules_in_all;
+        plan.alarms.push(format!("{over_all} rules held back: no more than {limit} rules in all"));
+    }
+    if !limits.dry_run {
+        plan.wanted = list;
+    }
+    plan
+}
+
+/// A second attack asks for a rule that is on the list already. A router holds a rule once, with one action.
+fn twin(first: &Wanted, second: &RuleRecord, target: &Target, alarms: &mut Vec<String>) -> Standing {
+    if first.action == second.flow_spec.action {
+        return Standing::Wanted;
+    }
+    alarms.push(format!("rule {} of {target} held back: rule {} does otherwise with the same", second.id, first.id));
+    Standing::HeldBack
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::FlowSpec;
+    use crate::record::samples::{attack, rule};
+
+    const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, dry_run: false };
+
+    fn ids(plan: &Plan) -> Vec<Uuid> {
+        plan.wanted.iter().map(|wanted| wanted.id).collect()
+    }
+
+    #[test]
+    fn only_mitigating_attacks_and_rules_not_withdrawn_count() {
+        let mut one = attack("198.18.0.1/32", State::Mitigating);
+        one.rules = vec![rule("198.18.0.1/32", Some("203.0.113.1/32"), 1), rule("198.18.0.1/32", None, 2)];
+        one.rules[1].withdrawn_ms = Some(5);
+        let mut others = [State::Detected, State::Ending, State::Ended, State::FalsePositive]
+            .map(|state| attack("198.18.0.2/32", state));
+        for other in &mut others {
+            other.rules = vec![rule("198.18.0.2/32", None, 1)];
+        }
+        let plan = plan(others.iter().chain([&one]), &LIMITS);
+        assert_eq!(ids(&plan), [one.rules[0].id]);
+        assert_eq!(plan.wanted[0].attack, one.id);
+        assert_eq!(plan.standing.len(), 1);
+        assert!(plan.alarms.is_empty());
+    }
+
+    #[test]
+    fn nothing_beyond_the_target() {
+        let mut one = attack("198.18.0.0/25", State::Mitigating);
+        let mut no_destination = rule("198.18.0.1/32", Some("203.0.113.1/32"), 4);
+        no_destination.flow_spec.rule.destination = None;
+        one.rules = vec![
+            rule("198.18.0.0/24", None, 1),
+            rule("198.18.0.200/32", None, 2),
+            rule("::/0", None, 3),
+            no_destination,
+            rule("198.18.0.0/25", None, 5),
+            rule("198.18.0.7/32", None, 6),
+        ];
+        let plan = plan([&one], &LIMITS);
+        assert_eq!(ids(&plan), [one.rules[4].id, one.rules[5].id]);
+        assert_eq!(plan.alarms.len(), 4);
+        assert!(one.rules[..4].iter().all(|rule| plan.standing[&rule.id] == Standing::Refused));
+    }
+
+    #[test]
+    fn outgoing_rules_are_held_by_their_source() {
+        let mut one = attack("198.18.0.1/32", State::Mitigating);
+        one.target.direction = Direction::Outgoing;
+        one.rules = vec![rule("198.18.0.1/32", None, 1), rule("203.0.113.0/24", Some("198.18.0.1/32"), 2)];
+        assert_eq!(ids(&plan([&one], &LIMITS)), [one.rules[1].id]);
+    }
+
+    #[test]
+    fn limits_keep_the_oldest_and_say_so() {
+        let mut old = attack("198.18.0.1/32", State::Mitigating);
+        let mut young = attack("198.18.0.2/32", State::Mitigating);
+        let sources = ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"];
+        young.rules = sources.iter().map(|source| rule("198.18.0.2/32", Some(source), 20)).collect();
+        old.rules = sources.iter().map(|source| rule("198.18.0.1/32", Some(source), 10)).collect();
+        let limits = Limits { rules_per_target: 2, rules_in_all: 3, dry_run: false };
+        let plan = plan([&young, &old], &limits);
+        assert_eq!(ids(&plan), [old.rules[0].id, old.rules[1].id, young.rules[0].id]);
+        assert_eq!(plan.standing[&old.rules[2].id], Standing::HeldBack);
+        assert_eq!(plan.standing[&young.rules[1].id], Standing::HeldBack);
+        assert_eq!(plan.alarms.len(), 2);
+    }
+
+    #[test]
+    fn a_dry_run_shows_but_wants_nothing() {
+        let mut one = attack("198.18.0.1/32", State::Mitigating);
+        one.rules = vec![rule("198.18.0.1/32", None, 1), rule("0.0.0.0/0", None, 2)];
+        let plan = plan([&one], &Limits { dry_run: true, ..LIMITS });
+        assert!(plan.wanted.is_empty());
+        assert_eq!(plan.standing[&one.rules[0].id], Standing::DryRun);
+        assert_eq!(plan.standing[&one.rules[1].id], Standing::Refused);
+    }
+
+    #[test]
+    fn the_same_rule_stands_once_and_keeps_its_id() {
+        let mut network = attack("198.18.0.0/24", State::Mitigating);
+        network.rules = vec![rule("198.18.0.1/32", None, 1)];
+        let mut host = attack("198.18.0.1/32", State::Mitigating);
+        host.rules = network.rules.clone();
+        host.rules[0].wanted_ms = 2;
+        assert_eq!(ids(&plan([&host, &network], &LIMITS)), [network.rules[0].id]);
+        assert_eq!(ids(&plan([&host], &LIMITS)), [network.rules[0].id]);
+        let spec = FlowSpec { action: Action::RateBps(8000), ..host.rules[0].flow_spec.clone() };
+        host.rules[0] = RuleRecord { id: Uuid::now_v7(), flow_spec: spec, ..host.rules[0].clone() };
+        let plan = plan([&host, &network], &LIMITS);
+        assert_eq!(ids(&plan), [network.rules[0].id]);
+        assert_eq!(plan.standing[&host.rules[0].id], Standing::HeldBack);
+        assert_eq!(plan.alarms.len(), 1);
+    }
+}
