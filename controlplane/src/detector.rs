@@ -1,0 +1,477 @@
+//! Rates and thresholds to attacks: the one state machine of an attack's life. Pure: time is an argument, and whatever is
+//! to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the states.
+
+mod life;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use dataplane::rule::{Action, FlowRule};
+use ipnet::IpNet;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::attack::{Now, Target, Thresholds, Volumes};
+use crate::mitigation::Limits;
+use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
+use life::{Attack, Turn};
+use window::History;
+
+/// Most targets without an attack that are followed at once; where there are more, those over their threshold the most.
+const FOLLOWED_MAX: usize = 4096;
+/// What does not fit is counted always, and told no more often than this.
+const ALARM_PERIOD_MS: u64 = 60_000;
+
+/// Where the mirrored traffic is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tap {
+    /// Before the router that filters: an attack is seen until it stops.
+    BeforeRouter,
+    /// Behind it: what a rule removes is not seen, so rules are lifted after their time to find out.
+    BehindRouter,
+}
+
+/// The configuration of the detector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Thresholds are on the mean over this.
+    pub window_ms: u64,
+    /// From tick to tick, nominally.
+    pub check_period_ms: u64,
+    /// Packets in a capture.
+    pub capture_packets: usize,
+    /// A capture that is not full by then is an orphan.
+    pub capture_timeout_ms: u64,
+    /// How long rules stay after the attack (before the router) or in all (behind it).
+    pub ban_time_ms: u64,
+    /// The ban time doubles up to this.
+    pub ban_time_max_ms: u64,
+    /// How long the rules of an attack that ended are kept in mind.
+    pub probation_ms: u64,
+    /// If false, rules are lifted `ban_time_ms` after the start in any case.
+    pub unban_only_if_attack_finished: bool,
+    /// Where the traffic is taken.
+    pub tap: Tap,
+    /// Most attacks alive at once.
+    pub attacks_max: usize,
+    /// Limits on rules.
+    pub limits: Limits,
+}
+
+/// What a target received (or sent) within one tick.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The target.
+    pub target: Target,
+    /// Its host group.
+    pub group: Arc<str>,
+    /// The thresholds that hold for it.
+    pub thresholds: Thresholds,
+    /// How long the tick really was.
+    pub seconds: f64,
+    /// Everything.
+    pub all: Volumes,
+    /// What its held rules match.
+    pub matched: Volumes,
+}
+
+/// What the miner found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MinedRule {
+    /// What matches.
+    pub rule: FlowRule,
+    /// What is to be done with it.
+    pub action: Action,
+    /// Share of the sample that it matches.
+    pub coverage: f64,
+    /// Why this rule, in words.
+    pub reason: String,
+}
+
+/// Asks the packet path for packets of a target, both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureRequest {
+    /// For this attack.
+    pub attack: Uuid,
+    /// The target.
+    pub target: Target,
+    /// How many packets.
+    pub wanted: usize,
+    /// One of so many packets is taken, so that the capture spans more than one burst.
+    pub stride: u32,
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// An attack was detected, or ordered by hand.
+    Detected,
+    /// Its capture is full.
+    Captured,
+    /// Its first rules are wanted, or wanted again.
+    Mitigating,
+    /// A rule is wanted.
+    RuleWanted,
+    /// An engine holds it.
+    RuleHeld,
+    /// It is wanted no more.
+    RuleWithdrawn,
+    /// The attack is ending: its rules are lifted.
+    Ending,
+    /// It is over.
+    Ended,
+    /// It was none.
+    FalsePositive,
+    /// An operator should look.
+    Alarm,
+}
+
+impl EventKind {
+    /// The word for clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Detected => "detected",
+            EventKind::Captured => "captured",
+            EventKind::Mitigating => "mitigating",
+            EventKind::RuleWanted => "rule_wanted",
+            EventKind::RuleHeld => "rule_held",
+            EventKind::RuleWithdrawn => "rule_withdrawn",
+            EventKind::Ending => "ending",
+            EventKind::Ended => "ended",
+            EventKind::FalsePositive => "false_positive",
+            EventKind::Alarm => "alarm",
+        }
+    }
+}
+
+/// Something that people and scripts are told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, wall clock.
+    pub time_ms: i64,
+    /// What about.
+    pub kind: EventKind,
+    /// The attack as it stands after it; none for what is about no attack.
+    pub attack: Option<Arc<AttackRecord>>,
+    /// One line for people.
+    pub text: String,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Open a capture; replaces one of the same attack.
+    OpenCapture(CaptureRequest),
+    /// Close it. If `mine`, what it holds goes to the miner, whose answer comes back by [`Detector::sample_ready`].
+    CloseCapture {
+        /// The attack it is for.
+        attack: Uuid,
+        /// Whether the sample is wanted.
+        mine: bool,
+    },
+    /// Write the record to disk.
+    Save(Arc<AttackRecord>),
+    /// Tell. Follows the `Save` of the same record.
+    Event(Event),
+    /// The rules asked for changed: plan anew.
+    WantedChanged,
+}
+
+/// What did not fit, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Targets that were not followed any more, or not at all, since there were too many.
+    pub followed: u64,
+    /// Crossings, tick by tick, that opened no attack since too many were alive.
+    pub attacks: u64,
+}
+
+/// Why an attack cannot be opened by hand.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Error {
+    /// Too many are alive.
+    #[error("{0} attacks are alive, and no more are allowed (attacks_max)")]
+    Full(usize),
+}
+
+#[derive(Debug)]
+struct Followed {
+    history: History,
+    group: Arc<str>,
+    // The tick that was last put into the history.
+    tick: u64,
+    attack: Option<Attack>,
+}
+
+/// The detector.
+#[derive(Debug)]
+pub struct Detector {
+    settings: Settings,
+    // In order, so that the same input gives the same output.
+    followed: BTreeMap<Target, Followed>,
+    targets: HashMap<Uuid, Target>,
+    ticks: u64,
+    last_ms: Option<u64>,
+    lost: Lost,
+    alarmed_ms: Option<u64>,
+}
+
+impl Detector {
+    /// A detector that knows of no attack.
+    pub fn new(settings: Settings) -> Detector {
+        Detector {
+            settings,
+            followed: BTreeMap::new(),
+            targets: HashMap::new(),
+            ticks: 0,
+            last_ms: None,
+            lost: Lost::default(),
+            alarmed_ms: None,
+        }
+    }
+
+    /// Takes up the attacks that were alive when the records were written. Call it before the first tick.
+    pub fn restore(&mut self, now: Now, records: Vec<AttackRecord>) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        for record in records.into_iter().filter(|record| record.state.is_alive()) {
+            let target = record.target;
+            let mut attack = Attack::restore(&turn, record);
+            if self.attack_on(&target).is_some() {
+                attack.unban(&mut turn, "another attack on this target is on record");
+            } else {
+                self.add(&turn, attack);
+            }
+        }
+        turn.effects
+    }
+
+    /// Targets whose traffic each tick must tell, however little; one that is left out had none.
+    pub fn followed(&self) -> impl Iterator<Item = Target> + '_ {
+        self.followed.keys().copied()
+    }
+
+    /// The attacks alive.
+    pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
+        self.followed.values().filter_map(|followed| followed.attack.as_ref()).map(|attack| &attack.record)
+    }
+
+    /// What did not fit.
+    pub fn lost(&self) -> Lost {
+        self.lost
+    }
+
+    /// One tick: `observed` has every followed target, and every other whose rate within this tick was over a threshold.
+    pub fn tick(&mut self, now: Now, observed: &[Observed]) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        self.remember(now, observed);
+        for followed in self.followed.values_mut() {
+            if let Some(attack) = &mut followed.attack {
+                attack.live(&mut turn, &followed.history);
+            }
+        }
+        self.bury();
+        self.detect(&mut turn);
+        self.forget();
+        turn.effects
+    }
+
+    /// How many packets the open capture of an attack has so far.
+    pub fn captured(&mut self, now: Now, attack: Uuid, counts: Counts) -> Vec<Effect> {
+        self.with(now, attack, |turn, attack, _| attack.captured(turn, counts))
+    }
+
+    /// The miner's answer to a full capture. `note` says in words why there is no rule, or what is worth knowing.
+    pub fn sample_ready(&mut self, now: Now, attack: Uuid, mined: Vec<MinedRule>, note: &str) -> Vec<Effect> {
+        let others: Vec<(Uuid, FlowSpec)> = if mined.is_empty() {
+            Vec::new()
+        } else {
+            let rules = self.attacks().filter(|other| other.id != attack).flat_map(|other| &other.rules);
+            rules.map(|rule| (rule.id, rule.flow_spec.clone())).collect()
+        };
+        let taken = |rule: &FlowSpec| others.iter().find(|(_, known)| known == rule).map(|&(id, _)| id);
+        self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken))
+    }
+
+    /// All rules that engines hold now. From then on what they match counts as matched; the packet path should know them
+    /// within a check period ([`AttackRecord::held_rules`]).
+    pub fn held(&mut self, now: Now, rules: &HashSet<Uuid>) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        for followed in self.followed.values_mut() {
+            if let Some(attack) = &mut followed.attack {
+                attack.held(&mut turn, &mut followed.history, rules);
+            }
+        }
+        turn.effects
+    }
+
+    /// What a rule of an attack matched within the last `seconds`.
+    pub fn rule_matched(&mut self, attack: Uuid, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
+        let followed = self.targets.get(&attack).and_then(|target| self.followed.get_mut(target));
+        if let Some(attack) = followed.and_then(|followed| followed.attack.as_mut()) {
+            attack.rule_matched(rule, packets, bytes, seconds);
+        }
+    }
+
+    /// A person wants an attack on a target, for `seconds` or (0) until it ends by itself. One that is alive goes on.
+    pub fn ban(
+        &mut self,
+        now: Now,
+        target: Target,
+        group: &str,
+        seconds: u64,
+        reason: &str,
+        by: &str,
+    ) -> Result<(Uuid, Vec<Effect>), Error> {
+        let mut turn = Turn::new(now, &self.settings);
+        if let Some(attack) = self.followed.get_mut(&target).and_then(|followed| followed.attack.as_mut()) {
+            attack.ban(&mut turn, seconds, reason, by);
+            return Ok((attack.record.id, turn.effects));
+        }
+        if self.targets.len() >= self.settings.attacks_max {
+            return Err(Error::Full(self.targets.len()));
+        }
+        let attack = Attack::by_hand(&mut turn, target, group, seconds, reason, by);
+        let id = attack.record.id;
+        self.add(&turn, attack);
+        Ok((id, turn.effects))
+    }
+
+    /// A person ends every attack on a prefix, in both directions. It takes a whole new crossing to start another.
+    pub fn unban(&mut self, now: Now, prefix: IpNet, reason: &str, by: &str) -> (Vec<Uuid>, Vec<Effect>) {
+        let mut turn = Turn::new(now, &self.settings);
+        let mut ids = Vec::new();
+        self.followed.retain(|target, followed| match &mut followed.attack {
+            Some(attack) if target.prefix == prefix => {
+                attack.unban(&mut turn, &format!("unban by {by}: {reason}"));
+                ids.push(attack.record.id);
+                false
+            }
+            _ => true,
+        });
+        for id in &ids {
+            self.targets.remove(id);
+        }
+        (ids, turn.effects)
+    }
+}
+
+// The steps of a tick.
+impl Detector {
+    fn attack_on(&self, target: &Target) -> Option<&Attack> {
+        self.followed.get(target).and_then(|followed| followed.attack.as_ref())
+    }
+
+    fn add(&mut self, turn: &Turn, attack: Attack) {
+        let target = attack.record.target;
+        self.targets.insert(attack.record.id, target);
+        let group = Arc::from(attack.record.group.as_str());
+        let followed = self.followed.entry(target).or_insert_with(|| Followed {
+            history: History::new(turn.settings.window_ms),
+            group,
+            tick: 0,
+            attack: None,
+        });
+        followed.attack = Some(attack);
+    }
+
+    fn with(&mut self, now: Now, attack: Uuid, f: impl FnOnce(&mut Turn, &mut Attack, &mut History)) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        let followed = self.targets.get(&attack).and_then(|target| self.followed.get_mut(target));
+        if let Some(Followed { history, attack: Some(attack), .. }) = followed {
+            f(&mut turn, attack, history);
+        }
+        turn.effects
+    }
+
+    /// Puts the tick into the histories; begins one for each target that is over a threshold now.
+    fn remember(&mut self, now: Now, observed: &[Observed]) {
+        self.ticks += 1;
+        for observed in observed {
+            let Observed { target, group, thresholds, seconds, all, matched } = observed;
+            if !self.followed.contains_key(target) && thresholds.worst(all, *seconds).is_none() {
+                continue;
+            }
+            let followed = self.followed.entry(*target).or_insert_with(|| Followed {
+                history: History::new(self.settings.window_ms),
+                group: Arc::clone(group),
+                tick: 0,
+                attack: None,
+            });
+            let settled = followed.attack.as_ref().is_none_or(|attack| attack.is_settled(now));
+            let rest = if settled { all.less(matched) } else { Volumes::default() };
+            followed.history.push(*seconds, *all, rest, *thresholds);
+            followed.group = Arc::clone(group);
+            followed.tick = self.ticks;
+        }
+        if let Some(last_ms) = self.last_ms.replace(now.mono_ms) {
+            let seconds = now.mono_ms.saturating_sub(last_ms) as f64 / 1000.0;
+            for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {
+                silent.history.push_silence(seconds);
+            }
+        }
+    }
+
+    /// Opens an attack for each crossing on a target that has none, the worst first.
+    fn detect(&mut self, turn: &mut Turn) {
+        let mut crossings: Vec<(f64, Target, Crossing)> = Vec::new();
+        for (target, followed) in self.followed.iter().filter(|(_, followed)| followed.attack.is_none()) {
+            if let Some((metric, threshold, measured)) = followed.history.crossing() {
+                crossings.push((followed.history.factor(), *target, Crossing { metric, threshold, measured }));
+            }
+        }
+        crossings.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let room = self.settings.attacks_max.saturating_sub(self.targets.len());
+        for &(_, target, crossing) in crossings.iter().take(room) {
+            let Some(followed) = self.followed.get_mut(&target) else { continue };
+            let attack = Attack::detect(turn, target, &followed.group, crossing, &followed.history);
+            self.targets.insert(attack.record.id, target);
+            followed.attack = Some(attack);
+        }
+        let crowded_out = crossings.len().saturating_sub(room);
+        if crowded_out > 0 {
+            self.lost.attacks += crowded_out as u64;
+            let text = format!("{crowded_out} targets are over a threshold without an attack: attacks_max is reached");
+            self.alarm(turn, text);
+        }
+    }
+
+    /// Lets go of attacks whose life is over.
+    fn bury(&mut self) {
+        for followed in self.followed.values_mut() {
+            if let Some(attack) = followed.attack.take_if(|attack| !attack.record.state.is_alive()) {
+                self.targets.remove(&attack.record.id);
+            }
+        }
+    }
+
+    /// Drops histories that no crossing can come of, and the mildest of too many.
+    fn forget(&mut self) {
+        self.followed.retain(|_, followed| followed.attack.is_some() || followed.history.is_hot());
+        let excess = (self.followed.len() - self.targets.len()).saturating_sub(FOLLOWED_MAX);
+        if excess == 0 {
+            return;
+        }
+        let idle = self.followed.iter().filter(|(_, followed)| followed.attack.is_none());
+        let mut by_factor: Vec<(f64, Target)> =
+            idle.map(|(target, followed)| (followed.history.factor(), *target)).collect();
+        by_factor.select_nth_unstable_by(excess - 1, |a, b| a.0.total_cmp(&b.0));
+        for (_, target) in &by_factor[..excess] {
+            self.followed.remove(target);
+        }
+        self.lost.followed += excess as u64;
+    }
+
+    fn alarm(&mut self, turn: &mut Turn, text: String) {
+        let now = turn.now.mono_ms;
+        if self.alarmed_ms.is_none_or(|alarmed| now >= alarmed + ALARM_PERIOD_MS) {
+            self.alarmed_ms = Some(now);
+            let event = Event { time_ms: turn.now.wall_ms, kind: EventKind::Alarm, attack: None, text };
+            turn.effects.push(Effect::Event(event));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a followed target sent or received lately, tick by tick, and its mean over the window. Pure.
+
+use std::collections::VecDeque;
+
+use crate::attack::{Metric, Rates, Thresholds, Volumes};
+
+/// What came within one tick.
+#[derive(Clone, Debug)]
+struct Tick {
+    micros: u64,
+    all: Volumes,
+    rest: Volumes,
+    // Whether a threshold was exceeded within this tick alone.
+    hot: bool,
+}
+
+/// The ticks of one target that make up the window: the fewest of the latest that last at least as long as it. A mean is
+/// thus always one over a real stretch of time. What was before the first tick counts as no traffic.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    ticks: VecDeque<Tick>,
+    window_micros: u64,
+    micros: u64,
+    all: Volumes,
+    rest: Volumes,
+    thresholds: Thresholds,
+}
+
+impl History {
+    pub(super) fn new(window_ms: u64) -> History {
+        History {
+            ticks: VecDeque::new(),
+            window_micros: window_ms.max(1) * 1000,
+            micros: 0,
+            all: Volumes::default(),
+            rest: Volumes::default(),
+            thresholds: Thresholds::default(),
+        }
+    }
+
+    /// Adds a tick with traffic, as measured against `thresholds`.
+    pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+        let micros = (seconds * 1e6).max(1.0) as u64;
+        let hot = thresholds.worst(&rest, micros as f64 / 1e6).is_some();
+        self.micros += micros;
+        self.all.add(&all);
+        self.rest.add(&rest);
+        self.ticks.push_back(Tick { micros, all, rest, hot });
+        while let Some(oldest) = self.ticks.front()
+            && self.micros - oldest.micros >= self.window_micros
+        {
+            self.micros -= oldest.micros;
+            self.all = self.all.less(&oldest.all);
+            self.rest = self.rest.less(&oldest.rest);
+            self.ticks.pop_front();
+        }
+    }
+
+    /// Adds a tick without traffic.
+    pub(super) fn push_silence(&mut self, seconds: f64) {
+        self.push(seconds, Volumes::default(), Volumes::default(), self.thresholds);
+    }
+
+    /// Forgets what the rest was. What came before a rule was in force says nothing about what the rule leaves.
+    pub(super) fn forget_rest(&mut self) {
+        self.rest = Volumes::default();
+        for tick in &mut self.ticks {
+            tick.rest = Volumes::default();
+            tick.hot = false;
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.micros.max(self.window_micros) as f64 / 1e6
+    }
+
+    /// The threshold that the mean of the rest exceeds most, its value, and the mean.
+    pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
+        self.thresholds.worst(&self.rest, self.seconds())
+    }
+
+    /// Whether the mean of everything exceeds any threshold.
+    pub(super) fn is_over(&self) -> bool {
+        self.thresholds.worst(&self.all, self.seconds()).is_some()
+    }
+
+    /// Whether a crossing can still come of these ticks: a mean exceeds a threshold only if some tick did.
+    pub(super) fn is_hot(&self) -> bool {
+        self.ticks.iter().any(|tick| tick.hot)
+    }
+
+    /// By what factor the mean of the rest exceeds the threshold that it exceeds most; 0 if none.
+    pub(super) fn factor(&self) -> f64 {
+        self.crossing().map_or(0.0, |(_, threshold, measured)| measured / threshold.max(1) as f64)
+    }
+
+    /// Mean rates of everything.
+    pub(super) fn all_rates(&self) -> Rates {
+        Rates::of(&self.all, self.seconds())
+    }
+
+    /// Mean rates of the rest.
+    pub(super) fn rest_rates(&self) -> Rates {
+        Rates::of(&self.rest, self.seconds())
+    }
+
+    /// Packets a second of everything in the latest tick.
+    pub(super) fn latest_pps(&self) -> f64 {
+        self.ticks.back().map_or(0.0, |tick| Rates::of(&tick.all, tick.micros as f64 / 1e6).total.pps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::packet::Class;
+
+    use super::*;
+    use crate::attack::{Kind, Unit};
+
+    const UDP: Metric = Metric { kind: Kind::Udp, unit: Unit::Pps };
+
+    fn packets(count: u64) -> Volumes {
+        let mut volumes = Volumes::default();
+        volumes.packets[0][Class::Udp as usize] = count;
+        volumes
+    }
+
+    fn history(ticks: &[(f64, u64)]) -> History {
+        let mut thresholds = Thresholds::default();
+        thresholds.set(UDP, 1000);
+        let mut history = History::new(1000);
+        for &(seconds, count) in ticks {
+            history.push(seconds, packets(count), packets(count), thresholds);
+        }
+        history
+    }
+
+    #[test]
+    fn a_young_history_is_a_mean_over_the_whole_window() {
+        assert_eq!(history(&[(0.1, 1000)]).crossing(), None);
+        assert_eq!(history(&[(0.1, 1001)]).crossing(), Some((UDP, 1000, 1001.0)));
+    }
+
+    #[test]
+    fn old_ticks_leave_the_window() {
+        let mut ticks = vec![(0.5, 5000), (0.5, 100), (0.5, 100)];
+        let (_, _, measured) = history(&ticks[..2]).crossing().unwrap();
+        assert_eq!(measured, 5100.0);
+        assert!(history(&ticks[..2]).is_hot());
+        assert_eq!(history(&ticks).crossing(), None);
+        assert!(!history(&ticks).is_hot());
+        ticks.push((0.25, 0));
+        // Two ticks last 0.75 s, less than the window: three are looked at, over 1.25 s.
+        assert_eq!(history(&ticks).all_rates().udp.pps, 160.0);
+    }
+
+    #[test]
+    fn a_stalled_tick_counts_for_its_real_time() {
+        assert_eq!(history(&[(5.0, 4000)]).crossing(), None);
+        assert_eq!(history(&[(5.0, 5500)]).crossing(), Some((UDP, 1000, 1100.0)));
+    }
+
+    #[test]
+    fn forgetting_the_rest_keeps_the_whole() {
+        let mut history = history(&[(0.1, 2000)]);
+        history.forget_rest();
+        assert_eq!(history.crossing(), None);
+        assert!(history.is_over());
+        assert!(!history.is_hot());
+        history.push_silence(1.0);
+        assert!(!history.is_over());
+    }
+}
