@@ -70,7 +70,7 @@ pub(super) struct Attack {
     until: Option<i64>,
     /// No further capture before.
     look_again: i64,
-    /// What comes before is not counted as rest.
+    /// What comes up to then is not counted as rest.
     settled: i64,
     /// Samples in a row that gave nothing new.
     fruitless: u32,
@@ -90,7 +90,7 @@ impl Attack {
             ending_since: now,
             until: None,
             look_again: now,
-            settled: now,
+            settled: now - 1,
             fruitless: 0,
             saved: now,
         }
@@ -393,7 +393,7 @@ impl Attack {
 
     /// Whether what comes now can be told into matched and rest.
     pub(super) fn is_settled(&self, now: Now) -> bool {
-        now.mono_ms as i64 >= self.settled
+        now.mono_ms as i64 > self.settled
     }
 
     /// What a rule matched within `seconds`.
