@@ -287,12 +287,11 @@ impl Detector {
 
     /// The miner's answer to a full capture. `note` says in words why there is no rule, or what is worth knowing.
     pub fn sample_ready(&mut self, now: Now, attack: Uuid, mined: Vec<MinedRule>, note: &str) -> Vec<Effect> {
-        let others: Vec<(Uuid, FlowSpec)> = if mined.is_empty() {
-            Vec::new()
-        } else {
-            let rules = self.attacks().filter(|other| other.id != attack).flat_map(|other| &other.rules);
-            rules.map(|rule| (rule.id, rule.flow_spec.clone())).collect()
-        };
+        let others = self.attacks().filter(|other| other.id != attack).flat_map(|other| &other.rules);
+        let others: Vec<(Uuid, FlowSpec)> = others
+            .filter(|known| mined.iter().any(|rule| rule.rule == known.flow_spec.rule))
+            .map(|known| (known.id, known.flow_spec.clone()))
+            .collect();
         let taken = |rule: &FlowSpec| others.iter().find(|(_, known)| known == rule).map(|&(id, _)| id);
         self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken))
     }

@@ -105,6 +105,12 @@ pub struct FlowSpec {
     pub action: Action,
 }
 
+impl fmt::Display for FlowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, self.rule)
+    }
+}
+
 impl Serialize for FlowSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         rule_json::to_json(&self.rule, &self.action).serialize(serializer).map_err(ser::Error::custom)
@@ -280,7 +286,11 @@ mod tests {
     #[test]
     fn a_record_reads_back_as_it_was_written() {
         let mut record = samples::attack("2001:db8::1/128", State::Mitigating);
-        record.rules = vec![samples::rule("2001:db8::1/128", Some("2001:db8:1::/48"), 7)];
+        record.rules = vec![samples::rule("2001:db8::1/128", Some("2001:db8:1::/48"), 7); 3];
+        record.rules[1].flow_spec.rule.source_ports = [(53, 53), (123, 130)].into_iter().collect();
+        record.rules[1].flow_spec.action = Action::RateBps(8_000_000);
+        record.rules[2].flow_spec.rule.tcp_flags = vec![dataplane::rule::Bits { set: 0x02, clear: 0x10 }];
+        record.rules[2].flow_spec.action = Action::RatePps(100);
         record.rules[0].held_ms = Some(9);
         record.capture =
             Some(CaptureRecord { opened_ms: 2, wanted: 500, counts: Counts { incoming: 2, outgoing: 1 }, open: false });

@@ -10,7 +10,6 @@ use super::{CaptureRequest, Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
 use crate::mitigation;
 use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, FlowSpec, RuleRecord, State};
-use crate::rule_json;
 
 /// A capture should span about this much traffic, not one burst of one queue.
 const CAPTURE_SPAN_SECONDS: f64 = 0.05;
@@ -70,7 +69,7 @@ pub(super) struct Attack {
     until: Option<i64>,
     /// No further capture before.
     look_again: i64,
-    /// What comes before is not counted as rest.
+    /// What comes up to then is not counted as rest.
     settled: i64,
     /// Samples in a row that gave nothing new.
     fruitless: u32,
@@ -90,7 +89,7 @@ impl Attack {
             ending_since: now,
             until: None,
             look_again: now,
-            settled: now,
+            settled: now - 1,
             fruitless: 0,
             saved: now,
         }
@@ -363,7 +362,7 @@ impl Attack {
         }
         for index in from..self.record.rules.len() {
             if self.record.rules[index].is_wanted() {
-                let text = format!("rule wanted: {}", in_json(&self.record.rules[index]));
+                let text = format!("rule wanted: {}", self.record.rules[index].flow_spec);
                 self.tell(turn, EventKind::RuleWanted, text);
             }
         }
@@ -379,21 +378,21 @@ impl Attack {
                 continue;
             }
             rule.held_ms = is_held.then_some(turn.now.wall_ms);
-            let json = in_json(rule);
+            let flow_spec = rule.flow_spec.to_string();
             if is_held {
                 history.forget_rest();
                 self.settled = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
                 self.look_again = self.settled;
-                self.tell(turn, EventKind::RuleHeld, format!("rule held: {json}"));
+                self.tell(turn, EventKind::RuleHeld, format!("rule held: {flow_spec}"));
             } else {
-                self.tell(turn, EventKind::Alarm, format!("no engine holds the rule any more: {json}"));
+                self.tell(turn, EventKind::Alarm, format!("no engine holds the rule any more: {flow_spec}"));
             }
         }
     }
 
     /// Whether what comes now can be told into matched and rest.
     pub(super) fn is_settled(&self, now: Now) -> bool {
-        now.mono_ms as i64 >= self.settled
+        now.mono_ms as i64 > self.settled
     }
 
     /// What a rule matched within `seconds`.
@@ -468,7 +467,7 @@ impl Attack {
             if rule.is_wanted() {
                 rule.withdrawn_ms = Some(turn.now.wall_ms);
                 rule.matched = Rate::default();
-                let text = format!("rule withdrawn: {}", in_json(rule));
+                let text = format!("rule withdrawn: {}", rule.flow_spec);
                 self.tell(turn, EventKind::RuleWithdrawn, text);
             }
         }
@@ -550,8 +549,4 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
 
 fn in_words(counts: &Counts) -> String {
     format!("captured {} packets, {} incoming and {} outgoing,", counts.total(), counts.incoming, counts.outgoing)
-}
-
-fn in_json(rule: &RuleRecord) -> String {
-    rule_json::to_json(&rule.flow_spec.rule, &rule.flow_spec.action).to_string()
 }

@@ -194,7 +194,7 @@ fn answer_captures(world: &mut World, step: usize, answer: u8) {
     };
     world.detector.captured(now, id, Counts { incoming: 500, outgoing: 0 });
     world.detector.sample_ready(now, id, rules, "");
-    if answer % 2 == 0 {
+    if answer.is_multiple_of(2) {
         let held = world.detector.attacks().flat_map(AttackRecord::wanted_rules).map(|rule| rule.id).collect();
         world.detector.held(now, &held);
     }
