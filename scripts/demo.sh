@@ -40,7 +40,7 @@ events=""
 if [[ -t 1 ]]; then bold=$'\e[1m' plain=$'\e[0m'; else bold="" plain=""; fi
 heading() { printf '\n%s%s  %s%s\n' "$bold" "$(date +%T.%3N)" "$*" "$plain"; }
 note() { printf '%s  %s\n' "$(date +%T.%3N)" "$*"; }
-show() { "$@" 2>&1 | sed 's/^/    /'; }
+show() { "$@" 2>&1 | sed 's/^/    /' || fail "this did not work: $*"; }
 
 fail() {
   heading "FAILED: $*"
@@ -100,7 +100,7 @@ trap 'exit 130' INT TERM HUP
 make_namespace() {
   ip netns add "$1" || die "cannot make a network namespace here"
   # No neighbour discovery of the kernel's own: what is counted is what is played.
-  ip netns exec "$1" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+  ip netns exec "$1" sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
   ip -n "$1" link set lo up
 }
 
