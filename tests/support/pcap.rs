@@ -1,6 +1,6 @@
 //! Capture files for tests: frames built byte by byte, a writer, and tshark's word for what a file holds. Knows nothing of
 //! Levee's own parser.
-#![allow(dead_code, unreachable_pub)] // each test uses a part of it
+#![allow(dead_code)] // each test uses a part of it
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -16,14 +16,14 @@ const UDP: u8 = 17;
 const ETHERNET_HEADER: usize = 14;
 
 /// TCP flags as [`tcp`] takes them.
-pub mod flags {
-    pub const SYN: u8 = 0x02;
-    pub const RST: u8 = 0x04;
-    pub const ACK: u8 = 0x10;
+pub(crate) mod flags {
+    pub(crate) const SYN: u8 = 0x02;
+    pub(crate) const RST: u8 = 0x04;
+    pub(crate) const ACK: u8 = 0x10;
 }
 
 /// Writes frames as a capture file (microseconds, Ethernet), one microsecond apart.
-pub fn write(path: &Path, frames: &[Vec<u8>]) {
+pub(crate) fn write(path: &Path, frames: &[Vec<u8>]) {
     let mut file = Vec::new();
     // Magic, version 2.4, zone, accuracy, snap length, link type Ethernet.
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 1] {
@@ -40,7 +40,7 @@ pub fn write(path: &Path, frames: &[Vec<u8>]) {
 }
 
 /// The frames of a capture file (microseconds, little-endian, as all of `tests/data` are).
-pub fn read(path: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Vec<Vec<u8>> {
     let file = std::fs::read(path).unwrap();
     assert!(file.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "{} is not such a file", path.display());
     let mut frames = Vec::new();
@@ -55,7 +55,7 @@ pub fn read(path: &Path) -> Vec<Vec<u8>> {
 }
 
 /// An Ethernet frame with IPv4 or IPv6 and the bytes above it. Checksums stay 0.
-pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, upper: &[u8]) -> Vec<u8> {
+pub(crate) fn ip(source: IpAddr, destination: IpAddr, protocol: u8, upper: &[u8]) -> Vec<u8> {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let total = (20 + upper.len()) as u16;
@@ -83,12 +83,12 @@ pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, upper: &[u8]) -> Ve
 }
 
 /// UDP with `payload` bytes.
-pub fn udp(source: SocketAddr, destination: SocketAddr, payload: usize) -> Vec<u8> {
+pub(crate) fn udp(source: SocketAddr, destination: SocketAddr, payload: usize) -> Vec<u8> {
     ip(source.ip(), destination.ip(), UDP, &udp_header(source, destination, payload))
 }
 
 /// TCP with these flags and `payload` bytes.
-pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8, payload: usize) -> Vec<u8> {
+pub(crate) fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8, payload: usize) -> Vec<u8> {
     let mut upper = vec![0; 20 + payload];
     upper[0..2].copy_from_slice(&source.port().to_be_bytes());
     upper[2..4].copy_from_slice(&destination.port().to_be_bytes());
@@ -98,7 +98,7 @@ pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8, payload: usiz
 }
 
 /// An ICMP or ICMPv6 echo request with `payload` bytes.
-pub fn icmp(source: IpAddr, destination: IpAddr, payload: usize) -> Vec<u8> {
+pub(crate) fn icmp(source: IpAddr, destination: IpAddr, payload: usize) -> Vec<u8> {
     let (protocol, echo_request) = if source.is_ipv4() { (1, 8) } else { (58, 128) };
     let mut upper = vec![0; 8 + payload];
     upper[0] = echo_request;
@@ -106,18 +106,24 @@ pub fn icmp(source: IpAddr, destination: IpAddr, payload: usize) -> Vec<u8> {
 }
 
 /// The first fragment of a larger UDP datagram; `payload` is rounded down to what a fragment may carry.
-pub fn first_fragment(source: SocketAddr, destination: SocketAddr, payload: usize) -> Vec<u8> {
+pub(crate) fn first_fragment(source: SocketAddr, destination: SocketAddr, payload: usize) -> Vec<u8> {
     let whole = udp_header(source, destination, payload / 8 * 8);
     fragment(source.ip(), destination.ip(), UDP, 0, true, &whole)
 }
 
 /// A later fragment of a datagram: `offset` in units of 8 bytes, `payload` bytes.
-pub fn later_fragment(source: IpAddr, destination: IpAddr, protocol: u8, offset: u16, payload: usize) -> Vec<u8> {
+pub(crate) fn later_fragment(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    offset: u16,
+    payload: usize,
+) -> Vec<u8> {
     fragment(source, destination, protocol, offset, false, &vec![0; payload])
 }
 
 /// The frame with an 802.1Q tag.
-pub fn vlan(frame: &[u8], id: u16) -> Vec<u8> {
+pub(crate) fn vlan(frame: &[u8], id: u16) -> Vec<u8> {
     let mut tagged = frame[..12].to_vec();
     tagged.extend([0x81, 0x00]);
     tagged.extend(id.to_be_bytes());
@@ -159,24 +165,24 @@ fn fragment(source: IpAddr, destination: IpAddr, protocol: u8, offset: u16, more
 
 /// What a file holds, by tshark. Every frame is in exactly one of incoming, outgoing, internal, other, unparsed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    pub frames: Count,
-    pub incoming: Count,
-    pub outgoing: Count,
+pub(crate) struct Counted {
+    pub(crate) frames: Count,
+    pub(crate) incoming: Count,
+    pub(crate) outgoing: Count,
     /// Both ends ours. Not in `hosts`.
-    pub internal: Count,
-    pub other: Count,
+    pub(crate) internal: Count,
+    pub(crate) other: Count,
     /// Neither IPv4 nor IPv6.
-    pub unparsed: Count,
+    pub(crate) unparsed: Count,
     /// By protected host and direction; bytes are IP total lengths.
-    pub hosts: BTreeMap<(IpAddr, Direction), Volumes>,
+    pub(crate) hosts: BTreeMap<(IpAddr, Direction), Volumes>,
 }
 
 /// Bytes are frame lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    pub packets: u64,
-    pub bytes: u64,
+pub(crate) struct Count {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Count {
@@ -212,7 +218,7 @@ const FIELDS: [&str; 21] = [
 ];
 
 /// Counts a file with tshark, as Levee should with these protected networks.
-pub fn count(path: &Path, networks: &[IpNet]) -> Counted {
+pub(crate) fn count(path: &Path, networks: &[IpNet]) -> Counted {
     let mut tshark = Command::new("tshark");
     tshark.args(["-n", "-T", "fields", "-E", "occurrence=f", "-E", "separator=/t"]);
     // Fragments stay fragments.

@@ -1,6 +1,6 @@
 //! Live traffic for tests: captures turned to a protected host, and played into an interface of a namespace, paced and
 //! bounded. `net_pcap` has no time; attacks and their ends need it.
-#![allow(dead_code, unreachable_pub)] // each test uses a part of it
+#![allow(dead_code)] // each test uses a part of it
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -13,16 +13,16 @@ use super::pcap;
 const CAPTURED_VICTIM: Ipv4Addr = Ipv4Addr::new(10, 10, 10, 10);
 
 /// A victim for live tests. Its octets add up to the same as the captured one's, so every checksum stays right.
-pub const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 1);
+pub(crate) const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 1);
 
 /// A file of `tests/data`.
-pub fn capture(name: &str) -> PathBuf {
+pub(crate) fn capture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
 }
 
 /// Writes a capture of `tests/data` to `to` with another victim: the IPv4 destination, nothing else. (tcprewrite 4.4.3 would count
 /// Ethernet's padding into the IP length.) Checksums stay as they were: right for [`VICTIM`].
-pub fn retarget(capture: &Path, victim: Ipv4Addr, to: &Path) {
+pub(crate) fn retarget(capture: &Path, victim: Ipv4Addr, to: &Path) {
     const ETHERTYPE: Range<usize> = 12..14;
     const DESTINATION: Range<usize> = 30..34;
     let mut frames = pcap::read(capture);
@@ -36,19 +36,19 @@ pub fn retarget(capture: &Path, victim: Ipv4Addr, to: &Path) {
 
 /// How much is played. The file is looped until then.
 #[derive(Clone, Copy, Debug)]
-pub enum Amount {
+pub(crate) enum Amount {
     Packets(u64),
     Seconds(u32),
 }
 
 /// A running tcpreplay. Ends with its amount, with [`Player::stop`], or when dropped.
-pub struct Player {
+pub(crate) struct Player {
     child: Child,
 }
 
 impl Player {
     /// Plays `file` into `interface` of `namespace`, `rate_pps` packets a second.
-    pub fn start(namespace: &str, interface: &str, file: &Path, rate_pps: u32, amount: Amount) -> Player {
+    pub(crate) fn start(namespace: &str, interface: &str, file: &Path, rate_pps: u32, amount: Amount) -> Player {
         let amount = match amount {
             Amount::Packets(packets) => format!("--limit={packets}"),
             Amount::Seconds(seconds) => format!("--duration={seconds}"),
@@ -67,12 +67,12 @@ impl Player {
     }
 
     /// Whether it still plays.
-    pub fn is_playing(&mut self) -> bool {
+    pub(crate) fn is_playing(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for the end of the amount; returns the number of packets sent.
-    pub fn wait(mut self) -> u64 {
+    pub(crate) fn wait(mut self) -> u64 {
         use std::io::Read;
         let (mut report, mut errors) = (String::new(), String::new());
         self.child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
@@ -88,7 +88,7 @@ impl Player {
     }
 
     /// Stops now.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 }
 
 impl Drop for Player {
