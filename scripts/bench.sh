@@ -49,4 +49,5 @@ fi
 mkdir -p "$(dirname "$RESULTS")"
 rm -f "$RESULTS"
 cargo bench --locked -p dataplane --bench rig -- "$@"
+[[ -s $RESULTS ]] || die "the rig wrote no $RESULTS"
 cat "$RESULTS"
