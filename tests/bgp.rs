@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-const MARK: &str = "64512:7653:1";
+const MARK: Mark = Mark([64_512, 7_653, 1]);
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a wrong withdrawal to reach the router, which takes milliseconds.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -43,9 +43,9 @@ impl Levee {
     fn start(address: String) -> Levee {
         let runtime = Runtime::new().unwrap();
         let engine = Engine {
-            communities: vec!["65000:1".parse().unwrap()],
+            communities: vec![Community::Standard(0xfde8_0001)],
             reconcile_period: Duration::from_secs(3),
-            ..Engine::new("edge", &address, MARK.parse().unwrap())
+            ..Engine::new("edge", &address, MARK)
         };
         let (wanted, wanted_receiver) = watch::channel(None);
         let (report_sender, report) = watch::channel(Report::new(&engine));
@@ -246,7 +246,8 @@ fn routes_of_others_stay_untouched() {
 fn what_was_left_over_goes_once_it_is_known_what_is_wanted() {
     let (_link, gobgpd, bird) = routers();
     gobgpd.gobgp(&format!(
-        "global rib add -a ipv4-flowspec match destination 192.0.2.8/32 then discard large-community {MARK}"
+        "global rib add -a ipv4-flowspec match destination 192.0.2.8/32 then discard large-community {}",
+        MARK.0.map(|part| part.to_string()).join(":")
     ));
     wait_flow4(&bird, &[("dst 192.0.2.8/32", DISCARD)]);
     let levee = Levee::start(gobgpd.address());

@@ -61,7 +61,10 @@ fn tshark_counts_what_we_build() {
     let counted = pcap::count(&file, &networks());
     let kinds = [counted.incoming, counted.outgoing, counted.internal, counted.other, counted.unparsed];
     assert_eq!(kinds.map(|kind| kind.packets), [10, 2, 1, 1, 1]);
-    assert_eq!(kinds.map(|kind| kind.bytes).iter().sum::<u64>(), frames.iter().map(|frame| frame.len() as u64).sum());
+    assert_eq!(
+        kinds.map(|kind| kind.bytes).iter().sum::<u64>(),
+        frames.iter().map(|frame| frame.len() as u64).sum::<u64>()
+    );
     let expected = [
         (
             (near.ip(), Direction::Incoming),

@@ -175,10 +175,7 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>
 
 #[tonic::async_trait]
 impl Levee for Api {
-    async fn get_status(
-        &self,
-        _: tonic::Request<v1::GetStatusRequest>,
-    ) -> Result<Response<v1::Status>, Status> {
+    async fn get_status(&self, _: tonic::Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
         let status = self.ask(Request::Status).await?;
         Ok(Response::new(convert::status(&status, self.log_level.read().await.clone())))
     }
@@ -200,9 +197,9 @@ impl Levee for Api {
             "" => None,
             text => match text.parse::<IpNet>() {
                 Ok(prefix) => Some(prefix),
-                Err(_) => Some(host(text).map_err(|_| {
-                    Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24"))
-                })?),
+                Err(_) => Some(
+                    host(text).map_err(|_| Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24")))?,
+                ),
             },
         };
         let limit = rows(request.limit, HOSTS_DEFAULT);
@@ -261,10 +258,7 @@ impl Levee for Api {
 
     type WatchEventsStream = EventStream;
 
-    async fn watch_events(
-        &self,
-        _: tonic::Request<v1::WatchEventsRequest>,
-    ) -> Result<Response<EventStream>, Status> {
+    async fn watch_events(&self, _: tonic::Request<v1::WatchEventsRequest>) -> Result<Response<EventStream>, Status> {
         let events = BroadcastStream::new(self.events.subscribe()).map(|event| {
             Ok(match event {
                 Ok(event) => convert::event(&event),

@@ -20,6 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::actions::bgp::{Community, Mark};
 use crate::attack::Thresholds;
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
@@ -295,7 +296,7 @@ pub enum Tap {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bgp {
     /// A large community on every route of this Levee instance, and on no other.
-    pub mark: [u32; 3],
+    pub mark: Mark,
     /// The GoBGP daemons; at least one.
     pub engines: Vec<Engine>,
 }
@@ -318,13 +319,4 @@ pub enum EngineAddress {
     Unix(PathBuf),
     /// `http://HOST:PORT`.
     Http(String),
-}
-
-/// A BGP community.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Community {
-    /// Of RFC 1997: AS number and value, 16 bits each.
-    Standard(u32),
-    /// Of RFC 8092.
-    Large([u32; 3]),
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
+use dataplane::rule::Action;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -20,8 +21,8 @@ use uuid::Uuid;
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 
 use crate::actions::bgp;
-use crate::attack::{Now, Target, Unit, Volumes};
-use crate::detector::{Detector, Effect, Event, EventKind, Settings};
+use crate::attack::{Direction, Now, Target, Unit, Volumes};
+use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
@@ -247,7 +248,13 @@ impl Control {
             [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
             _ => String::new(),
         };
-        self.detector.sample_ready(self.now(), attack, mined, &note)
+        let mined = mined.into_iter().map(|mined| MinedRule {
+            rule: mined.rule,
+            action: Action::Discard,
+            coverage: mined.coverage,
+            reason: mined.reason,
+        });
+        self.detector.sample_ready(self.now(), attack, mined.collect(), &note)
     }
 
     fn save(&mut self, record: Arc<AttackRecord>) {
@@ -255,7 +262,7 @@ impl Control {
             self.ended.push_front(Arc::clone(&record));
             self.ended.truncate(ENDED_MAX);
         }
-        self.store.save((*record).clone());
+        self.store.save(record);
     }
 
     fn tell(&mut self, event: Event) {
@@ -288,10 +295,10 @@ impl Control {
 
     /// Tells workers which hosts to look at closer.
     fn watch(&mut self) {
-        let active = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
+        let fresh = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
         // What a slot's former rule matched is not the new one's.
-        for slot in active {
-            self.meter.forget_rule(slot);
+        for slot in fresh {
+            self.meter.rule(slot, Direction::Incoming);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -206,8 +205,9 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
         Log::Journald => registry.with(tracing_journald::layer().context("daemon.log: no journal")?).try_init()?,
     }
     Ok(Box::new(move |level| {
-        let filter = EnvFilter::try_new(level)
-            .map_err(|error| format!("\"{level}\" is no level or filter: {error}; write error, warn, info, debug or trace"))?;
+        let filter = EnvFilter::try_new(level).map_err(|error| {
+            format!("\"{level}\" is no level or filter: {error}; write error, warn, info, debug or trace")
+        })?;
         handle.reload(filter).map_err(|error| error.to_string())?;
         Ok(level.to_owned())
     }))

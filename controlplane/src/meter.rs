@@ -71,6 +71,11 @@ impl Map {
         self.networks.find(host).map(|id| self.networks.list()[usize::from(id)])
     }
 
+    /// How many protected networks there are.
+    pub fn networks_count(&self) -> usize {
+        self.networks.list().len()
+    }
+
     fn may_exceed(&self, direction: Direction, volumes: &Volumes, seconds: f64) -> bool {
         let (pps, bps) = self.floor[direction as usize];
         let (packets, bytes) = volumes.total();
@@ -293,7 +298,9 @@ impl Meter {
     pub fn busiest(&self, order: Order, limit: usize, prefix: Option<IpNet>) -> (Vec<(IpAddr, HostRates)>, u64) {
         let wanted = |host: &IpAddr| prefix.is_none_or(|prefix| prefix.contains(host));
         let ipv4 = self.blocks.iter().flat_map(|(key, block)| {
-            (0u32..).zip(block.hosts.iter()).map(move |(index, host)| (IpAddr::from(Ipv4Addr::from(key << 8 | index)), host))
+            (0u32..)
+                .zip(block.hosts.iter())
+                .map(move |(index, host)| (IpAddr::from(Ipv4Addr::from(key << 8 | index)), host))
         });
         let ipv6 = self.ipv6.iter().map(|(address, (host, _))| (IpAddr::from(Ipv6Addr::from(*address)), host));
         let mut hosts: Vec<(f64, IpAddr, HostRates)> = ipv4
@@ -306,7 +313,8 @@ impl Meter {
             })
             .collect();
         let active = hosts.len() as u64;
-        let busier = |a: &(f64, IpAddr, HostRates), b: &(f64, IpAddr, HostRates)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        let busier =
+            |a: &(f64, IpAddr, HostRates), b: &(f64, IpAddr, HostRates)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if hosts.len() > limit && limit > 0 {
             hosts.select_nth_unstable_by(limit - 1, busier);
         }
@@ -325,6 +333,16 @@ impl Meter {
             IpAddr::V6(address) => self.ipv6.get(&u128::from(address)).map(|(rates, _)| *rates),
         }
         .map_or_else(HostRates::default, |rates| rates.at(self.tick))
+    }
+
+    /// What a rule's slot counted since the last look, in its direction.
+    pub fn rule(&mut self, slot: u16, direction: Direction) -> Volumes {
+        let since = self.tick.saturating_sub(2);
+        let mut delta = Delta::default();
+        for (shared, seen) in &mut self.workers {
+            seen.take(&shared.slab, shared.slab.rule(slot), since, &mut delta);
+        }
+        delta.volumes(direction)
     }
 
     /// Smoothed rates of each protected network.

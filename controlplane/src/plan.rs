@@ -8,7 +8,7 @@ use dataplane::{Plan, PortPlan};
 use ipnet::IpNet;
 
 use crate::actions::bgp;
-use crate::config::{Bgp, Community, Config, EngineAddress, HugePages, Tap};
+use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
 use crate::meter::{Group, Map};
 use crate::mitigation::Limits;
@@ -162,20 +162,15 @@ pub fn settings(config: &Config) -> detector::Settings {
 
 /// The engines.
 pub fn engines(bgp: &Bgp) -> Vec<bgp::Engine> {
-    let community = |community: &Community| match *community {
-        Community::Standard(value) => bgp::Community::Standard(value),
-        Community::Large(parts) => bgp::Community::Large(parts),
-    };
     bgp.engines
         .iter()
-        .map(|engine| bgp::Engine {
-            name: engine.name.clone(),
-            address: match &engine.address {
+        .map(|engine| {
+            let address = match &engine.address {
                 EngineAddress::Unix(path) => format!("unix://{}", path.display()),
                 EngineAddress::Http(url) => url.clone(),
-            },
-            mark: bgp::Mark(bgp.mark),
-            communities: engine.communities.iter().map(community).collect(),
+            };
+            let communities = engine.communities.clone();
+            bgp::Engine { communities, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
         })
         .collect()
 }
@@ -186,10 +181,11 @@ mod tests {
 
     #[test]
     fn nested_and_partial_networks_count_each_24_once() {
-        let networks: Vec<IpNet> = ["198.18.0.0/22", "198.18.1.0/24", "198.18.1.128/25", "192.0.2.7/32", "2001:db8::/32"]
-            .iter()
-            .map(|text| text.parse().expect("a prefix"))
-            .collect();
+        let networks: Vec<IpNet> =
+            ["198.18.0.0/22", "198.18.1.0/24", "198.18.1.128/25", "192.0.2.7/32", "2001:db8::/32"]
+                .iter()
+                .map(|text| text.parse().expect("a prefix"))
+                .collect();
         assert_eq!(covered_24s(&networks), 5);
     }
 

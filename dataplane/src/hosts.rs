@@ -342,7 +342,11 @@ impl Slab {
     /// Control only: marks (or with 0 unmarks) a slot as watched. `id` names the target in the watch snapshot.
     pub fn set_watch(&self, slot: Slot, id: u16) {
         for plane in 0..PLANES {
-            self.line(slot, plane).watch.store(id, Ordering::Relaxed);
+            let watch = &self.line(slot, plane).watch;
+            // The line is the worker's: it is taken away from its cache only when there is something to say.
+            if watch.load(Ordering::Relaxed) != id {
+                watch.store(id, Ordering::Relaxed);
+            }
         }
     }
 

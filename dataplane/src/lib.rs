@@ -114,7 +114,7 @@ struct RunningWorker {
 /// # Errors
 /// [`Error`]; nothing keeps running then.
 pub fn start(plan: Plan) -> Result<Dataplane, Error> {
-    let eal = Arc::new(Eal::start(&plan.eal)?);
+    let opened = open_ports(&Arc::new(Eal::start(&plan.eal)?), &plan)?;
     let mut dataplane = Dataplane {
         ports: Vec::new(),
         workers: Vec::new(),
@@ -124,19 +124,9 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
         watch: Snapshot::new(Watch::default()),
     };
     let mut by_core: BTreeMap<usize, Vec<(usize, RxQueue)>> = BTreeMap::new();
-    for (index, port) in plan.ports.iter().enumerate() {
-        let options = PortOptions {
-            device: port.device.clone(),
-            queues: port.cores.len(),
-            descriptors: port.descriptors,
-            mbufs: port.mbufs.saturating_mul(port.cores.len() as u32),
-            promiscuous: port.promiscuous,
-            mtu: port.mtu,
-        };
-        let (opened, queues) =
-            Port::open(&eal, &options).map_err(|source| Error::Port { index, source: Box::new(source) })?;
-        dataplane.ports.push(opened);
-        for (core, queue) in port.cores.iter().zip(queues) {
+    for (index, (port, queues)) in opened.into_iter().enumerate() {
+        dataplane.ports.push(port);
+        for (core, queue) in plan.ports[index].cores.iter().zip(queues) {
             by_core.entry(*core).or_default().push((index, queue));
         }
     }
@@ -145,6 +135,29 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
         dataplane.workers.push(worker);
     }
     Ok(dataplane)
+}
+
+/// Starts EAL and the ports, and closes them again: finds out whether [`start`] would find them.
+///
+/// # Errors
+/// As [`start`].
+pub fn probe(plan: &Plan) -> Result<(), Error> {
+    open_ports(&Arc::new(Eal::start(&plan.eal)?), plan).map(drop)
+}
+
+fn open_ports(eal: &Arc<Eal>, plan: &Plan) -> Result<Vec<(Port, Vec<RxQueue>)>, Error> {
+    let open = |(index, port): (usize, &PortPlan)| {
+        let options = PortOptions {
+            device: port.device.clone(),
+            queues: port.cores.len(),
+            descriptors: port.descriptors,
+            mbufs: port.mbufs.saturating_mul(port.cores.len() as u32),
+            promiscuous: port.promiscuous,
+            mtu: port.mtu,
+        };
+        Port::open(eal, &options).map_err(|source| Error::Port { index, source: Box::new(source) })
+    };
+    plan.ports.iter().enumerate().map(open).collect()
 }
 
 fn start_worker(

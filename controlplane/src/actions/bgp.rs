@@ -22,7 +22,7 @@ use uuid::Uuid;
 use self::client::Client;
 pub use self::client::Error;
 use self::path::Key;
-pub use self::path::{Community, CommunityError, Mark};
+pub use self::path::{Community, Mark};
 use self::plan::{Held, Targets, plan};
 
 /// See [`Engine::reconcile_period`].

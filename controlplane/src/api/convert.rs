@@ -60,10 +60,8 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
 
 fn worker(shared: &Shared, queues: &[String]) -> v1::Worker {
     let stats = &shared.stats;
-    let lost = Lost::ALL.map(|lost| v1::Reason {
-        name: lost.name().to_owned(),
-        packets: stats.lost[lost as usize].get(),
-    });
+    let lost =
+        Lost::ALL.map(|lost| v1::Reason { name: lost.name().to_owned(), packets: stats.lost[lost as usize].get() });
     v1::Worker {
         core: shared.core as u32,
         queues: queues.to_vec(),

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::check::Findings;
 use super::raw::{self, Text};
-use super::{Bgp, Community, Engine, EngineAddress};
+use super::{Bgp, Engine, EngineAddress};
+use crate::actions::bgp::{Community, Mark};
 
 /// Communities with a name (RFC 1997, RFC 7999).
 const WELL_KNOWN: [(&str, u32); 4] = [
@@ -38,14 +39,14 @@ pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
 }
 
 /// The ASNs that RFC 8092 keeps out of large communities are refused, so that no router drops the mark.
-fn mark(raw: &Text, findings: &mut Findings) -> [u32; 3] {
+fn mark(raw: &Text, findings: &mut Findings) -> Mark {
     match large(raw.get_ref()) {
-        Some(mark) if ![0, 65_535, u32::MAX].contains(&mark[0]) => mark,
+        Some(mark) if ![0, 65_535, u32::MAX].contains(&mark[0]) => Mark(mark),
         _ => {
             let found = format!("\"{}\" is not a large community", raw.get_ref());
             let hint = "write AS:NUMBER:NUMBER with your own AS number, such as \"64512:7653:1\"";
             findings.add(raw.span(), "bgp.mark", found, hint);
-            [0; 3]
+            Mark([0; 3])
         }
     }
 }

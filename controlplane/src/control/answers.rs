@@ -326,5 +326,4 @@ impl Control {
             .collect();
         Answered { record, standing }
     }
-
 }

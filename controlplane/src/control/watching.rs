@@ -58,7 +58,8 @@ impl Watching {
             f(hosts.entry(host).or_insert_with(|| Watched { host, rules: Default::default(), captures: Vec::new() }));
         };
         let before = std::mem::take(&mut self.active);
-        let mut taken: BTreeSet<u16> = before.iter().map(|active| active.slot).chain(self.retired.iter().copied()).collect();
+        let mut taken: BTreeSet<u16> =
+            before.iter().map(|active| active.slot).chain(self.retired.iter().copied()).collect();
         let mut fresh = Vec::new();
         self.crowded_out = 0;
         for attack in attacks {
@@ -81,7 +82,9 @@ impl Watching {
                 self.active.push(Active { attack: attack.id, rule: rule.id, target: attack.target, slot });
                 let active = ActiveRule { rule: rule.flow_spec.rule.clone(), slot };
                 let direction = attack.target.direction as usize;
-                watched(&mut hosts, attack.target.prefix.addr(), &mut |host| host.rules[direction].push(active.clone()));
+                watched(&mut hosts, attack.target.prefix.addr(), &mut |host| {
+                    host.rules[direction].push(active.clone())
+                });
             }
         }
         for (host, capture) in captures {
@@ -96,8 +99,12 @@ impl Watching {
     }
 
     fn publish(&mut self, dataplane: &mut Dataplane, hosts: BTreeMap<IpAddr, Watched>) {
-        let gone: Vec<(IpAddr, u16)> =
-            self.marks.iter().filter(|(host, _)| !hosts.contains_key(host)).map(|(host, mark)| (*host, *mark)).collect();
+        let gone: Vec<(IpAddr, u16)> = self
+            .marks
+            .iter()
+            .filter(|(host, _)| !hosts.contains_key(host))
+            .map(|(host, mark)| (*host, *mark))
+            .collect();
         for (host, _) in &gone {
             self.marks.remove(host);
         }

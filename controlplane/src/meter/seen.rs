@@ -110,7 +110,8 @@ impl Seen {
                 continue;
             }
             let now = Counts::of(line);
-            let before = self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
+            let before =
+                self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
             found.add_plane(plane, &now, &before);
             fresh[plane] = Some(now);
         }
@@ -123,7 +124,12 @@ impl Seen {
 
     /// What came for an IPv6 slot since the last look, and for whom. If it changed hands: whose it was, and what had been
     /// seen of that host's counts, which are its network's now.
-    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, since: u32) -> Option<(u128, Delta, Option<(u128, Delta)>)> {
+    pub(super) fn take_ipv6(
+        &mut self,
+        slab: &Slab,
+        slot: Slot,
+        since: u32,
+    ) -> Option<(u128, Delta, Option<(u128, Delta)>)> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
@@ -136,7 +142,8 @@ impl Seen {
         let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
         for plane in 0..PLANES {
             let now = Counts::of(slab.line(slot, plane));
-            let before = self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
+            let before =
+                self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
             if same {
                 delta.add_plane(plane, &now, &before);
             } else {

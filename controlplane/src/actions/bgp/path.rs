@@ -2,15 +2,12 @@
 //!
 //! GoBGP checks next to nothing of what it is given, so an [`Announcement`] can only be made from a rule that encodes.
 
-use std::fmt;
-use std::str::FromStr;
-
 use dataplane::rule::{Action, Family, FlowRule, nlri};
 use proto::gobgp;
 use proto::gobgp::family::{Afi, Safi};
 
 /// As many as leave a one-octet attribute length, and room in an UPDATE, without thinking.
-const COMMUNITIES_MAX: usize = 32;
+const COMMUNITIES_MAX: usize = 16;
 /// How GoBGP writes "no neighbour": the path came by its gRPC interface.
 const NO_NEIGHBOUR: &str = "<nil>";
 
@@ -25,105 +22,26 @@ const LARGE_COMMUNITIES: u8 = 32;
 
 /// A large community (RFC 8092) that names this Levee: what carries it at an engine is ours, all else is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mark([u32; 3]);
+pub struct Mark(pub [u32; 3]);
 
-/// A standard community (RFC 1997) to attach to what is announced.
+/// A community to attach to what is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Community(u32);
-
-/// Why a text is no community.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommunityError {
-    /// Not as many numbers as it takes.
-    #[error("\"{found}\" is not {wanted} joined by \":\", such as \"{example}\"")]
-    Shape {
-        /// What was found.
-        found: String,
-        /// How many numbers it takes.
-        wanted: &'static str,
-        /// One that would be right.
-        example: &'static str,
-    },
-    /// A part that is no number, or too large.
-    #[error("\"{part}\" in \"{found}\" is not a number from 0 to {max}")]
-    Number {
-        /// What was found.
-        found: String,
-        /// The wrong part of it.
-        part: String,
-        /// The largest number that would be right.
-        max: u32,
-    },
-    /// RFC 8092 section 5 reserves these numbers.
-    #[error("\"{found}\" begins with a reserved AS number: take your own, or a private one such as 64512")]
-    Reserved {
-        /// What was found.
-        found: String,
-    },
+pub enum Community {
+    /// Of RFC 1997: AS number and value, 16 bits each.
+    Standard(u32),
+    /// Of RFC 8092.
+    Large([u32; 3]),
 }
 
 impl Mark {
     /// The path identifier of our paths at an engine. A path replaces, and a withdrawal takes, only a path of the same
-    /// NLRI and identifier: so one of our own keeps the routes of other clients, and of another Levee, out of reach. Of
-    /// several paths of one NLRI, GoBGP sends on the oldest.
+    /// NLRI and identifier: so one of our own keeps the routes of other clients, and of another Levee, out of reach.
     fn identifier(self) -> u32 {
         let hash = |hash: u32, octet: u8| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193);
         let octets = self.0.into_iter().flat_map(u32::to_be_bytes);
         // 0 is what clients have that do not care.
         octets.fold(0x811c_9dc5, hash).max(1)
     }
-}
-
-impl FromStr for Mark {
-    type Err = CommunityError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mark = numbers(text, u32::MAX, "three numbers", "64512:7653:1")?;
-        match mark[0] {
-            0 | 65_535 | u32::MAX => Err(CommunityError::Reserved { found: text.to_owned() }),
-            _ => Ok(Mark(mark)),
-        }
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [asn, first, second] = self.0;
-        write!(f, "{asn}:{first}:{second}")
-    }
-}
-
-impl FromStr for Community {
-    type Err = CommunityError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let [asn, value] = numbers(text, u32::from(u16::MAX), "two numbers", "65000:1")?;
-        Ok(Community(asn << 16 | value))
-    }
-}
-
-impl fmt::Display for Community {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff)
-    }
-}
-
-fn numbers<const N: usize>(
-    text: &str,
-    max: u32,
-    wanted: &'static str,
-    example: &'static str,
-) -> Result<[u32; N], CommunityError> {
-    let found = || text.to_owned();
-    let parts: Vec<&str> = text.split(':').collect();
-    let parts: [&str; N] = parts.try_into().map_err(|_| CommunityError::Shape { found: found(), wanted, example })?;
-    let mut numbers = [0; N];
-    for (number, part) in numbers.iter_mut().zip(parts) {
-        let digits = !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_digit());
-        let parsed = part.parse().ok().filter(|parsed| digits && *parsed <= max);
-        *number = parsed.ok_or_else(|| CommunityError::Number { found: found(), part: part.to_owned(), max })?;
-    }
-    Ok(numbers)
 }
 
 /// The engine's table for a family.
@@ -171,10 +89,19 @@ pub(super) struct Attributes {
 
 impl Attributes {
     fn new(mark: Mark, communities: &[Community], action: &Action) -> Attributes {
-        let mut communities: Vec<u32> = communities.iter().map(|community| community.0).collect();
-        communities.sort_unstable();
-        communities.dedup();
-        Attributes { communities, extended: vec![action.extended_community()], large: vec![mark.0] }
+        let mut attributes =
+            Attributes { communities: vec![], extended: vec![action.extended_community()], large: vec![mark.0] };
+        for community in communities {
+            match *community {
+                Community::Standard(value) => attributes.communities.push(value),
+                Community::Large(parts) => attributes.large.push(parts),
+            }
+        }
+        attributes.communities.sort_unstable();
+        attributes.communities.dedup();
+        attributes.large.sort_unstable();
+        attributes.large.dedup();
+        attributes
     }
 
     /// Path attributes as octets, RFC 4271 section 4.3. The next hop is never sent on for Flow Spec, but GoBGP asks.
@@ -216,7 +143,7 @@ impl Attributes {
 }
 
 fn attribute(flags: u8, kind: u8, value: &[u8]) -> Vec<u8> {
-    // Every list here is bounded: at most COMMUNITIES_MAX of 4 octets.
+    // Every list here is bounded: at most COMMUNITIES_MAX and the mark, 12 octets each.
     let mut octets = vec![flags, kind, value.len() as u8];
     octets.extend_from_slice(value);
     octets
@@ -293,7 +220,7 @@ mod tests {
     use super::*;
 
     fn mark() -> Mark {
-        "64512:7653:1".parse().unwrap()
+        Mark([64_512, 7_653, 1])
     }
 
     fn rule(destination: &str) -> FlowRule {
@@ -301,48 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_read_and_written() {
-        assert_eq!(mark(), Mark([64_512, 7_653, 1]));
-        assert_eq!(mark().to_string(), "64512:7653:1");
-        assert_eq!("4200000000:0:4294967295".parse(), Ok(Mark([4_200_000_000, 0, u32::MAX])));
-        for shape in ["", "64512", "64512:1", "1:2:3:4"] {
-            assert!(matches!(shape.parse::<Mark>(), Err(CommunityError::Shape { .. })), "{shape}");
-        }
-        for number in ["64512:x:1", "64512::1", "64512:+1:1", "64512:-1:1", "64512:4294967296:1", "64512: 1:1"] {
-            assert!(matches!(number.parse::<Mark>(), Err(CommunityError::Number { .. })), "{number}");
-        }
-        for reserved in ["0:1:1", "65535:1:1", "4294967295:1:1"] {
-            assert!(matches!(reserved.parse::<Mark>(), Err(CommunityError::Reserved { .. })), "{reserved}");
-        }
-    }
-
-    #[test]
-    fn errors_say_what_would_be_right() {
-        let shape = "64512:1".parse::<Mark>().unwrap_err();
-        assert_eq!(shape.to_string(), r#""64512:1" is not three numbers joined by ":", such as "64512:7653:1""#);
-        let number = "65000:65536".parse::<Community>().unwrap_err();
-        assert_eq!(number.to_string(), r#""65536" in "65000:65536" is not a number from 0 to 65535"#);
-    }
-
-    #[test]
-    fn communities_are_read_and_written() {
-        assert_eq!("65000:1".parse(), Ok(Community(0xfde8_0001)));
-        assert_eq!("65000:1".parse::<Community>().unwrap().to_string(), "65000:1");
-        assert!("65000:1:1".parse::<Community>().is_err());
-    }
-
-    #[test]
     fn marks_have_identifiers_of_their_own() {
-        let others = ["64512:7653:2", "64512:7654:1", "64513:7653:1"];
+        let others = [[64_512, 7_653, 2], [64_512, 7_654, 1], [64_513, 7_653, 1]];
         assert_ne!(mark().identifier(), 0);
         for other in others {
-            assert_ne!(mark().identifier(), other.parse::<Mark>().unwrap().identifier(), "{other}");
+            assert_ne!(mark().identifier(), Mark(other).identifier(), "{other:?}");
         }
     }
 
     #[test]
     fn a_path_has_all_that_an_engine_asks_for() {
-        let communities = ["65000:2".parse().unwrap(), "65000:1".parse().unwrap()];
+        let communities =
+            [Community::Standard(0xfde8_0002), Community::Large([1, 2, 3]), Community::Standard(0xfde8_0001)];
         let announcement = Announcement::new(&rule("192.0.2.1/32"), &Action::Discard, mark(), &communities).unwrap();
         let path = announcement.to_request().path.unwrap();
         assert_eq!(path.family, Some(gobgp::Family { afi: 1, safi: 133 }));
@@ -353,7 +250,7 @@ mod tests {
             &[0x40, 3, 4, 0, 0, 0, 0],
             &[0xc0, 8, 8, 0xfd, 0xe8, 0, 1, 0xfd, 0xe8, 0, 2],
             &[0xc0, 16, 8, 0x80, 6, 0, 0, 0, 0, 0, 0],
-            &[0xc0, 32, 12, 0, 0, 0xfc, 0, 0, 0, 0x1d, 0xe5, 0, 0, 0, 1],
+            &[0xc0, 32, 24, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0xfc, 0, 0, 0, 0x1d, 0xe5, 0, 0, 0, 1],
         ];
         assert_eq!(path.pattrs_binary, expected);
     }
@@ -361,13 +258,14 @@ mod tests {
     #[test]
     fn what_is_listed_equals_what_was_sent() {
         for destination in ["192.0.2.0/24", "2001:db8::1/128"] {
-            let sent = Announcement::new(&rule(destination), &Action::RatePps(7), mark(), &[Community(9)]).unwrap();
+            let sent =
+                Announcement::new(&rule(destination), &Action::RatePps(7), mark(), &[Community::Standard(9)]).unwrap();
             let family = sent.key().family;
             let listed = gobgp::Path { neighbor_ip: "<nil>".to_owned(), ..sent.to_request().path.unwrap() };
             assert_eq!(Announcement::from_listed(listed.clone(), family, mark()), Some(sent));
             let from_peer = gobgp::Path { neighbor_ip: "192.0.2.9".to_owned(), ..listed.clone() };
             assert_eq!(Announcement::from_listed(from_peer, family, mark()), None);
-            let other = "64512:7653:2".parse().unwrap();
+            let other = Mark([64_512, 7_653, 2]);
             assert_eq!(Announcement::from_listed(listed, family, other), None);
         }
     }
@@ -396,10 +294,10 @@ mod tests {
             Announcement::new(&FlowRule::default(), &Action::Discard, mark(), &[]),
             Err(Refusal::Encoding(_))
         ));
-        let communities = vec![Community(1); COMMUNITIES_MAX + 1];
+        let communities = vec![Community::Standard(1); COMMUNITIES_MAX + 1];
         assert!(matches!(
             Announcement::new(&rule("192.0.2.1/32"), &Action::Discard, mark(), &communities),
-            Err(Refusal::TooManyCommunities(33))
+            Err(Refusal::TooManyCommunities(17))
         ));
     }
 }
