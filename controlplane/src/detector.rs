@@ -1,5 +1,6 @@
-//! Rates and thresholds to attacks: the one state machine of an attack's life. Pure: time is an argument, and whatever is
-//! to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the states.
+//! Rates and thresholds to attacks: the one state machine of an attack's life. Pure: time is an argument, and whatever
+//! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the
+//! states.
 
 mod life;
 #[cfg(test)]
@@ -265,7 +266,8 @@ impl Detector {
         self.lost
     }
 
-    /// One tick: `observed` has every followed target, and every other whose rate within this tick was over a threshold.
+    /// One tick: `observed` has every followed target with traffic, and every other whose rate within this tick was over
+    /// a threshold.
     pub fn tick(&mut self, now: Now, observed: &[Observed]) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
         self.remember(now, observed);
@@ -296,8 +298,9 @@ impl Detector {
         self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken))
     }
 
-    /// All rules that engines hold now. From then on what they match counts as matched; the packet path should know them
-    /// within a check period ([`AttackRecord::held_rules`]).
+    /// All rules that engines hold now: what is missing is held no more. From then on what they match counts as matched;
+    /// the packet path should know them within a check period ([`AttackRecord::held_rules`]). After a restart, call it
+    /// only once the engines have answered.
     pub fn held(&mut self, now: Now, rules: &HashSet<Uuid>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
         for followed in self.followed.values_mut() {

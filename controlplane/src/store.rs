@@ -1,5 +1,5 @@
-//! Attacks on disk: SQLite in one file. Knows files and records, nothing that runs; [`writer`] keeps the disk's pace away
-//! from whoever saves.
+//! Attacks on disk: SQLite in one file. Knows files and records, nothing that runs; [`writer`] keeps the disk's pace
+//! away from whoever saves.
 
 mod writer;
 
@@ -84,8 +84,8 @@ impl Store {
         Ok(store)
     }
 
-    /// WAL: readers do not wait, and a kill at any moment leaves whole transactions. synchronous=FULL: a power cut must not
-    /// forget an attack whose rules stand at an engine; the wait for the disk is the writer thread's alone.
+    /// WAL: readers do not wait, and a kill at any moment leaves whole transactions. synchronous=FULL: a power cut must
+    /// not forget an attack whose rules stand at an engine; the wait for the disk is the writer thread's alone.
     fn prepare(&self) -> rusqlite::Result<()> {
         self.connection.busy_timeout(std::time::Duration::from_secs(2))?;
         self.connection.pragma_update(None, "journal_mode", "wal")?;

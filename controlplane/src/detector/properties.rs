@@ -115,8 +115,9 @@ proptest! {
         let settings = Settings { tap, unban_only_if_attack_finished: finished, limits, ..SETTINGS };
         let mut world = World::new(settings);
         for (step, &(packets, answer, share)) in steps.iter().enumerate() {
-            let matched = if world.detector.attacks().any(|attack| attack.held_rules().next().is_some()) { share } else { 0 };
-            world.tick(&[observed(host(), 0.1, packets, packets * matched / 100)]);
+            let in_force = world.detector.attacks().any(|attack| attack.held_rules().next().is_some());
+            let matched = if in_force { packets * share / 100 } else { 0 };
+            world.tick(&[observed(host(), 0.1, packets, matched)]);
             answer_captures(&mut world, step, answer);
             for attack in world.detector.attacks() {
                 let wanted: Vec<_> = attack.wanted_rules().map(|rule| &rule.flow_spec.rule).collect();
@@ -151,7 +152,8 @@ proptest! {
             world.detector.attacks().map(|record| serde_json::to_string(record).unwrap()).collect();
         let mut again = World::new(SETTINGS);
         again.now.wall_ms = world.now.wall_ms + away_ms as i64;
-        let effects = again.detector.restore(again.now, json.iter().map(|json| serde_json::from_str(json).unwrap()).collect());
+        let records = json.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
+        let effects = again.detector.restore(again.now, records);
         prop_assert!(effects.is_empty());
         world.pass(away_ms);
         // In peace from here on: both must go the same way to the end, if not at the same time, since a capture and the

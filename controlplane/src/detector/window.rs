@@ -14,8 +14,8 @@ struct Tick {
     hot: bool,
 }
 
-/// The ticks of one target that make up the window: the fewest of the latest that last at least as long as it. A mean is
-/// thus always one over a real stretch of time. What was before the first tick counts as no traffic.
+/// The ticks of one target that make up the window: the fewest of the latest that last at least as long as it. A mean
+/// is thus always one over a real stretch of time. What was before the first tick counts as no traffic.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     ticks: VecDeque<Tick>,

@@ -1,5 +1,5 @@
-//! A thread that writes records, so that nobody waits for the disk. What piles up meanwhile shrinks to the newest record
-//! of each attack; what could not be written is tried again.
+//! A thread that writes records, so that nobody waits for the disk. What piles up meanwhile shrinks to the newest
+//! record of each attack; what could not be written is tried again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
