@@ -24,7 +24,7 @@ use crate::attack::{Direction, Target, Unit};
 const TOLERANCE: f64 = 0.05;
 /// How much of the sample telling predicates must explain for the host's own service to be left alone.
 const ENOUGH: f64 = 0.5;
-/// How much of a protocol's coverage the host's own port and flags must keep to narrow it down.
+/// How much of a protocol's coverage the host's own port, flags and length must keep together to narrow it down.
 const NARROWED: f64 = 0.8;
 
 /// Bounds of mining.
@@ -79,7 +79,7 @@ pub fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits) -> V
     }
     if limits.most_rules > 0 && share(&rest) > 1.0 - ENOUGH {
         let needed = least.max((1.0 - ENOUGH) * weight(&rest, by));
-        if let Some(predicates) = own_service(&count(&rest, by, target.direction), needed) {
+        if let Some(predicates) = own_service(rest, by, target.direction, needed) {
             found.truncate(limits.most_rules - 1);
             let narrow = |rule: FlowRule, predicate: &Predicate| predicate.added_to(&rule, target.direction);
             let rule = predicates.iter().fold(base, narrow);
@@ -282,24 +282,34 @@ fn most_telling(counts: &HashMap<Predicate, f64>, least: f64) -> Option<Predicat
     telling().filter(|&(_, &weight)| weight >= best * (1.0 - TOLERANCE)).map(|(&predicate, _)| predicate).min()
 }
 
-/// The protocol that covers most, narrowed by the port, flags and length that most of it has.
-fn own_service(counts: &HashMap<Predicate, f64>, least: f64) -> Option<Vec<Predicate>> {
-    let heaviest = |wanted: &dyn Fn(Predicate) -> bool| {
-        let some = counts.iter().filter(|&(&predicate, _)| wanted(predicate));
-        some.map(|(&predicate, &weight)| (predicate, weight)).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
-    };
-    let (protocol, all) = heaviest(&|predicate| matches!(predicate, Predicate::Protocol(_)))?;
-    if all < least {
-        return None;
-    }
-    let same = |predicate: Predicate| predicate.protocol() == protocol.protocol();
-    let narrowing: [&dyn Fn(Predicate) -> bool; 3] = [
-        &|predicate| same(predicate) && matches!(predicate, Predicate::NearPort { .. }),
-        &|predicate| same(predicate) && matches!(predicate, Predicate::TcpFlags(_)),
-        &|predicate| same(predicate) && matches!(predicate, Predicate::Length { .. }),
+/// The protocol that covers most, narrowed by the port, flags and length that most of it has, as long as all of them
+/// together cover `least`.
+fn own_service(mut packets: Vec<Headers>, by: Unit, direction: Direction, least: f64) -> Option<Vec<Predicate>> {
+    let kinds: [fn(Predicate) -> bool; 4] = [
+        |predicate| matches!(predicate, Predicate::Protocol(_)),
+        |predicate| matches!(predicate, Predicate::NearPort { .. }),
+        |predicate| matches!(predicate, Predicate::TcpFlags(_)),
+        |predicate| matches!(predicate, Predicate::Length { .. }),
     ];
-    let kept = narrowing.into_iter().filter_map(heaviest).filter(|&(_, weight)| weight >= all * NARROWED);
-    Some([protocol].into_iter().chain(kept.map(|(predicate, _)| predicate)).collect())
+    let mut chosen = Vec::new();
+    let mut needed = least;
+    for kind in kinds {
+        let counts = count(&packets, by, direction);
+        let some = counts.into_iter().filter(|&(predicate, weight)| kind(predicate) && weight >= needed);
+        let heaviest = some.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        match heaviest {
+            Some((predicate, weight)) => {
+                if chosen.is_empty() {
+                    needed = least.max(weight * NARROWED);
+                }
+                packets.retain(|packet| Predicate::of(packet, direction).contains(&predicate));
+                chosen.push(predicate);
+            }
+            None if chosen.is_empty() => return None,
+            None => {}
+        }
+    }
+    Some(chosen)
 }
 
 /// Drops each rule whose packets the others match as well, the one with the fewest packets first.

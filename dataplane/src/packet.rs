@@ -228,7 +228,8 @@ fn ipv4(packet: &[u8]) -> Result<Headers, Unparsed> {
     let Some(header) = packet.first_chunk::<20>() else { return Err(Unparsed::ShortIpv4) };
     let header_length = usize::from(header[0] & 0x0f) * 4;
     let total_length = u16::from_be_bytes([header[2], header[3]]);
-    if header[0] >> 4 != 4 || header_length < 20 || usize::from(total_length) < header_length {
+    // Version 4, and a header of 5 to 15 words.
+    if !matches!(header[0], 0x45..=0x4f) || usize::from(total_length) < header_length {
         return Err(Unparsed::BadIpv4);
     }
     // What is behind the total length is padding, not the packet.
@@ -236,8 +237,10 @@ fn ipv4(packet: &[u8]) -> Result<Headers, Unparsed> {
     let Some(payload) = packet.get(header_length..end) else { return Err(Unparsed::ShortIpv4) };
 
     let offset_field = u16::from_be_bytes([header[6], header[7]]);
-    let fragment = if offset_field & 0x4000 != 0 { fragment::DONT } else { 0 }
-        | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0);
+    let (more, offset) = (offset_field & 0x2000, offset_field & 0x1fff);
+    // One test for the packets that are no fragments, which is nearly all.
+    let fragment = u8::from(offset_field & 0x4000 != 0) * fragment::DONT
+        | if more | offset == 0 { 0 } else { fragment_bits(offset != 0, more != 0) };
     let protocol = header[9];
     let (class, upper) = upper(protocol, protocol::ICMP, fragment, payload);
     Ok(Headers {

@@ -152,6 +152,11 @@ fn nothing_but_the_service() {
     assert_eq!(mined.len(), 1);
     assert_eq!(mined[0].rule.to_string(), "dst 192.0.2.5/32 proto udp dport 27015");
     assert!(mined[0].reason.ends_with("nothing sets it apart from the host's own service"), "{}", mined[0].reason);
+    let mostly_one = sample(500, |seed| udp(seed, random_port(seed), if seed % 5 < 3 { 27015 } else { seed as u16 }));
+    assert_eq!(rules(incoming(), &mostly_one), ["dst 192.0.2.5/32 proto udp"], "a port that most of it lacks");
+    let acknowledgements = sample(500, |seed| Headers { ip_length: 52, ..tcp(seed, random_port(seed), 80, 0x10) });
+    let expected = "dst 192.0.2.5/32 proto tcp dport 80 flags ack&!fin&!syn&!rst&!psh&!urg length 52";
+    assert_eq!(rules(incoming(), &acknowledgements), [expected]);
     let to_any_port = sample(500, |seed| udp(seed, random_port(seed), random_port(seed + 1)));
     assert_eq!(rules(incoming(), &to_any_port), ["dst 192.0.2.5/32 proto udp"]);
 }
@@ -161,6 +166,16 @@ fn a_wide_rule_makes_a_narrow_one_superfluous() {
     let mut attack = sample(100, |seed| udp(seed, 53, random_port(seed)));
     attack.extend(sample(400, |seed| udp(seed + 100, random_port(seed), random_port(seed + 1))));
     assert_eq!(rules(incoming(), &attack), ["dst 192.0.2.5/32 proto udp"]);
+}
+
+#[test]
+fn the_wide_rule_takes_the_place_of_the_last() {
+    let mut attack = sample(100, |seed| tcp(seed, random_port(seed), 443, 0x02));
+    attack.extend(sample(400, |seed| udp(seed + 100, random_port(seed), random_port(seed + 1))));
+    let both = ["dst 192.0.2.5/32 proto tcp flags syn&!ack", "dst 192.0.2.5/32 proto udp"];
+    assert_eq!(rules(incoming(), &attack), both);
+    let one = mine(&incoming(), &attack, Unit::Pps, &Limits { most_rules: 1, ..Limits::default() });
+    assert_eq!(one.iter().map(|mined| mined.rule.to_string()).collect::<Vec<_>>(), both[1..]);
 }
 
 #[test]
