@@ -66,7 +66,7 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
         address: EngineAddress::Unix("/run/gobgp/gobgp.sock".into()),
         communities: Vec::new(),
     };
-    assert_eq!(example.bgp, Some(Bgp { mark: [64512, 7653, 1], engines: vec![engine] }));
+    assert_eq!(example.bgp, Some(Bgp { mark: crate::actions::bgp::Mark([64512, 7653, 1]), engines: vec![engine] }));
     assert_eq!(example.networks.len(), 3);
     assert_eq!(example.groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["default", "web"]);
 }

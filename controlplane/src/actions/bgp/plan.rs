@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn engine() -> Engine {
-        Engine::new("edge", "unix:///nowhere", "64512:7653:1".parse().unwrap())
+        Engine::new("edge", "unix:///nowhere", super::super::Mark([64_512, 7_653, 1]))
     }
 
     fn wanted(id: u128, destination: &str, action: Action) -> Wanted {
