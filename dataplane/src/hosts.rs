@@ -264,9 +264,7 @@ impl Slab {
     /// Asks the CPU to fetch a cell that is to be counted in soon.
     #[inline(always)]
     pub fn prefetch(&self, place: Place) {
-        if let Some(cell) = self.cells.get(place.0 as usize) {
-            dpdk::prefetch(cell);
-        }
+        self.cells.prefetch(place.0 as usize);
     }
 
     /// The head of a block.
@@ -311,7 +309,7 @@ impl Slab {
     /// The slot that counts for an IPv4 host now.
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<Slot> {
-        match self.directory[(address >> 8) as usize].load(Ordering::Acquire) {
+        match self.directory.as_array::<{ 1 << 24 }>()?[(address >> 8) as usize].load(Ordering::Acquire) {
             0 => None,
             block => Some(Slot(u32::from(block) << 8 | address & 0xff)),
         }
@@ -397,16 +395,14 @@ pub struct Owner {
     used_ipv6: usize,
 }
 
-/// What became of a search for a slot.
+/// What a host without a slot got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It has one.
-    Slot(Slot),
-    /// It got one just now.
+    /// One that was free.
     New(Slot),
-    /// It got the slot of a host that was colder, which lost it.
+    /// That of a host that was colder, which lost it.
     Evicted(Slot),
-    /// There is none: count for the network.
+    /// None: count for the network.
     Full,
 }
 
@@ -446,17 +442,8 @@ impl Owner {
         slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
     }
 
-    /// The slot of a protected IPv4 host; gives its /24 a block if it has none.
-    #[inline(always)]
-    pub fn slot_v4(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
-        match slab.find_v4(address) {
-            Some(slot) => Found::Slot(slot),
-            None => self.new_block(slab, address, tick),
-        }
-    }
-
-    #[cold]
-    fn new_block(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
+    /// Gives the /24 of a protected IPv4 host, which has none, a block.
+    pub fn insert_v4(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
         let block = if self.handed_out < slab.layout.ipv4_blocks {
             self.handed_out += 1;
             slab.layout.ipv4_at() + self.handed_out - 1
@@ -493,17 +480,8 @@ impl Owner {
         None
     }
 
-    /// The slot of a protected IPv6 host; takes the coldest of its two buckets if it has none.
-    #[inline(always)]
-    pub fn slot_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        match slab.find_v6(address) {
-            Some(slot) => Found::Slot(slot),
-            None => self.insert_v6(slab, networks, address, tick),
-        }
-    }
-
-    #[cold]
-    fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
+    /// Gives a protected IPv6 host, which has none, a slot: the coldest of its two buckets.
+    pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
         let candidates = slab.buckets(address).into_iter().flat_map(|bucket| bucket..bucket + BUCKET);
         let Some(index) = candidates.min_by_key(|&index| heat(slab, index, tick)) else { return Found::Full };
         let evicted = slab.keys[index].load();
@@ -581,13 +559,27 @@ mod tests {
 
     const UDP: usize = 2;
 
+    fn slot_v4(owner: &mut Owner, slab: &Slab, address: u32, tick: u32) -> Option<Slot> {
+        slab.find_v4(address).or_else(|| match owner.insert_v4(slab, address, tick) {
+            Found::New(slot) => Some(slot),
+            _ => None,
+        })
+    }
+
+    fn slot_v6(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
+        slab.find_v6(address).unwrap_or_else(|| match owner.insert_v6(slab, &networks(), address, tick) {
+            Found::New(slot) | Found::Evicted(slot) => slot,
+            Found::Full => panic!("there is always a slot"),
+        })
+    }
+
     #[test]
     fn a_block_serves_one_24_and_counts_by_host_plane_and_class() {
         let slab = slab(2, 256);
         let mut owner = Owner::new();
-        let Found::New(slot) = owner.slot_v4(&slab, 0xc612_0005, 1) else { panic!("a new block") };
-        assert_eq!(owner.slot_v4(&slab, 0xc612_0005, 1), Found::Slot(slot));
-        let Found::Slot(neighbour) = owner.slot_v4(&slab, 0xc612_0006, 1) else { panic!("the same block") };
+        let slot = slot_v4(&mut owner, &slab, 0xc612_0005, 1).expect("a new block");
+        assert_eq!(slab.find_v4(0xc612_0005), Some(slot));
+        let neighbour = slab.find_v4(0xc612_0006).expect("the same block");
         assert_eq!(neighbour.block(), slot.block());
         owner.count(&slab, slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
         owner.count(&slab, slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
@@ -602,12 +594,12 @@ mod tests {
     fn only_a_silent_block_is_reused() {
         let slab = slab(1, 256);
         let mut owner = Owner::new();
-        let Found::New(first) = owner.slot_v4(&slab, 0xc612_0001, 1) else { panic!("a new block") };
+        let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
         owner.count(&slab, slab.place(first, UDP), 1, 10);
         let generation = slab.generation(first);
-        assert_eq!(owner.slot_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
+        assert_eq!(owner.insert_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
         assert!(slab.unchanged(first, generation));
-        assert!(matches!(owner.slot_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS), Found::New(slot) if slot == first));
+        assert_eq!(slot_v4(&mut owner, &slab, 0xc612_0101, 10 + SILENT_TICKS), Some(first));
         assert!(!slab.unchanged(first, generation), "a reader notices");
         assert_eq!(slab.find_v4(0xc612_0001), None);
         assert_eq!(slab.cell(first, UDP).packets(), 1, "counters go on from where they stand");
@@ -616,26 +608,17 @@ mod tests {
     #[test]
     fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
         let slab = slab(1, 256);
-        let networks = networks();
         let mut owner = Owner::new();
         let base = 0x2001_0db8_u128 << 96;
         let heavy = base | 0xffff_ffff;
         let mut last = Slot::NOWHERE;
         let mut moved = 0;
         for scanned in 1..=20_000u128 {
-            let (Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot)) =
-                owner.slot_v6(&slab, &networks, base | scanned, 5)
-            else {
-                panic!("there is always a slot")
-            };
+            let slot = slot_v6(&mut owner, &slab, base | scanned, 5);
             owner.count(&slab, slab.place(slot, 0), 40, 5);
             // Ten packets to the heavy host for each scanned one.
             for _ in 0..10 {
-                let (Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot)) =
-                    owner.slot_v6(&slab, &networks, heavy, 5)
-                else {
-                    panic!("there is always a slot")
-                };
+                let slot = slot_v6(&mut owner, &slab, heavy, 5);
                 owner.count(&slab, slab.place(slot, UDP), 100, 5);
                 moved += usize::from(slot != last);
                 last = slot;
@@ -652,21 +635,16 @@ mod tests {
     #[test]
     fn a_reader_notices_that_an_ipv6_slot_changed_hands() {
         let slab = slab(1, 256);
-        let networks = networks();
         let mut owner = Owner::new();
         let base = 0x2001_0db8_u128 << 96;
-        let Found::New(slot) = owner.slot_v6(&slab, &networks, base | 1, 1) else { panic!("a free slot") };
+        let slot = slot_v6(&mut owner, &slab, base | 1, 1);
         slab.set_watch(slot, 7);
         assert_eq!(owner.count(&slab, slab.place(slot, UDP), 1, 1), 7);
         let generation = slab.generation(slot);
         assert_eq!(slab.ipv6_key(slot), Some(base | 1));
         assert!(slab.unchanged(slot, generation));
         for scanned in 2..5_000u128 {
-            let (Found::Slot(next) | Found::New(next) | Found::Evicted(next)) =
-                owner.slot_v6(&slab, &networks, base | scanned, 100)
-            else {
-                panic!("there is always a slot")
-            };
+            let next = slot_v6(&mut owner, &slab, base | scanned, 100);
             owner.count(&slab, slab.place(next, UDP), 1, 100);
         }
         assert_eq!(slab.find_v6(base | 1), None);

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use dataplane::packet::{Addresses, Headers, parse};
+use dataplane::pipeline::Shared;
 use dataplane::watch::{CAPTURES_MAX, Capture};
-use dataplane::worker::Shared;
 use uuid::Uuid;
 
 use crate::attack::{Direction, Target};

@@ -380,7 +380,7 @@ impl Burst {
 
     /// The packets: the first segment of each, and the length in bytes of the whole frame, all segments.
     #[inline(always)]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], u32)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], u32)> + Clone {
         self.frames[..self.len.min(BURST_MAX)].iter().map(|frame| {
             // SAFETY: the first len frames were filled by levee_rx_burst from mbufs that are freed only through &mut self; data
             // points to data_len bytes of the mbuf's first segment.
