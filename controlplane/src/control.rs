@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 
 use crate::actions::bgp;
-use crate::attack::{Direction, Now, Target, Unit, Volumes};
+use crate::attack::{Now, Target, Unit, Volumes};
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
@@ -298,7 +298,7 @@ impl Control {
         let fresh = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
-            self.meter.rule(slot, Direction::Incoming);
+            self.meter.forget_rule(slot);
         }
     }
 

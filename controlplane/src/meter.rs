@@ -345,6 +345,13 @@ impl Meter {
         delta.volumes(direction)
     }
 
+    /// Lets go of what a rule's slot counted so far, however long ago: the slot goes to another rule.
+    pub fn forget_rule(&mut self, slot: u16) {
+        for (shared, seen) in &mut self.workers {
+            seen.skip(&shared.slab, shared.slab.rule(slot));
+        }
+    }
+
     /// Smoothed rates of each protected network.
     pub fn networks(&self) -> Vec<(IpNet, HostRates)> {
         let rates = self.accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));

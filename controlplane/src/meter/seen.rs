@@ -29,8 +29,9 @@ pub(super) struct Delta {
 }
 
 impl Delta {
+    /// Bytes too: a look between a packet's two additions leaves its bytes for the next one.
     pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().flatten().all(|&packets| packets == 0)
+        self.packets.iter().chain(&self.bytes).flatten().all(|&count| count == 0)
     }
 
     fn add_plane(&mut self, plane: usize, now: &Counts, before: &Counts) {
@@ -122,6 +123,12 @@ impl Seen {
         }
     }
 
+    /// Takes what a slot counted so far as seen.
+    pub(super) fn skip(&mut self, slab: &Slab, slot: Slot) {
+        let now = std::array::from_fn(|plane| Some(Counts::of(slab.line(slot, plane))));
+        self.store(slot, &now);
+    }
+
     /// What came for an IPv6 slot since the last look, and for whom. If it changed hands: whose it was, and what had been
     /// seen of that host's counts, which are its network's now.
     pub(super) fn take_ipv6(
@@ -175,4 +182,33 @@ impl Seen {
 /// all of them, comes first.
 fn recent(slab: &Slab, slot: Slot, plane: usize, line: &Line, since: u32) -> bool {
     slab.head(slot.block()).stamp(plane) > since && line.stamp().wrapping_sub(since as u16) < 0x8000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_go_on_beyond_32_bits() {
+        let counts =
+            |packets: u32, bytes: u64| Counts { bytes: [bytes; Class::COUNT], packets: [packets; Class::COUNT] };
+        let mut delta = Delta::default();
+        delta.add_plane(0, &counts(4, 5_000_000_900), &counts(u32::MAX - 2, 5_000_000_000));
+        assert_eq!((delta.packets[0], delta.bytes[0]), ([7; Class::COUNT], [900; Class::COUNT]));
+        let mut delta = Delta::default();
+        delta.add_plane(1, &counts(u32::MAX, 0), &counts(0, 0));
+        assert_eq!(delta.packets[1], [i64::from(u32::MAX); Class::COUNT]);
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_is_given_out() {
+        let of = |packets: i64| Delta { packets: [[packets; Class::COUNT]; PLANES], ..Delta::default() };
+        let mut balance = of(5);
+        balance.subtract(&of(8));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(2));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(4));
+        assert_eq!((balance.settle(), balance), (of(3), of(0)));
+    }
 }
