@@ -233,7 +233,7 @@ heading "Setting up: three namespaces, gobgpd as Levee's engine, BIRD as the rou
 make_topology
 prepare_traffic
 write_configurations
-"$bin/leveed" check "$run/levee.toml" >"$run/check.log" 2>&1 || fail "leveed does not like the demo's configuration"
+ip netns exec "$levee" "$bin/leveed" check "$run/levee.toml" >"$run/check.log" 2>&1 || fail "leveed does not like the demo's configuration"
 start "$levee" gobgpd gobgpd --api-hosts="unix://$run/gobgp.sock" --pprof-disable -t toml -f "$run/gobgpd.toml"
 start "$router" bird bird -f -c "$run/bird.conf" -s "$run/bird.ctl" -P "$run/bird.pid"
 start "$levee" leveed "$bin/leveed" run "$run/levee.toml"

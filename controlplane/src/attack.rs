@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use dataplane::packet::Class;
+use dataplane::packet::{Class, Headers};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +195,20 @@ pub enum Kind {
     Icmp,
     /// Fragments of any protocol.
     Fragments,
+}
+
+impl Kind {
+    /// Whether a packet is of this traffic.
+    pub fn includes(self, headers: &Headers) -> bool {
+        match self {
+            Kind::Total => true,
+            Kind::Tcp => matches!(headers.class, Class::Tcp | Class::TcpSyn),
+            Kind::TcpSyn => headers.class == Class::TcpSyn,
+            Kind::Udp => headers.class == Class::Udp,
+            Kind::Icmp => headers.class == Class::Icmp,
+            Kind::Fragments => headers.is_fragment(),
+        }
+    }
 }
 
 /// Packets or bits a second.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
+use dataplane::packet::Headers;
 use dataplane::rule::Action;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
@@ -21,12 +22,12 @@ use uuid::Uuid;
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 
 use crate::actions::bgp;
-use crate::attack::{Now, Target, Unit, Volumes};
+use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
-use crate::record::{AttackRecord, Crossing};
+use crate::record::AttackRecord;
 use crate::store::StoreHandle;
 use captures::Captures;
 use watching::Watching;
@@ -221,7 +222,7 @@ impl Control {
                     rewatch = true;
                     let sample = self.captures.close(attack);
                     if mine && let Some((target, sample)) = sample {
-                        queue.extend(self.mine(attack, &target, &sample));
+                        queue.extend(self.mine(attack, &target, sample));
                     }
                 }
                 Effect::Save(record) => self.save(record),
@@ -240,21 +241,27 @@ impl Control {
         }
     }
 
-    fn mine(&mut self, attack: Uuid, target: &Target, sample: &[dataplane::packet::Headers]) -> Vec<Effect> {
+    /// Mines what the capture holds of the traffic that crossed its threshold: what else the host receives meanwhile is its
+    /// own, and no rule is to be made of it.
+    fn mine(&mut self, attack: Uuid, target: &Target, sample: Vec<Headers>) -> Vec<Effect> {
         let record = self.detector.attacks().find(|record| record.id == attack);
-        let by = record.and_then(|record| record.crossing).map_or(Unit::Pps, |Crossing { metric, .. }| metric.unit);
-        let mined = miner::mine(target, sample, by, &miner::Limits::default());
+        let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
+        let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
+        let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
+        let mined: Vec<MinedRule> = miner::mine(target, &sample, unit, &miner::Limits::default())
+            .into_iter()
+            .map(|mined| MinedRule {
+                rule: mined.rule,
+                action: Action::Discard,
+                coverage: mined.coverage,
+                reason: mined.reason,
+            })
+            .collect();
         let note = match mined.as_slice() {
             [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
             _ => String::new(),
         };
-        let mined = mined.into_iter().map(|mined| MinedRule {
-            rule: mined.rule,
-            action: Action::Discard,
-            coverage: mined.coverage,
-            reason: mined.reason,
-        });
-        self.detector.sample_ready(self.now(), attack, mined.collect(), &note)
+        self.detector.sample_ready(self.now(), attack, mined, &note)
     }
 
     fn save(&mut self, record: Arc<AttackRecord>) {

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Thresholds, Volumes};
 use crate::detector::Observed;
-use seen::{Delta, Seen};
+use seen::{Delta, Ipv6Taken, Seen};
 pub use smooth::Smooth;
 
 /// A host group as the meter needs it.
@@ -244,7 +244,7 @@ impl Meter {
                 }
                 for index in 0..256u32 {
                     let slot = Slot((block as u32) << 8 | index);
-                    let Some((address, delta, moved)) = seen.take_ipv6(slab, slot, since) else { continue };
+                    let Some(Ipv6Taken { address, delta, moved }) = seen.take_ipv6(slab, slot, since) else { continue };
                     if let Some((old, counts)) = moved
                         && let Some(id) = self.map.networks.find_v6(old)
                         && let Some(account) = self.accounts.get_mut(usize::from(id))

@@ -5,6 +5,8 @@
 //! `cargo bench -p dataplane --bench rig -- [--pairs N] [--millions N] [--no-huge] [--core N]` writes
 //! `target/bench/results.json`.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark times and prints")]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

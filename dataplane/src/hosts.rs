@@ -328,7 +328,7 @@ impl Slab {
     /// Whether what was read since `generation` was read belongs together.
     pub fn unchanged(&self, slot: Slot, generation: u32) -> bool {
         fence(Ordering::Acquire);
-        generation % 2 == 0 && self.generation_of(slot).load(Ordering::Relaxed) == generation
+        generation.is_multiple_of(2) && self.generation_of(slot).load(Ordering::Relaxed) == generation
     }
 
     fn generation_of(&self, slot: Slot) -> &AtomicU32 {

@@ -74,6 +74,16 @@ impl Delta {
     }
 }
 
+/// What came for an IPv6 slot.
+pub(super) struct Ipv6Taken {
+    /// For whom.
+    pub(super) address: u128,
+    /// How much.
+    pub(super) delta: Delta,
+    /// If the slot changed hands: whose it was, and what had been seen of that host's counts, which are its network's now.
+    pub(super) moved: Option<(u128, Delta)>,
+}
+
 /// One block as it was seen: planes that were never touched take no memory.
 type SeenBlock = [Option<Box<[Counts; BLOCK]>>; PLANES];
 
@@ -105,7 +115,7 @@ impl Seen {
         let generation = slab.generation(slot);
         let mut found = Delta::default();
         let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
-        for plane in 0..PLANES {
+        for (plane, fresh) in fresh.iter_mut().enumerate() {
             let line = slab.line(slot, plane);
             if !recent(slab, slot, plane, line, since) {
                 continue;
@@ -114,7 +124,7 @@ impl Seen {
             let before =
                 self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
             found.add_plane(plane, &now, &before);
-            fresh[plane] = Some(now);
+            *fresh = Some(now);
         }
         // A block changed hands meanwhile: what was read may be the next /24's. It stays unseen until the next look.
         if slab.unchanged(slot, generation) {
@@ -129,14 +139,8 @@ impl Seen {
         self.store(slot, &now);
     }
 
-    /// What came for an IPv6 slot since the last look, and for whom. If it changed hands: whose it was, and what had been
-    /// seen of that host's counts, which are its network's now.
-    pub(super) fn take_ipv6(
-        &mut self,
-        slab: &Slab,
-        slot: Slot,
-        since: u32,
-    ) -> Option<(u128, Delta, Option<(u128, Delta)>)> {
+    /// What came for an IPv6 slot since the last look, and for whom.
+    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, since: u32) -> Option<Ipv6Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
@@ -147,7 +151,7 @@ impl Seen {
         let address = slab.ipv6_key(slot)?;
         let (mut delta, mut seen) = (Delta::default(), Delta::default());
         let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
-        for plane in 0..PLANES {
+        for (plane, fresh) in fresh.iter_mut().enumerate() {
             let now = Counts::of(slab.line(slot, plane));
             let before =
                 self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
@@ -157,14 +161,15 @@ impl Seen {
                 delta.add_plane(plane, &now, &Counts::default());
                 seen.add_plane(plane, &before, &Counts::default());
             }
-            fresh[plane] = Some(now);
+            *fresh = Some(now);
         }
         if !slab.unchanged(slot, generation) {
             return None;
         }
         self.store(slot, &fresh);
         self.ipv6[place] = (generation, address);
-        Some((address, delta, (!same && seen_address != 0).then_some((seen_address, seen))))
+        let moved = (!same && seen_address != 0).then_some((seen_address, seen));
+        Some(Ipv6Taken { address, delta, moved })
     }
 
     fn store(&mut self, slot: Slot, fresh: &[Option<Counts>; PLANES]) {

@@ -95,10 +95,11 @@ impl Drop for LcoreThread {
     }
 }
 
-/// DPDK's version, such as "DPDK 22.11.11".
+/// DPDK's version, such as "22.11.11".
 pub fn version() -> String {
     // SAFETY: returns a static NUL-terminated string.
-    unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_string_lossy().into_owned()
+    let text = unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_string_lossy();
+    text.trim_start_matches("DPDK ").to_owned()
 }
 
 /// The time-stamp counter of this core.

@@ -60,10 +60,10 @@ impl<T> Memory<T> {
 fn map(bytes: usize) -> std::io::Result<(NonNull<u8>, usize, Backing)> {
     let huge = bytes.next_multiple_of(HUGE_PAGE);
     // Rounding a small table up to a huge page would waste what the operator reserved.
-    if bytes >= HUGE_PAGE / 2 {
-        if let Ok(start) = mmap(huge, libc::MAP_HUGETLB | libc::MAP_POPULATE) {
-            return Ok((start, huge, Backing::HugePages));
-        }
+    if bytes >= HUGE_PAGE / 2
+        && let Ok(start) = mmap(huge, libc::MAP_HUGETLB | libc::MAP_POPULATE)
+    {
+        return Ok((start, huge, Backing::HugePages));
     }
     let start = mmap(huge, 0)?;
     // SAFETY: the range was mapped just now; advice that the kernel does not know is refused without effect.
