@@ -358,7 +358,7 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
     count(&mut rig, 1, Direction::Outgoing, 8);
     (0..10).for_each(|_| drop(rig.look(0.1)));
     rig.meter.forget_rule(3);
-    count(&mut rig, 0, Direction::Outgoing, 2);
+    count(&mut rig, 1, Direction::Outgoing, 2);
     assert_eq!(rig.meter.rule(3, Direction::Outgoing), Traffic { packets: 2, ..traffic }.volumes());
 }
 
