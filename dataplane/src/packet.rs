@@ -240,7 +240,7 @@ fn ipv4(packet: &[u8]) -> Result<Headers, Unparsed> {
     let (more, offset) = (offset_field & 0x2000, offset_field & 0x1fff);
     // One test for the packets that are no fragments, which is nearly all.
     let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
-    let fragment = dont | if more | offset == 0 { 0 } else { fragment_bits(offset != 0, more != 0) };
+    let fragment = dont | (if more | offset == 0 { 0 } else { fragment_bits(offset != 0, more != 0) });
     let protocol = header[9];
     let (class, upper) = upper(protocol, protocol::ICMP, fragment, payload);
     Ok(Headers {

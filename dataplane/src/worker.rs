@@ -5,18 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::dpdk::{BURST_MAX, Burst, RxQueue, prefetch, tsc};
-use crate::hosts::{Found, Layout, Owner, Slab, Slot, plane};
+use crate::dpdk::{BURST_MAX, Burst, RxQueue, tsc};
+use crate::hosts::{Found, Layout, Owner, PLANES, Place, Slab, Slot, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Class, Headers, Unparsed, parse};
+use crate::packet::{Addresses, Headers, Unparsed, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
 use crate::watch::{CAPTURES_MAX, Capture, Watch};
 use crate::{Error, dpdk};
-
-/// How many packets ahead headers are fetched.
-const AHEAD: usize = 8;
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -41,14 +38,12 @@ impl Shared {
     }
 }
 
-/// What a packet of a burst is to count for.
+/// Where a packet of a burst is to be counted.
 #[derive(Clone, Copy, Default)]
 struct Job {
-    incoming: Slot,
-    outgoing: Slot,
+    incoming: Place,
+    outgoing: Place,
     bytes: u32,
-    class: u8,
-    fragment: bool,
 }
 
 /// How far a worker is with a capture.
@@ -133,7 +128,7 @@ impl Worker {
                 stats.seen_alive.set(start);
                 continue;
             }
-            self.find(packets, tick);
+            self.find(tick);
             self.count(packets, tick, start);
             let end = tsc();
             let stats = &self.shared.stats;
@@ -144,29 +139,23 @@ impl Worker {
         received
     }
 
-    /// First pass over a burst: parse, look up, and ask for the lines that the second pass writes.
+    /// First pass over a burst: parse, look up, and ask for the cells that the second pass writes.
     #[inline(always)]
-    fn find(&mut self, packets: usize, tick: u32) {
+    fn find(&mut self, tick: u32) {
         let networks = self.networks.load();
         let watch = self.watch.load();
         let shared = &*self.shared;
         let mut finder = Finder { owner: &mut self.owner, shared, networks, watch, tick };
         let mut kinds = [(0u64, 0u64); Kind::COUNT];
-        for index in 0..packets.min(AHEAD) {
-            self.burst.prefetch(index);
-        }
-        for index in 0..packets {
-            self.burst.prefetch(index + AHEAD);
-            let (kind, job) = match parse(self.burst.data(index)) {
-                Ok(headers) => finder.job(&headers),
-                Err(reason) => (finder.unparsed(reason), Job::default()),
+        self.burst.prefetch();
+        for ((frame, frame_len), job) in self.burst.iter().zip(self.jobs.iter_mut()) {
+            let kind = match parse(frame) {
+                Ok(headers) => finder.find(&headers, job),
+                Err(reason) => finder.unparsed(reason, job),
             };
             let (packets, bytes) = &mut kinds[kind as usize];
             *packets += 1;
-            *bytes += u64::from(self.burst.frame_len(index));
-            prefetch(shared.slab.line(job.incoming, plane(false, job.fragment)));
-            prefetch(shared.slab.line(job.outgoing, plane(true, job.fragment)));
-            self.jobs[index] = job;
+            *bytes += u64::from(frame_len);
         }
         for (kind, (packets, bytes)) in kinds.into_iter().enumerate() {
             if packets > 0 {
@@ -179,14 +168,16 @@ impl Worker {
     /// Second pass: count, and look closer at the packets of watched hosts.
     #[inline(always)]
     fn count(&mut self, packets: usize, tick: u32, now: u64) {
-        for index in 0..packets {
+        for index in 0..packets.min(BURST_MAX) {
             let job = self.jobs[index];
-            let class = Class::ALL[usize::from(job.class) % Class::COUNT];
-            let slab = &self.shared.slab;
-            let to = self.owner.count(slab, job.incoming, plane(false, job.fragment), class, job.bytes, tick);
-            let from = self.owner.count(slab, job.outgoing, plane(true, job.fragment), class, job.bytes, tick);
-            if to | from != 0 {
-                self.watched(index, [to, from], tick, now);
+            let mut marks = [0; 2];
+            for (place, mark) in [job.incoming, job.outgoing].into_iter().zip(&mut marks) {
+                if place != Place::NOWHERE {
+                    *mark = self.owner.count(&self.shared.slab, place, job.bytes, tick);
+                }
+            }
+            if marks != [0; 2] {
+                self.watched(index, marks, tick, now);
             }
         }
     }
@@ -195,7 +186,7 @@ impl Worker {
     #[inline(never)]
     fn watched(&mut self, index: usize, marks: [u16; 2], tick: u32, now: u64) {
         let watch = self.watch.load();
-        let frame = self.burst.data(index);
+        let Some((frame, frame_len)) = self.burst.get(index) else { return };
         let Ok(headers) = parse(frame) else { return };
         let (source, destination) = ends(&headers);
         for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
@@ -203,15 +194,15 @@ impl Worker {
             let matched = watched.matching(outgoing, &headers);
             if let Some(active) = matched {
                 let slab = &self.shared.slab;
-                let plane = plane(outgoing, headers.is_fragment());
-                self.owner.count(slab, slab.rule(active.slot), plane, headers.class, headers.ip_length, tick);
+                let plane = plane(outgoing, headers.is_fragment(), headers.class);
+                self.owner.count(slab, slab.place(slab.rule(active.slot), plane), headers.ip_length, tick);
             }
             for capture in &watched.captures {
                 if matched.is_some() && capture.outgoing == outgoing {
                     continue;
                 }
                 if take(&mut self.captures[usize::from(capture.place) % CAPTURES_MAX], capture) {
-                    let sample = Sample::new(capture.request, now, frame, self.burst.frame_len(index));
+                    let sample = Sample::new(capture.request, now, frame, frame_len);
                     if !self.shared.ring.push(&sample) {
                         self.shared.stats.lost[Lost::RingFull as usize].add(1);
                     }
@@ -256,25 +247,28 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     #[inline(always)]
-    fn job(&mut self, headers: &Headers) -> (Kind, Job) {
+    fn find(&mut self, headers: &Headers, job: &mut Job) -> Kind {
         let (to, from) = match headers.addresses {
             Addresses::V4 { source, destination } => (self.v4(destination), self.v4(source)),
             Addresses::V6 { source, destination } => (self.v6(destination), self.v6(source)),
         };
-        let kind = match (to.is_some(), from.is_some()) {
+        let slab = &self.shared.slab;
+        let plane = plane(false, headers.is_fragment(), headers.class);
+        let place = |slot: Option<Slot>, plane| {
+            let Some(slot) = slot else { return Place::NOWHERE };
+            let place = slab.place(slot, plane);
+            slab.prefetch(place);
+            place
+        };
+        job.bytes = headers.ip_length;
+        job.incoming = place(to, plane);
+        job.outgoing = place(from, plane + PLANES / 2);
+        match (to.is_some(), from.is_some()) {
             (false, false) => Kind::Other,
             (true, false) => Kind::Incoming,
             (false, true) => Kind::Outgoing,
             (true, true) => Kind::Internal,
-        };
-        let job = Job {
-            incoming: to.unwrap_or(Slot::NOWHERE),
-            outgoing: from.unwrap_or(Slot::NOWHERE),
-            bytes: headers.ip_length,
-            class: headers.class as u8,
-            fragment: headers.is_fragment(),
-        };
-        (kind, job)
+        }
     }
 
     #[inline(always)]
@@ -318,7 +312,8 @@ impl Finder<'_> {
     }
 
     #[cold]
-    fn unparsed(&mut self, reason: Unparsed) -> Kind {
+    fn unparsed(&mut self, reason: Unparsed, job: &mut Job) -> Kind {
+        *job = Job::default();
         self.shared.stats.unparsed[reason as usize].add(1);
         Kind::Unparsed
     }

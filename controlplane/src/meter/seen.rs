@@ -1,44 +1,43 @@
 //! What the meter saw of a worker's counters when it last looked, and what came since.
 
-use dataplane::hosts::{BLOCK, Line, PLANES, Slab, Slot, plane};
+use dataplane::hosts::{BLOCK, Cell, PLANES, Slab, Slot, plane};
 use dataplane::packet::Class;
 
 use crate::attack::{Direction, Volumes};
 
-/// What a line said.
+/// What a cell said.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    bytes: [u64; Class::COUNT],
-    packets: [u32; Class::COUNT],
+    bytes: u64,
+    packets: u32,
 }
 
 impl Counts {
-    fn of(line: &Line) -> Counts {
-        Counts {
-            bytes: std::array::from_fn(|class| line.bytes(class)),
-            packets: std::array::from_fn(|class| line.packets(class)),
-        }
+    fn of(cell: &Cell) -> Counts {
+        Counts { bytes: cell.bytes(), packets: cell.packets() }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.packets == 0 && self.bytes == 0
     }
 }
 
-/// What came within a tick for one slot, by plane and class; or a balance of such.
+/// What came within a tick for one slot, by plane; or a balance of such.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
-    packets: [[i64; Class::COUNT]; PLANES],
-    bytes: [[i64; Class::COUNT]; PLANES],
+    packets: [i64; PLANES],
+    bytes: [i64; PLANES],
 }
 
 impl Delta {
     /// Bytes too: a look between a packet's two additions leaves its bytes for the next one.
     pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().chain(&self.bytes).flatten().all(|&count| count == 0)
+        self.packets.iter().chain(&self.bytes).all(|&count| count == 0)
     }
 
     fn add_plane(&mut self, plane: usize, now: &Counts, before: &Counts) {
-        for class in 0..Class::COUNT {
-            self.packets[plane][class] += i64::from(now.packets[class].wrapping_sub(before.packets[class]));
-            self.bytes[plane][class] += now.bytes[class].wrapping_sub(before.bytes[class]) as i64;
-        }
+        self.packets[plane] += i64::from(now.packets.wrapping_sub(before.packets));
+        self.bytes[plane] += now.bytes.wrapping_sub(before.bytes) as i64;
     }
 
     pub(super) fn add(&mut self, other: &Delta) {
@@ -51,10 +50,8 @@ impl Delta {
 
     fn each(&mut self, other: &Delta, f: impl Fn(i64, i64) -> i64) {
         for plane in 0..PLANES {
-            for class in 0..Class::COUNT {
-                self.packets[plane][class] = f(self.packets[plane][class], other.packets[plane][class]);
-                self.bytes[plane][class] = f(self.bytes[plane][class], other.bytes[plane][class]);
-            }
+            self.packets[plane] = f(self.packets[plane], other.packets[plane]);
+            self.bytes[plane] = f(self.bytes[plane], other.bytes[plane]);
         }
     }
 
@@ -68,8 +65,10 @@ impl Delta {
 
     /// The part of one direction.
     pub(super) fn volumes(&self, direction: Direction) -> Volumes {
-        let planes = [false, true].map(|fragment| plane(direction == Direction::Outgoing, fragment));
-        let pick = |table: &[[i64; Class::COUNT]; PLANES]| planes.map(|plane| table[plane].map(|n| n.max(0) as u64));
+        let outgoing = direction == Direction::Outgoing;
+        let pick = |counts: &[i64; PLANES]| {
+            [false, true].map(|fragment| Class::ALL.map(|class| counts[plane(outgoing, fragment, class)].max(0) as u64))
+        };
         Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes) }
     }
 }
@@ -116,11 +115,11 @@ impl Seen {
         let mut found = Delta::default();
         let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
-            let line = slab.line(slot, plane);
-            if !recent(slab, slot, plane, line, since) {
+            let cell = slab.cell(slot, plane);
+            if !recent(slab, slot, plane, cell, since) {
                 continue;
             }
-            let now = Counts::of(line);
+            let now = Counts::of(cell);
             let before =
                 self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
             found.add_plane(plane, &now, &before);
@@ -135,7 +134,7 @@ impl Seen {
 
     /// Takes what a slot counted so far as seen.
     pub(super) fn skip(&mut self, slab: &Slab, slot: Slot) {
-        let now = std::array::from_fn(|plane| Some(Counts::of(slab.line(slot, plane))));
+        let now = std::array::from_fn(|plane| Some(Counts::of(slab.cell(slot, plane))));
         self.store(slot, &now);
     }
 
@@ -145,14 +144,14 @@ impl Seen {
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
         let same = generation == seen_generation;
-        if same && !(0..PLANES).any(|plane| recent(slab, slot, plane, slab.line(slot, plane), since)) {
+        if same && !(0..PLANES).any(|plane| recent(slab, slot, plane, slab.cell(slot, plane), since)) {
             return None;
         }
         let address = slab.ipv6_key(slot)?;
         let (mut delta, mut seen) = (Delta::default(), Delta::default());
         let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
-            let now = Counts::of(slab.line(slot, plane));
+            let now = Counts::of(slab.cell(slot, plane));
             let before =
                 self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
             if same {
@@ -175,7 +174,7 @@ impl Seen {
     fn store(&mut self, slot: Slot, fresh: &[Option<Counts>; PLANES]) {
         for (seen, fresh) in self.blocks[slot.block()].iter_mut().zip(fresh) {
             let Some(counts) = fresh else { continue };
-            if seen.is_none() && counts.packets == [0; Class::COUNT] {
+            if seen.is_none() && counts.is_zero() {
                 continue;
             }
             seen.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))[slot.index()] = *counts;
@@ -183,10 +182,10 @@ impl Seen {
     }
 }
 
-/// Whether a line may have changed since the tick `since`. Only the low bits of the tick are in the line: the head, with
+/// Whether a cell may have changed since the tick `since`. Only the low bits of the tick are in the cell: the head, with
 /// all of them, comes first.
-fn recent(slab: &Slab, slot: Slot, plane: usize, line: &Line, since: u32) -> bool {
-    slab.head(slot.block()).stamp(plane) > since && line.stamp().wrapping_sub(since as u16) < 0x8000
+fn recent(slab: &Slab, slot: Slot, plane: usize, cell: &Cell, since: u32) -> bool {
+    slab.head(slot.block()).stamp(plane) > since && cell.stamp().wrapping_sub(since as u16) < 0x8000
 }
 
 #[cfg(test)]
@@ -195,19 +194,17 @@ mod tests {
 
     #[test]
     fn packets_go_on_beyond_32_bits() {
-        let counts =
-            |packets: u32, bytes: u64| Counts { bytes: [bytes; Class::COUNT], packets: [packets; Class::COUNT] };
+        let counts = |packets, bytes| Counts { bytes, packets };
         let mut delta = Delta::default();
         delta.add_plane(0, &counts(4, 5_000_000_900), &counts(u32::MAX - 2, 5_000_000_000));
-        assert_eq!((delta.packets[0], delta.bytes[0]), ([7; Class::COUNT], [900; Class::COUNT]));
-        let mut delta = Delta::default();
+        assert_eq!((delta.packets[0], delta.bytes[0]), (7, 900));
         delta.add_plane(1, &counts(u32::MAX, 0), &counts(0, 0));
-        assert_eq!(delta.packets[1], [i64::from(u32::MAX); Class::COUNT]);
+        assert_eq!(delta.packets[1], i64::from(u32::MAX));
     }
 
     #[test]
     fn a_debt_is_paid_before_anything_is_given_out() {
-        let of = |packets: i64| Delta { packets: [[packets; Class::COUNT]; PLANES], ..Delta::default() };
+        let of = |packets: i64| Delta { packets: [packets; PLANES], ..Delta::default() };
         let mut balance = of(5);
         balance.subtract(&of(8));
         assert_eq!(balance.settle(), of(0));

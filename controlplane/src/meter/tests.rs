@@ -101,8 +101,8 @@ impl Rig {
                 Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot) => slot,
                 Found::Full => shared.slab.network(self.networks.find(traffic.host).expect("a protected host")),
             };
-            let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment);
-            owner.count(&shared.slab, slot, plane, traffic.class, traffic.bytes, stamp);
+            let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
+            owner.count(&shared.slab, shared.slab.place(slot, plane), traffic.bytes, stamp);
         }
         shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
     }
@@ -343,9 +343,9 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
     let traffic = Traffic::udp(host("198.18.0.1"), 1);
     let count = |rig: &mut Rig, worker: usize, direction: Direction, times: u32| {
         let (shared, owner) = &mut rig.workers[worker];
-        let plane = plane(direction == Direction::Outgoing, false);
+        let plane = plane(direction == Direction::Outgoing, false, traffic.class);
         for _ in 0..times {
-            owner.count(&shared.slab, shared.slab.rule(3), plane, traffic.class, traffic.bytes, rig.tick);
+            owner.count(&shared.slab, shared.slab.place(shared.slab.rule(3), plane), traffic.bytes, rig.tick);
         }
     };
     count(&mut rig, 0, Direction::Incoming, 5);

@@ -106,9 +106,9 @@ impl<T> Drop for Memory<T> {
     }
 }
 
-/// Asks the CPU to fetch the cache line of `value`, to be written soon.
+/// Asks the CPU to fetch the cache line where `value` starts.
 #[inline(always)]
-pub fn prefetch<T>(value: &T) {
+pub fn prefetch<T: ?Sized>(value: &T) {
     // SAFETY: a hint; it never faults.
     unsafe {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast())
