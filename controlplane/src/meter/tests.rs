@@ -267,7 +267,7 @@ fn a_scan_of_ipv6_addresses_neither_loses_nor_doubles_what_its_network_got() {
         // Far more addresses than slots; some come back after they were evicted.
         for _ in 0..tick * 20 {
             next += 1;
-            let network = (next % 3 == 0) as usize;
+            let network = usize::from(next.is_multiple_of(3));
             let scanned = address(network as u128, next % 3000 + 1);
             send(&mut rig, network, Traffic { class: Class::Tcp, ..Traffic::udp(scanned, 1 + next % 2) });
             send(
