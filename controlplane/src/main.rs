@@ -1,5 +1,6 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -200,7 +201,12 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
     let registry = tracing_subscriber::registry().with(filter);
     match config.daemon.log {
         Log::Stderr => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false),
+            )
             .try_init()?,
         Log::Journald => registry.with(tracing_journald::layer().context("daemon.log: no journal")?).try_init()?,
     }

@@ -179,8 +179,8 @@ impl Meter {
         }
     }
 
-    /// Reads everything that was touched since the last call. `tick` is the number of the tick that ends now, `seconds` how
-    /// long it really was; `matched` gives what the held rules of a target matched within it.
+    /// Reads everything that was touched since the last call. `tick` is the number of the tick that begins now, `seconds`
+    /// how long the one that ends really was; `matched` gives what the held rules of a target matched within it.
     pub fn tick(&mut self, tick: u32, seconds: f64, matched: impl Fn(&Target) -> Volumes) -> Tick {
         let mut result = Tick::default();
         // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
@@ -348,6 +348,13 @@ impl Meter {
             seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), since), &mut delta);
         }
         delta.volumes(direction)
+    }
+
+    /// Lets go of what a rule's slot counted so far, however long ago: the slot goes to another rule.
+    pub fn forget_rule(&mut self, slot: u16) {
+        for (shared, seen) in &mut self.workers {
+            seen.skip(&shared.slab, shared.slab.rule(slot));
+        }
     }
 
     /// Smoothed rates of each protected network.

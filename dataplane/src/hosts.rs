@@ -462,7 +462,7 @@ impl Owner {
         }
         head.key.store(address >> 8, Ordering::Relaxed);
         // A block in use is never taken for a silent one before it is touched.
-        head.stamps.iter().for_each(|stamp| stamp.store(tick.wrapping_sub(SILENT_TICKS / 2), Ordering::Relaxed));
+        head.stamps.iter().for_each(|stamp| stamp.store(tick.saturating_sub(SILENT_TICKS / 2), Ordering::Relaxed));
         head.generation.store(generation.wrapping_add(2), Ordering::Release);
         slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release);
         slab.find_v4(address).map_or(Found::Full, Found::New)

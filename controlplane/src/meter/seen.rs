@@ -33,7 +33,7 @@ impl Default for Delta {
 
 impl Delta {
     pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().all(|&packets| packets == 0)
+        self.packets.iter().chain(&self.bytes).all(|&count| count == 0)
     }
 
     fn add_plane(&mut self, plane: usize, now: Counts, before: Counts) {
@@ -156,6 +156,13 @@ impl Seen {
         }
     }
 
+    /// Takes what a slot counted so far as seen.
+    pub(super) fn skip(&mut self, slab: &Slab, slot: Slot) {
+        for plane in 0..PLANES {
+            self.store(slot, plane, Counts::of(slab.cell(slot, plane)));
+        }
+    }
+
     /// What came for an IPv6 slot since the last look, and for whom.
     pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, touched: Touched) -> Option<Ipv6Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
@@ -199,4 +206,31 @@ impl Seen {
 
 fn seen(block: &SeenBlock, plane: usize, slot: Slot) -> Counts {
     block[plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_go_on_beyond_32_bits() {
+        let counts = |packets, bytes| Counts { bytes, packets };
+        let mut delta = Delta::default();
+        delta.add_plane(0, counts(4, 5_000_000_900), counts(u32::MAX - 2, 5_000_000_000));
+        assert_eq!((delta.packets[0], delta.bytes[0]), (7, 900));
+        delta.add_plane(1, counts(u32::MAX, 0), counts(0, 0));
+        assert_eq!(delta.packets[1], i64::from(u32::MAX));
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_is_given_out() {
+        let of = |packets: i64| Delta { packets: [packets; PLANES], ..Delta::default() };
+        let mut balance = of(5);
+        balance.subtract(&of(8));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(2));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(4));
+        assert_eq!((balance.settle(), balance), (of(3), of(0)));
+    }
 }
