@@ -109,7 +109,7 @@ impl Rig {
                 }
             });
             let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
-            owner.count(&shared.slab, shared.slab.place(slot, plane), traffic.bytes, stamp);
+            owner.count(slab, slab.cells(), slab.place(slot, plane), traffic.bytes, stamp);
         }
         shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
     }
