@@ -104,22 +104,34 @@ fn port_finding(config: &Config, ports: &[usize], error: dataplane::Error) -> an
     }
 }
 
+/// The socket's file, which goes with the daemon, also where it fails to start.
+struct SocketFile<'a>(&'a Path);
+
+impl Drop for SocketFile<'_> {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        drop(std::fs::remove_file(self.0));
+    }
+}
+
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
     let set_log = start_log(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "leveed starts");
-    let (store, records, alarms) = open_store(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // The socket comes before all that another daemon may be using, the state after all that can be wrong with this machine.
+    let listener = runtime.block_on(api::bind(&config.daemon.socket))?;
+    let socket = SocketFile(&config.daemon.socket);
     let ports: Vec<usize> = (0..config.ports.len()).collect();
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
+    let (store, records, alarms) = open_store(&config)?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
     let (wanted, wanted_rules) = watch::channel(None);
     let (stop_engines, stopped) = watch::channel(None);
-    let listener = runtime.block_on(api::bind(&config.daemon.socket))?;
 
     let mut engines = Vec::new();
     let mut reports = Vec::new();
@@ -166,7 +178,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     runtime.block_on(finish(engines));
     drop(close_api);
     serving.abort();
-    drop(std::fs::remove_file(&config.daemon.socket));
+    drop(socket);
     info!("leveed stops");
     Ok(())
 }

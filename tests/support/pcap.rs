@@ -1,6 +1,5 @@
 //! Capture files for tests: frames built byte by byte, a writer, and tshark's word for what a file holds. Knows nothing of
 //! Levee's own parser.
-#![allow(dead_code)] // each test uses a part of it
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

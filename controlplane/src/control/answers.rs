@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Control;
 use crate::actions::bgp::Report;
-use crate::attack::{Rates, Target};
+use crate::attack::{Rates, Target, Volumes};
 use crate::meter::{HostRates, Order, Smooth};
 use crate::mitigation::Standing;
 use crate::record::AttackRecord;
@@ -134,6 +134,8 @@ pub struct HostAnswer {
     pub network: Option<IpNet>,
     /// Its rates.
     pub rates: HostRates,
+    /// What was counted for it, incoming and outgoing; `None` where that is not known.
+    pub counted: Option<[Volumes; 2]>,
     /// Whether an attack on it is alive.
     pub under_attack: bool,
 }
@@ -290,6 +292,7 @@ impl Control {
                 group: Arc::clone(&map.group(address).name),
                 network: map.network(address),
                 rates,
+                counted: self.meter.counted(address),
                 under_attack: attacked(address),
             })
             .collect();
