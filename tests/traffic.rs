@@ -74,7 +74,8 @@ fn tshark_counts_what_we_build() {
                 (1, Class::Udp, 2, 1028 + 320),
             ]),
         ),
-        ((near.ip(), Direction::Outgoing), volumes(&[(0, Class::Tcp, 1, 40)])),
+        ((near.ip(), Direction::Outgoing), volumes(&[(0, Class::Tcp, 1, 40), (0, Class::Udp, 1, 28)])),
+        ((at("198.18.0.20:9").ip(), Direction::Incoming), volumes(&[(0, Class::Udp, 1, 28)])),
         (
             (near6.ip(), Direction::Incoming),
             volumes(&[(0, Class::Udp, 1, 68), (1, Class::Udp, 1, 856), (1, Class::Tcp, 1, 112)]),
