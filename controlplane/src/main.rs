@@ -1,5 +1,6 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -99,7 +100,9 @@ fn check(path: &Path) -> anyhow::Result<()> {
 /// What DPDK does not find is said at its place in the file.
 fn port_finding(config: &Config, ports: &[usize], error: dataplane::Error) -> anyhow::Error {
     match &error {
-        dataplane::Error::Port { index, source } => BadConfig(config.finding(ports[*index], source).to_string()).into(),
+        dataplane::Error::Port { index, source } => {
+            BadConfig(config.port_finding(ports[*index], source).to_string()).into()
+        }
         _ => error.into(),
     }
 }
@@ -212,14 +215,20 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
     let registry = tracing_subscriber::registry().with(filter);
     match config.daemon.log {
         Log::Stderr => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false),
+            )
             .try_init()?,
         Log::Journald => registry.with(tracing_journald::layer().context("daemon.log: no journal")?).try_init()?,
     }
     Ok(Box::new(move |level| {
-        let filter = EnvFilter::try_new(level).map_err(|error| {
-            format!("\"{level}\" is no level or filter: {error}; write error, warn, info, debug or trace")
-        })?;
+        if !config::is_log_level(level) {
+            return Err(format!("unknown level \"{level}\": write {}", config::LOG_LEVELS));
+        }
+        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())?;
         Ok(level.to_owned())
     }))

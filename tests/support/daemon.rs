@@ -170,6 +170,13 @@ impl Leveed {
         self.ask(async |mut api| api.get_status(v1::GetStatusRequest {}).await).expect("status")
     }
 
+    /// Alarms, without those that only say that this machine is busy with other things.
+    #[track_caller]
+    pub(crate) fn alarms(&self) -> Vec<String> {
+        let busy = |alarm: &String| alarm.ends_with("came late") || alarm.contains("before a worker saw them");
+        self.status().alarms.into_iter().filter(|alarm| !busy(alarm)).collect()
+    }
+
     #[track_caller]
     pub(crate) fn totals(&self) -> v1::Totals {
         self.ask(async |mut api| api.get_totals(v1::GetTotalsRequest {}).await).expect("totals")

@@ -182,13 +182,7 @@ impl Control {
             Request::Totals(reply) => drop(reply.send(self.totals())),
             Request::Attacks { alive_only, limit, reply } => drop(reply.send(self.attacks(alive_only, limit))),
             Request::Ban { target, seconds, reason, by, reply } => {
-                let group = self.group_of(target.prefix.addr());
-                let banned = self.detector.ban(self.now(), target, &group, seconds, &reason, &by);
-                let answer = banned.map(|(id, effects)| {
-                    self.carry_out(effects);
-                    id
-                });
-                drop(reply.send(answer.map_err(|error| error.to_string())));
+                drop(reply.send(self.ban(target, seconds, &reason, &by)));
             }
             Request::Unban { host, reason, by, reply } => {
                 let (ids, effects) = self.detector.unban(self.now(), host, &reason, &by);
@@ -197,6 +191,18 @@ impl Control {
             }
             Request::Stop => {}
         }
+    }
+
+    fn ban(&mut self, target: Target, seconds: u64, reason: &str, by: &str) -> Result<Uuid, String> {
+        let host = target.prefix.addr();
+        if self.meter.map().network(host).is_none() {
+            return Err(format!("{host} is in no protected network"));
+        }
+        let group = self.group_of(host);
+        let banned = self.detector.ban(self.now(), target, &group, seconds, reason, by);
+        let (id, effects) = banned.map_err(|error| error.to_string())?;
+        self.carry_out(effects);
+        Ok(id)
     }
 
     fn status(&self) -> StatusAnswer {
