@@ -9,7 +9,7 @@
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use proto::v1;
@@ -76,7 +76,7 @@ impl Site {
         self.leveed.start_in(&self.link.engine);
     }
 
-    fn play(&self, file: &PathBuf, rate_pps: u32, amount: Amount) -> Player {
+    fn play(&self, file: &Path, rate_pps: u32, amount: Amount) -> Player {
         Player::start(&self.outside, "out0", file, rate_pps, amount)
     }
 
@@ -318,7 +318,7 @@ fn ban_and_unban_by_hand() {
     assert_eq!((attack.by.as_str(), attack.metric.as_str()), ("root", ""));
     let banned = &events.of(&id)[0];
     assert!(banned.text.contains("root") && banned.text.contains("a call from the customer"), "{banned:?}");
-    assert_eq!(site.leveed.unban("198.18.78.1").expect("unbanned"), [id.clone()]);
+    assert_eq!(site.leveed.unban("198.18.78.1").expect("unbanned"), std::slice::from_ref(&id));
     site.wait_flow4(&[]);
     assert_eq!(site.attack(&id).state, "ended");
     assert!(site.leveed.rules().is_empty());
