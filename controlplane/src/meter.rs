@@ -2,6 +2,7 @@
 //! hands the detector every host that is over a threshold within the tick, and every host that it follows. Values in,
 //! values out: the tick's length is an argument.
 
+mod counted;
 mod seen;
 mod smooth;
 #[cfg(test)]
@@ -348,11 +349,12 @@ impl Meter {
     /// What workers counted for a host since it got its counters, incoming and outgoing: nothing for a host that was never
     /// seen, and `None` where a worker counts for it in a slot that counted for others before.
     pub fn counted(&self, host: IpAddr) -> Option<[Volumes; 2]> {
-        let mut sum = Delta::default();
+        let mut sum = [Volumes::default(); 2];
         for (shared, _) in &self.workers {
-            sum.add(&seen::counted(&shared.slab, host)?);
+            let counted = counted::counted(&shared.slab, host)?;
+            sum.iter_mut().zip(&counted).for_each(|(sum, counted)| sum.add(counted));
         }
-        Some(Direction::ALL.map(|direction| sum.volumes(direction)))
+        Some(sum)
     }
 
     /// What a rule's slot counted since the last look, in its direction.

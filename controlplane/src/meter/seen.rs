@@ -1,14 +1,9 @@
 //! What the meter saw of a worker's counters when it last looked, and what came since.
 
-use std::net::IpAddr;
-
 use dataplane::hosts::{BLOCK, Line, PLANES, Slab, Slot, plane};
 use dataplane::packet::Class;
 
 use crate::attack::{Direction, Volumes};
-
-/// The generation of a block that serves its first /24: odd while it was handed out, then even.
-const FIRST_GENERATION: u32 = 2;
 
 /// What a line said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -179,29 +174,6 @@ impl Seen {
             seen.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))[slot.index()] = *counts;
         }
     }
-}
-
-/// All that a worker counted for a host; nothing where it never saw it. `None` where the counters served others before, or
-/// change hands right now.
-pub(super) fn counted(slab: &Slab, host: IpAddr) -> Option<Delta> {
-    let slot = match host {
-        IpAddr::V4(address) => slab.find_v4(address.into()),
-        IpAddr::V6(address) => slab.find_v6(address.into()),
-    };
-    let Some(slot) = slot else { return Some(Delta::default()) };
-    let generation = slab.generation(slot);
-    let from_the_start = match host {
-        // An IPv4 block goes on from where its counters stand when it is given to another /24.
-        IpAddr::V4(address) => {
-            generation == FIRST_GENERATION && slab.head(slot.block()).key() == u32::from(address) >> 8
-        }
-        IpAddr::V6(address) => slab.ipv6_key(slot) == Some(address.into()),
-    };
-    let mut all = Delta::default();
-    for plane in 0..PLANES {
-        all.add_plane(plane, &Counts::of(slab.line(slot, plane)), &Counts::default());
-    }
-    (from_the_start && slab.unchanged(slot, generation)).then_some(all)
 }
 
 /// Whether a line may have changed since the tick `since`. Only the low bits of the tick are in the line: the head, with
