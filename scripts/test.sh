@@ -17,11 +17,13 @@ profile=default
 say "format"
 cargo fmt --all --check
 say "shellcheck"
-shellcheck --external-sources scripts/*.sh .ci/run
+shellcheck --external-sources scripts/*.sh tests/*.sh .ci/run
 say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "tests"
 cargo nextest run --workspace --locked --profile "$profile" "$@"
+say "install"
+tests/install.sh
 if has_doc_tests; then
   say "doc tests"
   cargo test --doc --workspace --locked --quiet

@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 
 use crate::actions::bgp;
-use crate::attack::{Direction, Kind, Metric, Now, Target, Unit, Volumes};
+use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
@@ -305,7 +305,7 @@ impl Control {
         let fresh = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
-            self.meter.rule(slot, Direction::Incoming);
+            self.meter.forget_rule(slot);
         }
     }
 

@@ -14,16 +14,16 @@ use std::sync::Arc;
 
 use dataplane::hosts::{SILENT_TICKS, Slot};
 use dataplane::networks::{self, NetworkId, Networks};
-use dataplane::worker::Shared;
+use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Thresholds, Volumes};
 use crate::detector::Observed;
-use seen::{Delta, Ipv6Taken, Seen};
+use seen::{Delta, Ipv6Taken, Seen, Touched};
+pub use smooth::Smooth;
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
-pub use smooth::Smooth;
 
 /// A host group as the meter needs it.
 #[derive(Clone, Debug)]
@@ -183,8 +183,8 @@ impl Meter {
         }
     }
 
-    /// Reads everything that was touched since the last call. `tick` is the number of the tick that ends now, `seconds` how
-    /// long it really was; `matched` gives what the held rules of a target matched within it.
+    /// Reads everything that was touched since the last call. `tick` is the number of the tick that begins now, `seconds`
+    /// how long the one that ends really was; `matched` gives what the held rules of a target matched within it.
     pub fn tick(&mut self, tick: u32, seconds: f64, matched: impl Fn(&Target) -> Volumes) -> Tick {
         let mut result = Tick::default();
         // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
@@ -200,12 +200,13 @@ impl Meter {
     }
 
     fn tick_ipv4(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
-        let mut touched: Vec<(u32, usize, usize)> = Vec::new();
-        for (worker, (shared, seen)) in self.workers.iter_mut().enumerate() {
+        let mut touched: Vec<(u32, usize, usize, Touched)> = Vec::new();
+        for (worker, (shared, _)) in self.workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
             for block in shared.slab.ipv4_blocks().take(used) {
-                if seen.touched(&shared.slab, block, since) {
-                    touched.push((shared.slab.head(block).key(), worker, block));
+                let planes = Touched::of(&shared.slab, block, since);
+                if planes.any() {
+                    touched.push((shared.slab.head(block).key(), worker, block, planes));
                 }
             }
         }
@@ -216,10 +217,10 @@ impl Meter {
             block.touched = self.tick;
             for index in 0..256u32 {
                 let mut delta = Delta::default();
-                for &(_, worker, block) in sharers {
+                for &(_, worker, block, planes) in sharers {
                     let (shared, seen) = &mut self.workers[worker];
                     let slot = Slot((block as u32) << 8 | index);
-                    seen.take(&shared.slab, slot, since, &mut delta);
+                    seen.take(&shared.slab, slot, planes, &mut delta);
                 }
                 if delta.is_zero() {
                     continue;
@@ -243,12 +244,15 @@ impl Meter {
         for (shared, seen) in &mut self.workers {
             let slab = &shared.slab;
             for block in slab.ipv6_blocks() {
-                if !seen.touched(slab, block, since) {
+                let planes = Touched::of(slab, block, since);
+                if !planes.any() {
                     continue;
                 }
                 for index in 0..256u32 {
                     let slot = Slot((block as u32) << 8 | index);
-                    let Some(Ipv6Taken { address, delta, moved }) = seen.take_ipv6(slab, slot, since) else { continue };
+                    let Some(Ipv6Taken { address, delta, moved }) = seen.take_ipv6(slab, slot, planes) else {
+                        continue;
+                    };
                     if let Some((old, counts)) = moved
                         && let Some(id) = self.map.networks.find_v6(old)
                         && let Some(account) = self.accounts.get_mut(usize::from(id))
@@ -281,7 +285,7 @@ impl Meter {
             for (id, account) in self.accounts.iter_mut().enumerate() {
                 let slot = shared.slab.network(id as NetworkId);
                 let mut delta = Delta::default();
-                seen.take(&shared.slab, slot, since, &mut delta);
+                seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), since), &mut delta);
                 account.balance.add(&delta);
             }
         }
@@ -362,9 +366,17 @@ impl Meter {
         let since = self.tick.saturating_sub(2);
         let mut delta = Delta::default();
         for (shared, seen) in &mut self.workers {
-            seen.take(&shared.slab, shared.slab.rule(slot), since, &mut delta);
+            let slot = shared.slab.rule(slot);
+            seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), since), &mut delta);
         }
         delta.volumes(direction)
+    }
+
+    /// Lets go of what a rule's slot counted so far, however long ago: the slot goes to another rule.
+    pub fn forget_rule(&mut self, slot: u16) {
+        for (shared, seen) in &mut self.workers {
+            seen.skip(&shared.slab, shared.slab.rule(slot));
+        }
     }
 
     /// Smoothed rates of each protected network.

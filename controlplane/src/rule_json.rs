@@ -258,6 +258,19 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_documentation_are_rules_as_they_are_written() {
+        let document = include_str!("../../docs/rules.md");
+        let examples: Vec<&str> =
+            document.split("```json\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();
+        assert_eq!(examples.len(), 3);
+        for example in examples {
+            let (rule, action) = read(example).unwrap();
+            assert_eq!(to_json(&rule, &action).to_string(), example);
+            assert!(dataplane::rule::nlri::encode(&rule).is_ok(), "{example}");
+        }
+    }
+
+    #[test]
     fn a_mined_rule_can_be_handed_in() {
         let text = r#"{"destination_prefix":"192.0.2.5/32","ports":[],"action_type":"discard","coverage":0.98,"collateral":0.0,"reason":"x"}"#;
         let (rule, action) = read(text).unwrap();

@@ -16,10 +16,11 @@ use std::time::Instant;
 use dataplane::dpdk::{Burst, Eal, LcoreThread, Port, PortOptions, Rewrite, RxQueue};
 use dataplane::hosts::{Layout, PLANES, Slot};
 use dataplane::networks::Networks;
+use dataplane::pipeline::{Pipeline, Shared};
 use dataplane::snapshot::Snapshot;
 use dataplane::stats::Kind;
 use dataplane::watch::Watch;
-use dataplane::worker::{Parts, Shared, Worker};
+use dataplane::worker::Worker;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -106,7 +107,7 @@ fn bare(queue: &mut RxQueue, packets: u64) -> f64 {
     let start = Instant::now();
     let mut received = 0;
     while received < packets {
-        received += queue.receive(&mut burst, BURST) as u64;
+        received += queue.drain(&mut burst, BURST) as u64;
     }
     received as f64 / start.elapsed().as_secs_f64()
 }
@@ -183,14 +184,8 @@ fn hosts_64k(options: &Options, queue: RxQueue) -> Result<serde_json::Value> {
     let shared = Arc::new(Shared::new(options.core, layout, [3, 5])?);
     let networks = Snapshot::new(Networks::new(&["198.18.0.0/15".parse()?])?);
     let watch = Snapshot::new(Watch::default());
-    let mut worker = Worker::new(Parts {
-        queues: vec![queue],
-        shared: Arc::clone(&shared),
-        networks: networks.reader(),
-        watch: watch.reader(),
-        tick: Arc::new(AtomicU32::new(1)),
-        burst_max: BURST,
-    });
+    let pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
+    let mut worker = Worker::new(vec![queue], pipeline, Arc::new(AtomicU32::new(1)), BURST);
     let mut samples = (Vec::new(), Vec::new(), Vec::new());
     bare(worker.queue(0), options.packets / 4);
     levee(&mut worker, options.packets / 4);
@@ -239,9 +234,7 @@ fn touched(shared: &Shared) -> (u64, u64) {
     for block in slab.ipv4_blocks() {
         for index in 0..256 {
             let slot = Slot((block * 256 + index) as u32);
-            let counted: u64 = (0..PLANES)
-                .flat_map(|plane| (0..5).map(move |class| u64::from(slab.line(slot, plane).packets(class))))
-                .sum();
+            let counted: u64 = (0..PLANES).map(|plane| u64::from(slab.cell(slot, plane).packets())).sum();
             hosts += u64::from(counted > 0);
             packets += counted;
         }

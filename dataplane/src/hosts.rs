@@ -1,10 +1,11 @@
-//! Per-host counters: lines, slots, blocks. One [`Slab`] for each worker, which alone counts in it; the control thread
+//! Per-host counters: cells, slots, blocks. One [`Slab`] for each worker, which alone counts in it; the control thread
 //! reads it. Plain memory and atomics; no clock, no I/O.
 //!
-//! A **line** is one cache line: packets and bytes of the five classes. A **slot** is what counts for one thing, four
-//! lines: incoming and outgoing, whole packets and fragments, so that ordinary traffic touches one line a direction. A
-//! **block** is 256 slots, its lines ordered by plane, with a head that says what it is for and when each plane was last
-//! touched, so that the meter skips the rest. Everything that is counted has a slot of this one kind:
+//! A **cell** is 16 bytes: packets and bytes of one class, in one direction, of whole packets or of fragments. A **slot**
+//! is what counts for one thing, a cell in each of 20 planes. A **block** is 256 slots, with a head that says what it is
+//! for and when each plane was last touched. Memory is plane by plane. So a packet touches one cell a direction, four hosts
+//! share a cache line, and what nobody sends takes no room in the cache and no time of the meter. Everything that is
+//! counted has a slot of this one kind:
 //!
 //! ```text
 //! blocks: | nowhere | networks … | rules … | IPv4: one /24 each … | IPv6: hashed slots … |
@@ -12,13 +13,13 @@
 //!
 //! | field | written by | published |
 //! | --- | --- | --- |
-//! | packets, bytes, stamp of a line; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
-//! | watch of a line | control | relaxed: a hint; the worker compares the address before it acts on it |
+//! | packets, bytes, stamp of a cell; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
+//! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
 //! | IPv6 keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //!
 //! A reader brackets what it reads with two reads of the generation ([`Slab::generation`]), and drops it when they differ.
-//! Packets are 32 bits: the meter adds up differences, so a slot may count 2³² packets of a class between two looks.
+//! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
 //! from where they stand. An IPv6 slot may be reused at any time: what it counted moves to its network's slot, and it
 //! starts at zero.
@@ -31,10 +32,10 @@ use crate::packet::Class;
 
 /// Slots of a block.
 pub const BLOCK: usize = 256;
-/// Lines of a slot: incoming, outgoing, fragments incoming, fragments outgoing.
-pub const PLANES: usize = 4;
-/// Most IPv4 blocks of a worker: what a directory entry can name.
-pub const IPV4_BLOCKS_MAX: usize = 0xffff;
+/// Cells of a slot: both directions, whole packets and fragments, five classes.
+pub const PLANES: usize = 4 * Class::COUNT;
+/// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
+pub const IPV4_BLOCKS_MAX: usize = 0xffff - 1024;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
 pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
@@ -44,34 +45,34 @@ const BUCKET: usize = 4;
 
 /// The plane that a packet counts in.
 #[inline(always)]
-pub fn plane(outgoing: bool, fragment: bool) -> usize {
-    usize::from(outgoing) + 2 * usize::from(fragment)
+pub fn plane(outgoing: bool, fragment: bool, class: Class) -> usize {
+    (2 * usize::from(outgoing) + usize::from(fragment)) * Class::COUNT + class as usize
 }
 
-/// One cache line of counters.
+/// Packets and bytes of one slot in one plane.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub struct Line {
-    bytes: [AtomicU64; Class::COUNT],
-    packets: [AtomicU32; Class::COUNT],
+#[repr(C, align(16))]
+pub struct Cell {
+    bytes: AtomicU64,
+    packets: AtomicU32,
     watch: AtomicU16,
     /// Low bits of the tick in which the worker last counted here.
     stamp: AtomicU16,
 }
 
-const _: () = assert!(size_of::<Line>() == 64);
+const _: () = assert!(size_of::<Cell>() == 16);
 
-impl Line {
-    /// Packets of a class, modulo 2³².
+impl Cell {
+    /// Packets, modulo 2³².
     #[inline(always)]
-    pub fn packets(&self, class: usize) -> u32 {
-        self.packets[class].load(Ordering::Relaxed)
+    pub fn packets(&self) -> u32 {
+        self.packets.load(Ordering::Relaxed)
     }
 
-    /// Bytes of a class.
+    /// IP bytes.
     #[inline(always)]
-    pub fn bytes(&self, class: usize) -> u64 {
-        self.bytes[class].load(Ordering::Relaxed)
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Low bits of the tick in which it was last counted here.
@@ -82,21 +83,15 @@ impl Line {
 
     /// Owner only: one writer, so no locked instruction.
     #[inline(always)]
-    fn add(&self, class: usize, packets: u32, bytes: u64) {
-        let counter = &self.packets[class];
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(packets), Ordering::Relaxed);
-        let counter = &self.bytes[class];
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
-    }
-
-    fn all_packets(&self) -> u64 {
-        self.packets.iter().map(|counter| u64::from(counter.load(Ordering::Relaxed))).sum()
+    fn add(&self, packets: u32, bytes: u64) {
+        self.bytes.store(self.bytes().wrapping_add(bytes), Ordering::Relaxed);
+        self.packets.store(self.packets().wrapping_add(packets), Ordering::Relaxed);
     }
 }
 
 /// What a block is for, and when its planes were touched.
 #[derive(Debug, Default)]
-#[repr(C, align(32))]
+#[repr(C, align(128))]
 pub struct Head {
     key: AtomicU32,
     generation: AtomicU32,
@@ -136,6 +131,15 @@ impl Slot {
     pub fn index(self) -> usize {
         (self.0 & 0xff) as usize
     }
+}
+
+/// Number of a cell in a slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Place(u32);
+
+impl Place {
+    /// No cell.
+    pub const NOWHERE: Place = Place(0);
 }
 
 /// How large a slab is. The same for every worker.
@@ -178,7 +182,7 @@ impl Layout {
 
     /// Memory of one worker's slab in bytes.
     pub fn bytes(&self) -> usize {
-        let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Line>() + size_of::<Head>());
+        let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
         blocks + (1 << 24) * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
     }
 }
@@ -206,9 +210,11 @@ impl Key {
 #[derive(Debug)]
 pub struct Slab {
     layout: Layout,
-    lines: Memory<Line>,
+    /// Plane by plane, each with a cell for every slot.
+    cells: Memory<Cell>,
+    slots: u32,
     heads: Memory<Head>,
-    /// By /24: 0, or the IPv4 block plus 1.
+    /// By /24: 0, or the block.
     directory: Memory<AtomicU16>,
     keys: Memory<Key>,
     generations: Memory<AtomicU32>,
@@ -223,7 +229,8 @@ impl Slab {
     pub fn new(layout: Layout, seed: [u64; 2]) -> Result<Slab, dpdk::Error> {
         Ok(Slab {
             layout,
-            lines: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
+            cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
+            slots: (layout.blocks() * BLOCK) as u32,
             heads: Memory::new("block heads", layout.blocks())?,
             directory: Memory::new("the directory of blocks", 1 << 24)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
@@ -239,19 +246,25 @@ impl Slab {
 
     /// What pages its counters got.
     pub fn backing(&self) -> dpdk::Backing {
-        self.lines.backing()
+        self.cells.backing()
     }
 
-    /// The line of a slot in a plane.
+    /// The cell of a slot in a plane.
     #[inline(always)]
-    pub fn line(&self, slot: Slot, plane: usize) -> &Line {
-        &self.lines[slot.block() * (BLOCK * PLANES) + plane * BLOCK + slot.index()]
+    pub fn cell(&self, slot: Slot, plane: usize) -> &Cell {
+        &self.cells[self.place(slot, plane).0 as usize]
     }
 
-    /// The lines of a whole plane of a block.
-    pub fn plane(&self, block: usize, plane: usize) -> &[Line] {
-        let start = (block * PLANES + plane) * BLOCK;
-        &self.lines[start..start + BLOCK]
+    /// Where the cell of a slot in a plane is.
+    #[inline(always)]
+    pub fn place(&self, slot: Slot, plane: usize) -> Place {
+        Place(plane as u32 * self.slots + slot.0)
+    }
+
+    /// Asks the CPU to fetch a cell that is to be counted in soon.
+    #[inline(always)]
+    pub fn prefetch(&self, place: Place) {
+        self.cells.prefetch(place.0 as usize);
     }
 
     /// The head of a block.
@@ -296,9 +309,10 @@ impl Slab {
     /// The slot that counts for an IPv4 host now.
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<Slot> {
-        let entry = self.directory[(address >> 8) as usize].load(Ordering::Acquire);
-        let block = u32::from(entry.checked_sub(1)?) + self.layout.ipv4_at() as u32;
-        Some(Slot(block << 8 | address & 0xff))
+        match self.directory.as_array::<{ 1 << 24 }>()?[(address >> 8) as usize].load(Ordering::Acquire) {
+            0 => None,
+            block => Some(Slot(u32::from(block) << 8 | address & 0xff)),
+        }
     }
 
     /// The slot that counts for an IPv6 host now.
@@ -342,8 +356,8 @@ impl Slab {
     /// Control only: marks (or with 0 unmarks) a slot as watched. `id` names the target in the watch snapshot.
     pub fn set_watch(&self, slot: Slot, id: u16) {
         for plane in 0..PLANES {
-            let watch = &self.line(slot, plane).watch;
-            // The line is the worker's: it is taken away from its cache only when there is something to say.
+            let watch = &self.cell(slot, plane).watch;
+            // The cell is the worker's: it is taken away from its cache only when there is something to say.
             if watch.load(Ordering::Relaxed) != id {
                 watch.store(id, Ordering::Relaxed);
             }
@@ -381,16 +395,14 @@ pub struct Owner {
     used_ipv6: usize,
 }
 
-/// What became of a search for a slot.
+/// What a host without a slot got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It has one.
-    Slot(Slot),
-    /// It got one just now.
+    /// One that was free.
     New(Slot),
-    /// It got the slot of a host that was colder, which lost it.
+    /// That of a host that was colder, which lost it.
     Evicted(Slot),
-    /// There is none: count for the network.
+    /// None: count for the network.
     Full,
 }
 
@@ -410,39 +422,38 @@ impl Owner {
         self.used_ipv6
     }
 
-    /// Counts a packet of `bytes` IP bytes; returns the slot's watch mark.
+    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark.
     #[inline(always)]
-    pub fn count(&self, slab: &Slab, slot: Slot, plane: usize, class: Class, bytes: u32, tick: u32) -> u16 {
-        let line = slab.line(slot, plane);
-        line.add(class as usize, 1, u64::from(bytes));
-        if line.stamp.load(Ordering::Relaxed) != tick as u16 {
-            line.stamp.store(tick as u16, Ordering::Relaxed);
-            slab.heads[slot.block()].stamps[plane].store(tick, Ordering::Relaxed);
+    pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
+        let Some(cell) = slab.cells.get(place.0 as usize) else { return 0 };
+        cell.add(1, u64::from(bytes));
+        if cell.stamp() != tick as u16 {
+            self.touch(slab, place, tick);
         }
-        line.watch.load(Ordering::Relaxed)
+        cell.watch.load(Ordering::Relaxed)
     }
 
-    /// The slot of a protected IPv4 host; gives its /24 a block if it has none.
-    #[inline(always)]
-    pub fn slot_v4(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
-        match slab.find_v4(address) {
-            Some(slot) => Found::Slot(slot),
-            None => self.new_block(slab, address, tick),
-        }
-    }
-
+    /// The first packet of a tick in a cell.
     #[cold]
-    fn new_block(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
+    #[inline(never)]
+    fn touch(&self, slab: &Slab, place: Place, tick: u32) {
+        let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
+        slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
+        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
+    }
+
+    /// Gives the /24 of a protected IPv4 host, which has none, a block.
+    pub fn insert_v4(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
         let block = if self.handed_out < slab.layout.ipv4_blocks {
             self.handed_out += 1;
-            self.handed_out - 1
+            slab.layout.ipv4_at() + self.handed_out - 1
         } else {
             match self.silent_block(slab, tick) {
                 Some(block) => block,
                 None => return Found::Full,
             }
         };
-        let head = &slab.heads[slab.layout.ipv4_at() + block];
+        let head = &slab.heads[block];
         let generation = head.generation.load(Ordering::Relaxed);
         head.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
@@ -451,35 +462,26 @@ impl Owner {
         }
         head.key.store(address >> 8, Ordering::Relaxed);
         // A block in use is never taken for a silent one before it is touched.
-        head.stamps.iter().for_each(|stamp| stamp.store(tick.wrapping_sub(SILENT_TICKS / 2), Ordering::Relaxed));
+        head.stamps.iter().for_each(|stamp| stamp.store(tick.saturating_sub(SILENT_TICKS / 2), Ordering::Relaxed));
         head.generation.store(generation.wrapping_add(2), Ordering::Release);
-        slab.directory[(address >> 8) as usize].store(block as u16 + 1, Ordering::Release);
+        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release);
         slab.find_v4(address).map_or(Found::Full, Found::New)
     }
 
     /// The clock's hand goes over a few blocks a call, so that a flood of new addresses costs little.
     fn silent_block(&mut self, slab: &Slab, tick: u32) -> Option<usize> {
         for _ in 0..CLOCK_STEPS.min(slab.layout.ipv4_blocks) {
-            let block = self.clock;
+            let block = slab.layout.ipv4_at() + self.clock;
             self.clock = (self.clock + 1) % slab.layout.ipv4_blocks;
-            if slab.heads[slab.layout.ipv4_at() + block].newest_age(tick) >= SILENT_TICKS {
+            if slab.heads[block].newest_age(tick) >= SILENT_TICKS {
                 return Some(block);
             }
         }
         None
     }
 
-    /// The slot of a protected IPv6 host; takes the coldest of its two buckets if it has none.
-    #[inline(always)]
-    pub fn slot_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        match slab.find_v6(address) {
-            Some(slot) => Found::Slot(slot),
-            None => self.insert_v6(slab, networks, address, tick),
-        }
-    }
-
-    #[cold]
-    fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
+    /// Gives a protected IPv6 host, which has none, a slot: the coldest of its two buckets.
+    pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
         let candidates = slab.buckets(address).into_iter().flat_map(|bucket| bucket..bucket + BUCKET);
         let Some(index) = candidates.min_by_key(|&index| heat(slab, index, tick)) else { return Found::Full };
         let evicted = slab.keys[index].load();
@@ -502,22 +504,20 @@ impl Owner {
         }
     }
 
-    /// Moves what a line counted to the network's slot: nothing is lost when a host loses its slot.
+    /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.
     fn retire(&self, slab: &Slab, slot: Slot, plane: usize, network: Option<Slot>, tick: u32) {
-        let line = slab.line(slot, plane);
-        line.watch.store(0, Ordering::Relaxed);
-        for class in 0..Class::COUNT {
-            let (packets, bytes) = (line.packets(class), line.bytes(class));
-            if packets == 0 {
-                continue;
-            }
-            if let Some(network) = network {
-                slab.line(network, plane).add(class, packets, bytes);
-                slab.heads[network.block()].stamps[plane].store(tick, Ordering::Relaxed);
-            }
-            line.packets[class].store(0, Ordering::Relaxed);
-            line.bytes[class].store(0, Ordering::Relaxed);
+        let cell = slab.cell(slot, plane);
+        cell.watch.store(0, Ordering::Relaxed);
+        let (packets, bytes) = (cell.packets(), cell.bytes());
+        if packets == 0 && bytes == 0 {
+            return;
         }
+        if let Some(network) = network {
+            slab.cell(network, plane).add(packets, bytes);
+            self.touch(slab, slab.place(network, plane), tick);
+        }
+        cell.packets.store(0, Ordering::Relaxed);
+        cell.bytes.store(0, Ordering::Relaxed);
     }
 }
 
@@ -531,9 +531,9 @@ impl Default for Owner {
 fn heat(slab: &Slab, index: usize, tick: u32) -> (bool, bool, u64) {
     const RECENT_TICKS: u16 = 20;
     let slot = slab.ipv6_slot(index);
-    let lines = || (0..PLANES).map(|plane| slab.line(slot, plane));
-    let recent = lines().any(|line| (tick as u16).wrapping_sub(line.stamp()) < RECENT_TICKS && line.all_packets() > 0);
-    (slab.keys[index].load() != 0, recent, lines().map(Line::all_packets).sum())
+    let counted = || (0..PLANES).map(|plane| slab.cell(slot, plane)).filter(|cell| cell.packets() > 0);
+    let recent = counted().any(|cell| (tick as u16).wrapping_sub(cell.stamp()) < RECENT_TICKS);
+    (slab.keys[index].load() != 0, recent, counted().map(|cell| u64::from(cell.packets())).sum())
 }
 
 #[cfg(test)]
@@ -553,68 +553,73 @@ mod tests {
     }
 
     fn sum(slab: &Slab, slot: Slot) -> (u64, u64) {
-        let lines = || (0..PLANES).map(|plane| slab.line(slot, plane));
-        let bytes = lines().map(|line| (0..Class::COUNT).map(|class| line.bytes(class)).sum::<u64>()).sum();
-        (lines().map(Line::all_packets).sum(), bytes)
+        let cells = || (0..PLANES).map(|plane| slab.cell(slot, plane));
+        (cells().map(|cell| u64::from(cell.packets())).sum(), cells().map(Cell::bytes).sum())
+    }
+
+    const UDP: usize = 2;
+
+    fn slot_v4(owner: &mut Owner, slab: &Slab, address: u32, tick: u32) -> Option<Slot> {
+        slab.find_v4(address).or_else(|| match owner.insert_v4(slab, address, tick) {
+            Found::New(slot) => Some(slot),
+            _ => None,
+        })
+    }
+
+    fn slot_v6(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
+        slab.find_v6(address).unwrap_or_else(|| match owner.insert_v6(slab, &networks(), address, tick) {
+            Found::New(slot) | Found::Evicted(slot) => slot,
+            Found::Full => panic!("there is always a slot"),
+        })
     }
 
     #[test]
     fn a_block_serves_one_24_and_counts_by_host_plane_and_class() {
         let slab = slab(2, 256);
         let mut owner = Owner::new();
-        let Found::New(slot) = owner.slot_v4(&slab, 0xc612_0005, 1) else { panic!("a new block") };
-        assert_eq!(owner.slot_v4(&slab, 0xc612_0005, 1), Found::Slot(slot));
-        let Found::Slot(neighbour) = owner.slot_v4(&slab, 0xc612_0006, 1) else { panic!("the same block") };
+        let slot = slot_v4(&mut owner, &slab, 0xc612_0005, 1).expect("a new block");
+        assert_eq!(slab.find_v4(0xc612_0005), Some(slot));
+        let neighbour = slab.find_v4(0xc612_0006).expect("the same block");
         assert_eq!(neighbour.block(), slot.block());
-        owner.count(&slab, slot, plane(false, false), Class::Udp, 100, 7);
-        owner.count(&slab, slot, plane(true, true), Class::Tcp, 50, 8);
-        assert_eq!(slab.line(slot, 0).packets(Class::Udp as usize), 1);
-        assert_eq!(slab.line(slot, 0).bytes(Class::Udp as usize), 100);
-        assert_eq!(slab.line(slot, 3).bytes(Class::Tcp as usize), 50);
+        owner.count(&slab, slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
+        owner.count(&slab, slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
+        assert_eq!((slab.cell(slot, UDP).packets(), slab.cell(slot, UDP).bytes()), (1, 100));
+        assert_eq!(slab.cell(slot, 15).bytes(), 50);
         assert_eq!(sum(&slab, neighbour), (0, 0));
         let head = slab.head(slot.block());
-        assert_eq!((head.key(), head.stamp(0), head.stamp(3)), (0x00c6_1200, 7, 8));
+        assert_eq!((head.key(), head.stamp(UDP), head.stamp(15)), (0x00c6_1200, 7, 8));
     }
 
     #[test]
     fn only_a_silent_block_is_reused() {
         let slab = slab(1, 256);
         let mut owner = Owner::new();
-        let Found::New(first) = owner.slot_v4(&slab, 0xc612_0001, 1) else { panic!("a new block") };
-        owner.count(&slab, first, 0, Class::Udp, 1, 10);
+        let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
+        owner.count(&slab, slab.place(first, UDP), 1, 10);
         let generation = slab.generation(first);
-        assert_eq!(owner.slot_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
+        assert_eq!(owner.insert_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
         assert!(slab.unchanged(first, generation));
-        assert!(matches!(owner.slot_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS), Found::New(slot) if slot == first));
+        assert_eq!(slot_v4(&mut owner, &slab, 0xc612_0101, 10 + SILENT_TICKS), Some(first));
         assert!(!slab.unchanged(first, generation), "a reader notices");
         assert_eq!(slab.find_v4(0xc612_0001), None);
-        assert_eq!(slab.line(first, 0).packets(Class::Udp as usize), 1, "counters go on from where they stand");
+        assert_eq!(slab.cell(first, UDP).packets(), 1, "counters go on from where they stand");
     }
 
     #[test]
     fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
         let slab = slab(1, 256);
-        let networks = networks();
         let mut owner = Owner::new();
         let base = 0x2001_0db8_u128 << 96;
         let heavy = base | 0xffff_ffff;
         let mut last = Slot::NOWHERE;
         let mut moved = 0;
         for scanned in 1..=20_000u128 {
-            let (Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot)) =
-                owner.slot_v6(&slab, &networks, base | scanned, 5)
-            else {
-                panic!("there is always a slot")
-            };
-            owner.count(&slab, slot, 0, Class::Tcp, 40, 5);
+            let slot = slot_v6(&mut owner, &slab, base | scanned, 5);
+            owner.count(&slab, slab.place(slot, 0), 40, 5);
             // Ten packets to the heavy host for each scanned one.
             for _ in 0..10 {
-                let (Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot)) =
-                    owner.slot_v6(&slab, &networks, heavy, 5)
-                else {
-                    panic!("there is always a slot")
-                };
-                owner.count(&slab, slot, 0, Class::Udp, 100, 5);
+                let slot = slot_v6(&mut owner, &slab, heavy, 5);
+                owner.count(&slab, slab.place(slot, UDP), 100, 5);
                 moved += usize::from(slot != last);
                 last = slot;
             }
@@ -630,25 +635,20 @@ mod tests {
     #[test]
     fn a_reader_notices_that_an_ipv6_slot_changed_hands() {
         let slab = slab(1, 256);
-        let networks = networks();
         let mut owner = Owner::new();
         let base = 0x2001_0db8_u128 << 96;
-        let Found::New(slot) = owner.slot_v6(&slab, &networks, base | 1, 1) else { panic!("a free slot") };
+        let slot = slot_v6(&mut owner, &slab, base | 1, 1);
         slab.set_watch(slot, 7);
-        assert_eq!(owner.count(&slab, slot, 0, Class::Udp, 1, 1), 7);
+        assert_eq!(owner.count(&slab, slab.place(slot, UDP), 1, 1), 7);
         let generation = slab.generation(slot);
         assert_eq!(slab.ipv6_key(slot), Some(base | 1));
         assert!(slab.unchanged(slot, generation));
         for scanned in 2..5_000u128 {
-            let (Found::Slot(next) | Found::New(next) | Found::Evicted(next)) =
-                owner.slot_v6(&slab, &networks, base | scanned, 100)
-            else {
-                panic!("there is always a slot")
-            };
-            owner.count(&slab, next, 0, Class::Udp, 1, 100);
+            let next = slot_v6(&mut owner, &slab, base | scanned, 100);
+            owner.count(&slab, slab.place(next, UDP), 1, 100);
         }
         assert_eq!(slab.find_v6(base | 1), None);
         assert!(!slab.unchanged(slot, generation));
-        assert_eq!(slab.line(slot, 0).watch.load(Ordering::Relaxed), 0, "the next host is not watched in its place");
+        assert_eq!(slab.cell(slot, UDP).watch.load(Ordering::Relaxed), 0, "the next host is not watched in its place");
     }
 }

@@ -5,6 +5,7 @@ pub mod dpdk;
 pub mod hosts;
 pub mod networks;
 pub mod packet;
+pub mod pipeline;
 pub mod rule;
 pub mod snapshot;
 pub mod stats;
@@ -22,9 +23,10 @@ use crossbeam::channel;
 use dpdk::{Eal, LcoreThread, Port, PortOptions, RxQueue};
 use hosts::Layout;
 use networks::Networks;
+use pipeline::{Pipeline, Shared};
 use snapshot::Snapshot;
 use watch::Watch;
-use worker::{Parts, Shared, Worker};
+use worker::Worker;
 
 /// A port, and the cores that poll its queues: queue 0 the first one, and so on.
 #[derive(Clone, Debug)]
@@ -185,8 +187,8 @@ fn start_worker(
                 Ok((_, shared)) => Arc::clone(shared),
                 Err(_) => return drop(ready.send(prepared.map(|(_, shared)| shared))),
             };
-            let mut worker =
-                Worker::new(Parts { queues, shared: Arc::clone(&shared), networks, watch, tick, burst_max });
+            let pipeline = Pipeline::new(Arc::clone(&shared), networks, watch);
+            let mut worker = Worker::new(queues, pipeline, tick, burst_max);
             if ready.send(Ok(shared)).is_ok() {
                 worker.run(&stop);
             }

@@ -82,13 +82,17 @@ impl Trie {
         Ok(PAGE | (self.pages.len() - 1) as u16)
     }
 
+    /// The entry for an address: a network's number plus 1, or 0.
     #[inline(always)]
-    fn find(&self, top: u16, mut byte: impl FnMut() -> u8) -> Option<NetworkId> {
+    fn find(&self, top: u16, mut byte: impl FnMut() -> u8) -> u16 {
         let mut entry = self.root[usize::from(top)];
         while entry & PAGE != 0 {
-            entry = self.pages[usize::from(entry & !PAGE)][usize::from(byte())];
+            match self.pages.get(usize::from(entry & !PAGE)) {
+                Some(page) => entry = page[usize::from(byte())],
+                None => return 0,
+            }
         }
-        entry.checked_sub(1)
+        entry
     }
 }
 
@@ -129,22 +133,24 @@ impl Networks {
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<NetworkId> {
         let mut rest = address << 16;
-        self.v4.find((address >> 16) as u16, || {
+        let entry = self.v4.find((address >> 16) as u16, || {
             let byte = (rest >> 24) as u8;
             rest <<= 8;
             byte
-        })
+        });
+        entry.checked_sub(1)
     }
 
     /// The network that holds this IPv6 address.
     #[inline(always)]
     pub fn find_v6(&self, address: u128) -> Option<NetworkId> {
         let mut rest = address << 16;
-        self.v6.find((address >> 112) as u16, || {
+        let entry = self.v6.find((address >> 112) as u16, || {
             let byte = (rest >> 120) as u8;
             rest <<= 8;
             byte
-        })
+        });
+        entry.checked_sub(1)
     }
 
     /// The network that holds this address.

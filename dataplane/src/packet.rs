@@ -195,18 +195,85 @@ mod protocol {
 
 /// What the frame says. `frame` may be only the first segment of it: lengths come from the headers, and a packet whose
 /// IP header is whole counts for its host even where the upper-layer header is missing.
-#[inline]
 pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
+    match network(frame)? {
+        Network::V4(packet) => {
+            let outline = outline_v4(packet)?;
+            let (protocol, fragment) = (packet[9], fragment_v4(u16::from_be_bytes([packet[6], packet[7]])));
+            let header_length = usize::from(packet[0] & 0x0f) * 4;
+            Ok(Headers {
+                addresses: Addresses::V4 { source: outline.source, destination: outline.destination },
+                protocol,
+                class: outline.class,
+                fragment,
+                dscp: packet[1] >> 2,
+                ttl: packet[8],
+                ip_length: outline.ip_length,
+                flow_label: 0,
+                upper: upper(outline.class, protocol, payload_v4(packet, header_length, outline.ip_length, fragment)),
+            })
+        }
+        Network::V6(packet) => {
+            let (outline, chain) = ipv6(packet)?;
+            let word = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
+            Ok(Headers {
+                addresses: Addresses::V6 { source: outline.source, destination: outline.destination },
+                protocol: chain.protocol,
+                class: outline.class,
+                fragment: chain.fragment,
+                dscp: (word >> 22) as u8 & 0x3f,
+                ttl: packet[7],
+                ip_length: outline.ip_length,
+                flow_label: word & 0x000f_ffff,
+                upper: upper(outline.class, chain.protocol, chain.payload),
+            })
+        }
+    }
+}
+
+/// What a frame carries, from its IP header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network<'a> {
+    /// IPv4.
+    V4(&'a [u8]),
+    /// IPv6.
+    V6(&'a [u8]),
+}
+
+/// Link layer: Ethernet and VLAN tags.
+///
+/// # Errors
+/// [`Unparsed`], if it is not IP.
+#[inline(always)]
+pub fn network(frame: &[u8]) -> Result<Network<'_>, Unparsed> {
     let Some((ethernet, mut packet)) = frame.split_first_chunk::<14>() else { return Err(Unparsed::ShortEthernet) };
     let mut ethertype = u16::from_be_bytes([ethernet[12], ethernet[13]]);
+    if ethertype == ethertype::IPV4 {
+        return Ok(Network::V4(packet));
+    }
     if ethertype::is_tag(ethertype) {
         (ethertype, packet) = untag(packet)?;
     }
     match ethertype {
-        ethertype::IPV4 => ipv4(packet),
-        ethertype::IPV6 => ipv6(packet),
+        ethertype::IPV4 => Ok(Network::V4(packet)),
+        ethertype::IPV6 => Ok(Network::V6(packet)),
         _ => Err(Unparsed::NotIp),
     }
+}
+
+/// What counting asks of a packet; `A` is the family's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// What it counts as.
+    pub class: Class,
+    /// Whether this is a fragment, first or later.
+    pub is_fragment: bool,
+    /// IP total length in bytes.
+    pub ip_length: u32,
 }
 
 /// From behind the first tag's ethertype to the ethertype behind the last tag, and what follows it.
@@ -222,51 +289,87 @@ fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
     Err(Unparsed::TooManyTags)
 }
 
-/// RFC 791 section 3.1.
-#[inline]
-fn ipv4(packet: &[u8]) -> Result<Headers, Unparsed> {
+/// The outline of an IPv4 packet (RFC 791 section 3.1); fails where [`parse`] fails.
+///
+/// # Errors
+/// [`Unparsed`].
+#[inline(always)]
+pub fn outline_v4(packet: &[u8]) -> Result<Outline<u32>, Unparsed> {
+    /// Version 4, and five words of header: no options.
+    const PLAIN: u8 = 0x45;
     let Some(header) = packet.first_chunk::<20>() else { return Err(Unparsed::ShortIpv4) };
+    if header[0] == PLAIN { outline_v4_of(packet, header, 20) } else { outline_v4_with_options(packet, header) }
+}
+
+#[inline(never)]
+fn outline_v4_with_options(packet: &[u8], header: &[u8; 20]) -> Result<Outline<u32>, Unparsed> {
     let header_length = usize::from(header[0] & 0x0f) * 4;
-    let total_length = u16::from_be_bytes([header[2], header[3]]);
-    // Version 4, and a header of 5 to 15 words.
-    if !matches!(header[0], 0x45..=0x4f) || usize::from(total_length) < header_length {
+    if header[0] >> 4 != 4 || header_length < 20 {
         return Err(Unparsed::BadIpv4);
     }
-    // What is behind the total length is padding, not the packet.
-    let end = packet.len().min(usize::from(total_length));
-    let Some(payload) = packet.get(header_length..end) else { return Err(Unparsed::ShortIpv4) };
+    outline_v4_of(packet, header, header_length)
+}
 
+#[inline(always)]
+fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Result<Outline<u32>, Unparsed> {
+    let total_length = u16::from_be_bytes([header[2], header[3]]);
+    if usize::from(total_length) < header_length {
+        return Err(Unparsed::BadIpv4);
+    }
+    if packet.len() < header_length {
+        return Err(Unparsed::ShortIpv4);
+    }
     let offset_field = u16::from_be_bytes([header[6], header[7]]);
-    let (more, offset) = (offset_field & 0x2000, offset_field & 0x1fff);
-    // One test for the packets that are no fragments, which is nearly all.
-    let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
-    let fragment = dont | if more | offset == 0 { 0 } else { fragment_bits(offset != 0, more != 0) };
-    let protocol = header[9];
-    let (class, upper) = upper(protocol, protocol::ICMP, fragment, payload);
-    Ok(Headers {
-        addresses: Addresses::V4 {
-            source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
-            destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
-        },
-        protocol,
-        class,
-        fragment,
-        dscp: header[1] >> 2,
-        ttl: header[8],
-        ip_length: u32::from(total_length),
-        flow_label: 0,
-        upper,
+    let ip_length = u32::from(total_length);
+    let payload = || payload_v4(packet, header_length, ip_length, fragment_v4(offset_field));
+    Ok(Outline {
+        source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
+        destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+        class: class(&CLASSES_V4, header[9], payload),
+        is_fragment: offset_field & 0x3fff != 0,
+        ip_length,
     })
+}
+
+/// What is behind the header, but for a later fragment. What is behind the total length is padding, not the packet.
+#[inline]
+fn payload_v4(packet: &[u8], header_length: usize, ip_length: u32, fragment: u8) -> &[u8] {
+    if fragment & fragment::IS != 0 {
+        return &[];
+    }
+    packet.get(header_length..packet.len().min(ip_length as usize)).unwrap_or(&[])
+}
+
+#[inline]
+fn fragment_v4(offset_field: u16) -> u8 {
+    let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
+    dont | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0)
+}
+
+/// The outline of an IPv6 packet; fails where [`parse`] fails.
+///
+/// # Errors
+/// [`Unparsed`].
+#[inline]
+pub fn outline_v6(packet: &[u8]) -> Result<Outline<u128>, Unparsed> {
+    Ok(ipv6(packet)?.0)
+}
+
+/// Where a chain of extension headers ends.
+struct Chain<'a> {
+    protocol: u8,
+    fragment: u8,
+    /// The upper-layer header and what follows; empty in a later fragment.
+    payload: &'a [u8],
 }
 
 /// RFC 8200 section 3.
 #[inline]
-fn ipv6(packet: &[u8]) -> Result<Headers, Unparsed> {
+fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed> {
     let Some((header, rest)) = packet.split_first_chunk::<40>() else { return Err(Unparsed::ShortIpv6) };
     if header[0] >> 4 != 6 {
         return Err(Unparsed::BadIpv6);
     }
-    let first_word = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
     let payload_length = u16::from_be_bytes([header[4], header[5]]);
     let next = header[6];
     // A jumbogram (RFC 2675) has its true length in a hop-by-hop option, and 0 here.
@@ -275,18 +378,15 @@ fn ipv6(packet: &[u8]) -> Result<Headers, Unparsed> {
 
     let (protocol, fragment, payload) =
         if is_extension(next) { skip_extensions(next, payload) } else { (next, 0, payload) };
-    let (class, upper) = upper(protocol, protocol::ICMPV6, fragment, payload);
-    Ok(Headers {
-        addresses: Addresses::V6 { source: address6(header, 8), destination: address6(header, 24) },
-        protocol,
-        class,
-        fragment,
-        dscp: (first_word >> 22) as u8 & 0x3f,
-        ttl: header[7],
+    let payload = if fragment & fragment::IS == 0 { payload } else { &[] };
+    let outline = Outline {
+        source: address6(header, 8),
+        destination: address6(header, 24),
+        class: class(&CLASSES_V6, protocol, || payload),
+        is_fragment: fragment & (fragment::IS | fragment::FIRST) != 0,
         ip_length: u32::from(payload_length) + 40,
-        flow_label: first_word & 0x000f_ffff,
-        upper,
-    })
+    };
+    Ok((outline, Chain { protocol, fragment, payload }))
 }
 
 #[inline]
@@ -341,28 +441,44 @@ const fn fragment_bits(later: bool, more: bool) -> u8 {
     }
 }
 
-/// What rules and thresholds look at behind the IP header. `icmp` is the family's own ICMP.
-#[inline]
-fn upper(protocol: u8, icmp: u8, fragment: u8, payload: &[u8]) -> (Class, Upper) {
-    let payload = if fragment & fragment::IS == 0 { payload } else { &[] };
-    match protocol {
-        protocol::TCP => match payload.first_chunk::<14>() {
-            Some(tcp) => {
-                let flags = u16::from_be_bytes([tcp[12], tcp[13]]) & 0x0fff;
-                let class = if flags & 0x12 == 0x02 { Class::TcpSyn } else { Class::Tcp };
-                let source = u16::from_be_bytes([tcp[0], tcp[1]]);
-                let destination = u16::from_be_bytes([tcp[2], tcp[3]]);
-                (class, Upper::Tcp { source, destination, flags })
-            }
-            None => (Class::Tcp, Upper::None),
+const fn classes(icmp: u8) -> [Class; 256] {
+    let mut classes = [Class::Other; 256];
+    classes[protocol::TCP as usize] = Class::Tcp;
+    classes[protocol::UDP as usize] = Class::Udp;
+    classes[icmp as usize] = Class::Icmp;
+    classes
+}
+
+static CLASSES_V4: [Class; 256] = classes(protocol::ICMP);
+static CLASSES_V6: [Class; 256] = classes(protocol::ICMPV6);
+
+#[inline(always)]
+fn class<'a>(classes: &[Class; 256], protocol: u8, payload: impl FnOnce() -> &'a [u8]) -> Class {
+    const SYN_ACK: u8 = 0x12;
+    const SYN: u8 = 0x02;
+    match classes[usize::from(protocol)] {
+        Class::Tcp if payload().get(13).is_some_and(|flags| flags & SYN_ACK == SYN) => Class::TcpSyn,
+        class => class,
+    }
+}
+
+/// What rules look at behind the IP header.
+fn upper(class: Class, protocol: u8, payload: &[u8]) -> Upper {
+    match (class, protocol) {
+        (Class::Tcp | Class::TcpSyn, _) => match payload.first_chunk::<14>() {
+            Some(tcp) => Upper::Tcp {
+                source: u16::from_be_bytes([tcp[0], tcp[1]]),
+                destination: u16::from_be_bytes([tcp[2], tcp[3]]),
+                flags: u16::from_be_bytes([tcp[12], tcp[13]]) & 0x0fff,
+            },
+            None => Upper::None,
         },
-        protocol::UDP => (Class::Udp, ports(payload)),
-        _ if protocol == icmp => match payload.first_chunk::<2>() {
-            Some(&[kind, code]) => (Class::Icmp, Upper::Icmp { kind, code }),
-            None => (Class::Icmp, Upper::None),
+        (Class::Icmp, _) => match payload.first_chunk::<2>() {
+            Some(&[kind, code]) => Upper::Icmp { kind, code },
+            None => Upper::None,
         },
-        protocol::SCTP | protocol::UDP_LITE | protocol::DCCP => (Class::Other, ports(payload)),
-        _ => (Class::Other, Upper::None),
+        (Class::Udp, _) | (_, protocol::SCTP | protocol::UDP_LITE | protocol::DCCP) => ports(payload),
+        _ => Upper::None,
     }
 }
 

@@ -74,7 +74,7 @@ impl Counter {
 
     /// Owner only.
     #[inline(always)]
-    pub(crate) fn set(&self, n: u64) {
+    pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
 

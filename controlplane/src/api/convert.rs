@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dataplane::packet::{Class, Unparsed};
+use dataplane::pipeline::Shared;
 use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
-use dataplane::worker::Shared;
 use hdrhistogram::Histogram;
 use proto::v1;
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dataplane::dpdk::{Link, PortStats};
-use dataplane::worker::Shared;
+use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use dataplane::packet::{Addresses, Headers, parse};
+use dataplane::pipeline::Shared;
 use dataplane::watch::{CAPTURES_MAX, Capture};
-use dataplane::worker::Shared;
 use uuid::Uuid;
 
 use crate::attack::{Direction, Target};
@@ -120,4 +120,111 @@ fn is_to(headers: &Headers, target: &Target) -> bool {
         Addresses::V6 { destination, .. } => IpAddr::V6(destination.into()),
     };
     target.prefix.contains(&destination)
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::hosts::Layout;
+    use dataplane::tap::Sample;
+
+    use super::*;
+
+    fn worker() -> Shared {
+        Shared::new(0, Layout { networks: 1, rules: 1, ipv4_blocks: 1, ipv6_hosts: 1 }, [1, 2]).expect("memory")
+    }
+
+    fn request(wanted: usize) -> CaptureRequest {
+        let prefix = "192.0.2.1/32".parse().unwrap();
+        let target = Target { prefix, direction: Direction::Incoming };
+        CaptureRequest { attack: Uuid::now_v7(), target, wanted, stride: 3 }
+    }
+
+    /// An Ethernet frame with an IPv4 and a UDP header.
+    fn frame(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
+        frame.extend(source);
+        frame.extend(destination);
+        frame.extend([0, 53, 4, 0, 0, 8, 0, 0]);
+        frame
+    }
+
+    const VICTIM: [u8; 4] = [192, 0, 2, 1];
+    const OTHER: [u8; 4] = [198, 51, 100, 7];
+
+    fn push(worker: &Shared, request: u32, source: [u8; 4], destination: [u8; 4]) {
+        let frame = frame(source, destination);
+        assert!(worker.ring.push(&Sample::new(request, 0, &frame, frame.len() as u32)));
+    }
+
+    fn number(captures: &Captures, attack: Uuid) -> u32 {
+        captures.open[&attack].number
+    }
+
+    #[test]
+    fn a_capture_is_full_once_over_all_workers_and_both_directions() {
+        let (mut captures, workers) = (Captures::default(), [worker(), worker()]);
+        let request = request(4);
+        captures.open(request);
+        let opened: Vec<_> = captures.open_ones().collect();
+        let [(host, capture)] = opened.as_slice() else { panic!("one capture, not {opened:?}") };
+        assert_eq!(*host, IpAddr::from(VICTIM));
+        assert_eq!((capture.stride, capture.worker_max, capture.outgoing), (3, 4, false));
+        let number = capture.request;
+
+        push(&workers[0], number, OTHER, VICTIM);
+        push(&workers[0], number, OTHER, VICTIM);
+        push(&workers[1], number, VICTIM, OTHER);
+        assert_eq!(captures.drain(workers.iter()), []);
+        assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 2, outgoing: 1 })]);
+        (0..3).for_each(|_| push(&workers[1], number, OTHER, VICTIM));
+        let full = Counts { incoming: 3, outgoing: 1 };
+        assert_eq!(captures.drain(workers.iter()), [(request.attack, full)]);
+        push(&workers[0], number, OTHER, VICTIM);
+        assert_eq!(captures.drain(workers.iter()), [], "full only once");
+        let (target, sample) = captures.close(request.attack).expect("an open capture");
+        assert_eq!((target, sample.len()), (request.target, 4));
+        assert_eq!(captures.close(request.attack), None);
+    }
+
+    #[test]
+    fn late_samples_and_broken_ones_are_dropped() {
+        let (mut captures, workers) = (Captures::default(), [worker()]);
+        let request = request(10);
+        captures.open(request);
+        let first = number(&captures, request.attack);
+        push(&workers[0], first, OTHER, VICTIM);
+        captures.drain(workers.iter());
+        // Opened anew, it starts from nothing, and what comes for the old one is too late.
+        captures.open(request);
+        let second = number(&captures, request.attack);
+        assert_ne!(first, second);
+        push(&workers[0], first, OTHER, VICTIM);
+        assert!(workers[0].ring.push(&Sample::new(second, 0, &[0x45; 9], 9)));
+        push(&workers[0], second, OTHER, VICTIM);
+        captures.drain(workers.iter());
+        assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
+        captures.close(request.attack);
+        push(&workers[0], second, OTHER, VICTIM);
+        assert_eq!(captures.drain(workers.iter()), []);
+        assert!(workers[0].ring.pop().is_none(), "the ring is emptied all the same");
+    }
+
+    #[test]
+    fn captures_wait_for_a_place_in_order() {
+        let mut captures = Captures::default();
+        let requests: Vec<CaptureRequest> = (0..CAPTURES_MAX + 3).map(|_| request(1)).collect();
+        requests.iter().for_each(|request| captures.open(*request));
+        let places = |captures: &Captures| captures.open.values().map(|open| open.place).collect::<BTreeSet<u16>>();
+        assert_eq!(places(&captures).len(), CAPTURES_MAX, "a place for each that is open");
+        let [first, second, third] = [0, 1, 2].map(|index| requests[CAPTURES_MAX + index].attack);
+        assert!([first, second, third].iter().all(|attack| !captures.open.contains_key(attack)));
+
+        assert_eq!(captures.close(second), None, "it has not begun");
+        assert!(captures.close(requests[5].attack).is_some());
+        assert!(captures.open.contains_key(&first));
+        assert!(captures.close(requests[6].attack).is_some());
+        assert!(captures.open.contains_key(&third), "the second waits no more");
+        assert_eq!(places(&captures).len(), CAPTURES_MAX);
+    }
 }

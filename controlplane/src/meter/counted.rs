@@ -33,10 +33,10 @@ pub(super) fn counted(slab: &Slab, host: IpAddr) -> Option<[Volumes; 2]> {
 fn of_direction(slab: &Slab, slot: Slot, direction: Direction) -> Volumes {
     let mut volumes = Volumes::default();
     for fragment in [false, true] {
-        let line = slab.line(slot, plane(direction == Direction::Outgoing, fragment));
-        for class in Class::ALL.map(|class| class as usize) {
-            volumes.packets[usize::from(fragment)][class] = line.packets(class).into();
-            volumes.bytes[usize::from(fragment)][class] = line.bytes(class);
+        for class in Class::ALL {
+            let cell = slab.cell(slot, plane(direction == Direction::Outgoing, fragment, class));
+            volumes.packets[usize::from(fragment)][class as usize] = cell.packets().into();
+            volumes.bytes[usize::from(fragment)][class as usize] = cell.bytes();
         }
     }
     volumes

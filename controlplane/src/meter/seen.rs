@@ -1,43 +1,44 @@
 //! What the meter saw of a worker's counters when it last looked, and what came since.
 
-use dataplane::hosts::{BLOCK, Line, PLANES, Slab, Slot, plane};
+use dataplane::hosts::{BLOCK, Cell, PLANES, Slab, Slot};
 use dataplane::packet::Class;
 
 use crate::attack::{Direction, Volumes};
 
-/// What a line said.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a cell said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    bytes: [u64; Class::COUNT],
-    packets: [u32; Class::COUNT],
+    bytes: u64,
+    packets: u32,
 }
 
 impl Counts {
-    fn of(line: &Line) -> Counts {
-        Counts {
-            bytes: std::array::from_fn(|class| line.bytes(class)),
-            packets: std::array::from_fn(|class| line.packets(class)),
-        }
+    fn of(cell: &Cell) -> Counts {
+        Counts { bytes: cell.bytes(), packets: cell.packets() }
     }
 }
 
-/// What came within a tick for one slot, by plane and class; or a balance of such.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What came within a tick for one slot, by plane; or a balance of such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delta {
-    packets: [[i64; Class::COUNT]; PLANES],
-    bytes: [[i64; Class::COUNT]; PLANES],
+    packets: [i64; PLANES],
+    bytes: [i64; PLANES],
+}
+
+impl Default for Delta {
+    fn default() -> Delta {
+        Delta { packets: [0; PLANES], bytes: [0; PLANES] }
+    }
 }
 
 impl Delta {
     pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().flatten().all(|&packets| packets == 0)
+        self.packets.iter().chain(&self.bytes).all(|&count| count == 0)
     }
 
-    fn add_plane(&mut self, plane: usize, now: &Counts, before: &Counts) {
-        for class in 0..Class::COUNT {
-            self.packets[plane][class] += i64::from(now.packets[class].wrapping_sub(before.packets[class]));
-            self.bytes[plane][class] += now.bytes[class].wrapping_sub(before.bytes[class]) as i64;
-        }
+    fn add_plane(&mut self, plane: usize, now: Counts, before: Counts) {
+        self.packets[plane] += i64::from(now.packets.wrapping_sub(before.packets));
+        self.bytes[plane] += now.bytes.wrapping_sub(before.bytes) as i64;
     }
 
     pub(super) fn add(&mut self, other: &Delta) {
@@ -50,10 +51,8 @@ impl Delta {
 
     fn each(&mut self, other: &Delta, f: impl Fn(i64, i64) -> i64) {
         for plane in 0..PLANES {
-            for class in 0..Class::COUNT {
-                self.packets[plane][class] = f(self.packets[plane][class], other.packets[plane][class]);
-                self.bytes[plane][class] = f(self.bytes[plane][class], other.bytes[plane][class]);
-            }
+            self.packets[plane] = f(self.packets[plane], other.packets[plane]);
+            self.bytes[plane] = f(self.bytes[plane], other.bytes[plane]);
         }
     }
 
@@ -67,8 +66,12 @@ impl Delta {
 
     /// The part of one direction.
     pub(super) fn volumes(&self, direction: Direction) -> Volumes {
-        let planes = [false, true].map(|fragment| plane(direction == Direction::Outgoing, fragment));
-        let pick = |table: &[[i64; Class::COUNT]; PLANES]| planes.map(|plane| table[plane].map(|n| n.max(0) as u64));
+        let first = direction as usize * PLANES / 2;
+        let pick = |table: &[i64; PLANES]| {
+            [0, 1].map(|fragment| {
+                std::array::from_fn(|class| table[first + fragment * Class::COUNT + class].max(0) as u64)
+            })
+        };
         Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes) }
     }
 }
@@ -85,6 +88,31 @@ pub(super) struct Ipv6Taken {
 
 /// One block as it was seen: planes that were never touched take no memory.
 type SeenBlock = [Option<Box<[Counts; BLOCK]>>; PLANES];
+
+/// The planes of a block that were touched: one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Touched(u32);
+
+impl Touched {
+    /// Since the tick `since`.
+    pub(super) fn of(slab: &Slab, block: usize, since: u32) -> Touched {
+        let head = slab.head(block);
+        Touched((0..PLANES).filter(|&plane| head.stamp(plane) > since).fold(0, |bits, plane| bits | 1 << plane))
+    }
+
+    pub(super) fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    fn planes(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let plane = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (plane < u32::BITS).then_some(plane as usize)
+        })
+    }
+}
 
 /// One worker's counters as they were seen.
 #[derive(Debug)]
@@ -104,80 +132,105 @@ impl Seen {
         }
     }
 
-    /// Whether any plane of a block was touched in tick `since` or later.
-    pub(super) fn touched(&self, slab: &Slab, block: usize, since: u32) -> bool {
-        (0..PLANES).any(|plane| slab.head(block).stamp(plane) > since)
-    }
-
-    /// Adds what came for a slot since the last look.
-    pub(super) fn take(&mut self, slab: &Slab, slot: Slot, since: u32, delta: &mut Delta) {
+    /// Adds what came for a slot since the last look, in the touched planes of its block.
+    pub(super) fn take(&mut self, slab: &Slab, slot: Slot, touched: Touched, delta: &mut Delta) {
         let generation = slab.generation(slot);
+        let block = &self.blocks[slot.block()];
+        let mut changed = false;
+        for plane in touched.planes() {
+            changed |= Counts::of(slab.cell(slot, plane)) != seen(block, plane, slot);
+        }
+        if !changed {
+            return;
+        }
         let mut found = Delta::default();
-        let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
-        for (plane, fresh) in fresh.iter_mut().enumerate() {
-            let line = slab.line(slot, plane);
-            if !recent(slab, slot, plane, line, since) {
-                continue;
-            }
-            let now = Counts::of(line);
-            let before =
-                self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
-            found.add_plane(plane, &now, &before);
-            *fresh = Some(now);
+        let mut fresh = [Counts::default(); PLANES];
+        for plane in touched.planes() {
+            fresh[plane] = Counts::of(slab.cell(slot, plane));
+            found.add_plane(plane, fresh[plane], seen(block, plane, slot));
         }
         // A block changed hands meanwhile: what was read may be the next /24's. It stays unseen until the next look.
         if slab.unchanged(slot, generation) {
             delta.add(&found);
-            self.store(slot, &fresh);
+            touched.planes().for_each(|plane| self.store(slot, plane, fresh[plane]));
+        }
+    }
+
+    /// Takes what a slot counted so far as seen.
+    pub(super) fn skip(&mut self, slab: &Slab, slot: Slot) {
+        for plane in 0..PLANES {
+            self.store(slot, plane, Counts::of(slab.cell(slot, plane)));
         }
     }
 
     /// What came for an IPv6 slot since the last look, and for whom.
-    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, since: u32) -> Option<Ipv6Taken> {
+    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, touched: Touched) -> Option<Ipv6Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
         let same = generation == seen_generation;
-        if same && !(0..PLANES).any(|plane| recent(slab, slot, plane, slab.line(slot, plane), since)) {
+        let block = &self.blocks[slot.block()];
+        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == seen(block, plane, slot)) {
             return None;
         }
         let address = slab.ipv6_key(slot)?;
-        let (mut delta, mut seen) = (Delta::default(), Delta::default());
-        let mut fresh: [Option<Counts>; PLANES] = [None; PLANES];
+        let (mut delta, mut moved) = (Delta::default(), Delta::default());
+        let mut fresh = [Counts::default(); PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
-            let now = Counts::of(slab.line(slot, plane));
-            let before =
-                self.blocks[slot.block()][plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()]);
+            *fresh = Counts::of(slab.cell(slot, plane));
+            let before = seen(block, plane, slot);
             if same {
-                delta.add_plane(plane, &now, &before);
+                delta.add_plane(plane, *fresh, before);
             } else {
-                delta.add_plane(plane, &now, &Counts::default());
-                seen.add_plane(plane, &before, &Counts::default());
+                delta.add_plane(plane, *fresh, Counts::default());
+                moved.add_plane(plane, before, Counts::default());
             }
-            *fresh = Some(now);
         }
         if !slab.unchanged(slot, generation) {
             return None;
         }
-        self.store(slot, &fresh);
+        (0..PLANES).for_each(|plane| self.store(slot, plane, fresh[plane]));
         self.ipv6[place] = (generation, address);
-        let moved = (!same && seen_address != 0).then_some((seen_address, seen));
+        let moved = (!same && seen_address != 0).then_some((seen_address, moved));
         Some(Ipv6Taken { address, delta, moved })
     }
 
-    fn store(&mut self, slot: Slot, fresh: &[Option<Counts>; PLANES]) {
-        for (seen, fresh) in self.blocks[slot.block()].iter_mut().zip(fresh) {
-            let Some(counts) = fresh else { continue };
-            if seen.is_none() && counts.packets == [0; Class::COUNT] {
-                continue;
-            }
-            seen.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))[slot.index()] = *counts;
+    fn store(&mut self, slot: Slot, plane: usize, counts: Counts) {
+        let seen = &mut self.blocks[slot.block()][plane];
+        if seen.is_none() && counts == Counts::default() {
+            return;
         }
+        seen.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))[slot.index()] = counts;
     }
 }
 
-/// Whether a line may have changed since the tick `since`. Only the low bits of the tick are in the line: the head, with
-/// all of them, comes first.
-fn recent(slab: &Slab, slot: Slot, plane: usize, line: &Line, since: u32) -> bool {
-    slab.head(slot.block()).stamp(plane) > since && line.stamp().wrapping_sub(since as u16) < 0x8000
+fn seen(block: &SeenBlock, plane: usize, slot: Slot) -> Counts {
+    block[plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_go_on_beyond_32_bits() {
+        let counts = |packets, bytes| Counts { bytes, packets };
+        let mut delta = Delta::default();
+        delta.add_plane(0, counts(4, 5_000_000_900), counts(u32::MAX - 2, 5_000_000_000));
+        assert_eq!((delta.packets[0], delta.bytes[0]), (7, 900));
+        delta.add_plane(1, counts(u32::MAX, 0), counts(0, 0));
+        assert_eq!(delta.packets[1], i64::from(u32::MAX));
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_is_given_out() {
+        let of = |packets: i64| Delta { packets: [packets; PLANES], ..Delta::default() };
+        let mut balance = of(5);
+        balance.subtract(&of(8));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(2));
+        assert_eq!(balance.settle(), of(0));
+        balance.add(&of(4));
+        assert_eq!((balance.settle(), balance), (of(3), of(0)));
+    }
 }

@@ -23,6 +23,8 @@ struct levee_frame {
 
 /* rte_eth_rx_burst, and then each mbuf's frame. Returns how many came. */
 uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, struct levee_frame *frames, uint16_t n);
+/* rte_eth_rx_burst alone. */
+uint16_t levee_rx_only(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
 /* rte_errno of this thread. */
 int levee_errno(void);
 /* Calls `rewrite(context, data, data_len)` for each frame inside rte_eth_rx_burst. NULL: not installed. */

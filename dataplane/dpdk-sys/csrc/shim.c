@@ -14,6 +14,11 @@ uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, 
 	return received;
 }
 
+uint16_t levee_rx_only(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n)
+{
+	return rte_eth_rx_burst(port, queue, mbufs, n);
+}
+
 int levee_errno(void)
 {
 	return rte_errno;

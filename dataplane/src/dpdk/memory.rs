@@ -51,6 +51,22 @@ impl<T> Memory<T> {
         Ok(Memory { start, len, mapped, backing })
     }
 
+    /// As an array of known length, for indices that need no check.
+    #[inline(always)]
+    pub fn as_array<const N: usize>(&self) -> Option<&[T; N]> {
+        self.first_chunk()
+    }
+
+    /// Asks the CPU to fetch the cache line of value `index`. A hint, so that an index beyond the end does nothing.
+    #[inline(always)]
+    pub fn prefetch(&self, index: usize) {
+        // SAFETY: the pointer is made without a claim to what it points to, and a prefetch never faults.
+        unsafe {
+            let place = self.start.as_ptr().wrapping_add(index).cast_const().cast();
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place);
+        }
+    }
+
     /// What pages it got.
     pub fn backing(&self) -> Backing {
         self.backing
@@ -106,9 +122,9 @@ impl<T> Drop for Memory<T> {
     }
 }
 
-/// Asks the CPU to fetch the cache line of `value`, to be written soon.
+/// Asks the CPU to fetch the cache line where `value` starts.
 #[inline(always)]
-pub fn prefetch<T>(value: &T) {
+pub fn prefetch<T: ?Sized>(value: &T) {
     // SAFETY: a hint; it never faults.
     unsafe {
         core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast())

@@ -329,6 +329,24 @@ impl RxQueue {
     }
 }
 
+impl RxQueue {
+    /// Receives at most `max` packets and frees them unseen: the least that receiving costs.
+    #[inline(always)]
+    pub fn drain(&mut self, burst: &mut Burst, max: usize) -> usize {
+        burst.free();
+        // SAFETY: as in receive; the mbufs are freed before anyone asks for their frames.
+        let received = unsafe {
+            let received =
+                dpdk_sys::levee_rx_only(self.port, self.queue, burst.mbufs.as_mut_ptr(), max.min(BURST_MAX) as u16);
+            if received > 0 {
+                dpdk_sys::rte_pktmbuf_free_bulk(burst.mbufs.as_mut_ptr(), u32::from(received));
+            }
+            received
+        };
+        usize::from(received)
+    }
+}
+
 /// Received packets, freed in bulk when the next ones come or the burst goes.
 #[derive(Debug)]
 pub struct Burst {
@@ -360,29 +378,27 @@ impl Burst {
         self.len == 0
     }
 
-    /// The first segment of packet `index`; empty beyond the last one.
+    /// The packets: the first segment of each, and the length in bytes of the whole frame, all segments.
     #[inline(always)]
-    pub fn data(&self, index: usize) -> &[u8] {
-        if index >= self.len {
-            return &[];
-        }
-        let frame = &self.frames[index];
-        // SAFETY: the first len frames were filled by levee_rx_burst from mbufs that are freed only through &mut self; data
-        // points to data_len bytes of the mbuf's first segment.
-        unsafe { std::slice::from_raw_parts(frame.data, frame.data_len as usize) }
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], u32)> + Clone {
+        self.frames[..self.len.min(BURST_MAX)].iter().map(|frame| {
+            // SAFETY: the first len frames were filled by levee_rx_burst from mbufs that are freed only through &mut self; data
+            // points to data_len bytes of the mbuf's first segment.
+            let data = unsafe { std::slice::from_raw_parts(frame.data, frame.data_len as usize) };
+            (data, frame.pkt_len)
+        })
     }
 
-    /// Length of the whole frame in bytes, all segments.
-    #[inline(always)]
-    pub fn frame_len(&self, index: usize) -> u32 {
-        self.frames[index].pkt_len
+    /// Packet `index`, as [`Burst::iter`] gives it.
+    pub fn get(&self, index: usize) -> Option<(&[u8], u32)> {
+        self.iter().nth(index)
     }
 
-    /// Asks the CPU to fetch the headers of packet `index`.
+    /// Asks the CPU to fetch the headers of all packets.
     #[inline(always)]
-    pub fn prefetch(&self, index: usize) {
-        if let Some(first) = self.data(index).first() {
-            super::prefetch(first);
+    pub fn prefetch(&self) {
+        for (data, _) in self.iter() {
+            super::prefetch(data);
         }
     }
 
