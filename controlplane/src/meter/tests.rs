@@ -93,14 +93,21 @@ impl Rig {
     fn count_stamped(&mut self, worker: usize, traffic: Traffic, stamp: u32) {
         let (shared, owner) = &mut self.workers[worker];
         for _ in 0..traffic.packets {
-            let found = match traffic.host {
-                IpAddr::V4(address) => owner.slot_v4(&shared.slab, address.into(), stamp),
-                IpAddr::V6(address) => owner.slot_v6(&shared.slab, &self.networks, address.into(), stamp),
+            let slab = &shared.slab;
+            let known = match traffic.host {
+                IpAddr::V4(address) => slab.find_v4(address.into()),
+                IpAddr::V6(address) => slab.find_v6(address.into()),
             };
-            let slot = match found {
-                Found::Slot(slot) | Found::New(slot) | Found::Evicted(slot) => slot,
-                Found::Full => shared.slab.network(self.networks.find(traffic.host).expect("a protected host")),
-            };
+            let slot = known.unwrap_or_else(|| {
+                let found = match traffic.host {
+                    IpAddr::V4(address) => owner.insert_v4(slab, address.into(), stamp),
+                    IpAddr::V6(address) => owner.insert_v6(slab, &self.networks, address.into(), stamp),
+                };
+                match found {
+                    Found::New(slot) | Found::Evicted(slot) => slot,
+                    Found::Full => slab.network(self.networks.find(traffic.host).expect("a protected host")),
+                }
+            });
             let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
             owner.count(&shared.slab, shared.slab.place(slot, plane), traffic.bytes, stamp);
         }
