@@ -346,3 +346,6 @@ impl Finder<'_> {
         Kind::Unparsed
     }
 }
+
+#[cfg(test)]
+mod tests;
