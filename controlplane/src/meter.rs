@@ -8,11 +8,11 @@ mod smooth;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use dataplane::hosts::{SILENT_TICKS, Slot};
+use dataplane::hosts::{self, BLOCK, SILENT_TICKS, Slot};
 use dataplane::networks::{self, NetworkId, Networks};
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
@@ -131,7 +131,10 @@ pub struct Meter {
     workers: Vec<(Arc<Shared>, Seen)>,
     map: Map,
     blocks: HashMap<u32, Block>,
-    ipv6: HashMap<u128, (HostRates, u32)>,
+    /// Hosts that workers count in their hashed tables, by key, and the tick of their last traffic.
+    hashed: HashMap<u128, (HostRates, u32)>,
+    /// Most of them.
+    hashed_max: usize,
     accounts: Vec<Account>,
     followed: HashSet<Target>,
     tick: u32,
@@ -149,6 +152,8 @@ pub struct Tick {
 impl Meter {
     /// A meter over these workers.
     pub fn new(workers: Vec<Arc<Shared>>, map: Map) -> Meter {
+        let slots = |shared: &Arc<Shared>| 2 * shared.slab.ipv6_blocks().len() * BLOCK;
+        let hashed_max = workers.iter().map(slots).sum();
         let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
         let workers = workers.into_iter().map(|shared| {
             let seen = Seen::new(&shared.slab);
@@ -158,7 +163,8 @@ impl Meter {
             workers: workers.collect(),
             map,
             blocks: HashMap::new(),
-            ipv6: HashMap::new(),
+            hashed: HashMap::new(),
+            hashed_max,
             accounts,
             followed: HashSet::new(),
             tick: 0,
@@ -190,8 +196,11 @@ impl Meter {
         // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
         let since = self.tick.saturating_sub(2);
         self.tick = tick;
-        self.tick_ipv4(since, seconds, &matched, &mut result);
-        self.tick_ipv6(since, seconds, &matched, &mut result);
+        // A host may have a block with one worker and a hashed slot with another.
+        let (mut ipv4, ipv6) = self.take_hashed(since);
+        self.tick_ipv4(since, seconds, &mut ipv4, &matched, &mut result);
+        let ipv4 = ipv4.into_iter().map(|(address, delta)| (hosts::key(Ipv4Addr::from(address).into()), delta));
+        self.tick_hashed(ipv4.chain(ipv6), seconds, &matched, &mut result);
         self.tick_networks(since, seconds);
         if tick.is_multiple_of(SILENT_TICKS) {
             self.forget(tick);
@@ -199,7 +208,15 @@ impl Meter {
         result
     }
 
-    fn tick_ipv4(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+    /// `hashed` holds what came for hosts in hashed tables; those that have a block elsewhere are taken out.
+    fn tick_ipv4(
+        &mut self,
+        since: u32,
+        seconds: f64,
+        hashed: &mut BTreeMap<u32, Delta>,
+        matched: &impl Fn(&Target) -> Volumes,
+        result: &mut Tick,
+    ) {
         let mut touched: Vec<(u32, usize, usize, Touched)> = Vec::new();
         for (worker, (shared, _)) in self.workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
@@ -213,10 +230,16 @@ impl Meter {
         touched.sort_unstable();
         for sharers in touched.chunk_by(|a, b| a.0 == b.0) {
             let key = sharers[0].0;
-            let block = self.blocks.entry(key).or_insert_with(|| Block::new(&self.map, &self.followed, key));
+            let block = self.blocks.entry(key).or_insert_with(|| {
+                let mut block = Block::new(&self.map, &self.followed, key);
+                block.take_over(key, &mut self.hashed);
+                block
+            });
             block.touched = self.tick;
+            let beside = hashed.range(key << 8..=key << 8 | 0xff).next().is_some();
             for index in 0..256u32 {
-                let mut delta = Delta::default();
+                let elsewhere = if beside { hashed.remove(&(key << 8 | index)) } else { None };
+                let mut delta = elsewhere.unwrap_or_default();
                 for &(_, worker, block, planes) in sharers {
                     let (shared, seen) = &mut self.workers[worker];
                     let slot = Slot((block as u32) << 8 | index);
@@ -239,8 +262,9 @@ impl Meter {
         }
     }
 
-    fn tick_ipv6(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
-        let mut hosts: HashMap<u128, Delta> = HashMap::new();
+    /// What came for hosts in hashed tables: IPv4 hosts by address, IPv6 hosts by key.
+    fn take_hashed(&mut self, since: u32) -> (BTreeMap<u32, Delta>, HashMap<u128, Delta>) {
+        let (mut ipv4, mut ipv6) = (BTreeMap::<u32, Delta>::new(), HashMap::<u128, Delta>::new());
         for (shared, seen) in &mut self.workers {
             let slab = &shared.slab;
             for block in slab.ipv6_blocks() {
@@ -254,30 +278,61 @@ impl Meter {
                         continue;
                     };
                     if let Some((old, counts)) = moved
-                        && let Some(id) = self.map.networks.find_v6(old)
+                        && let Some(id) = self.map.networks.find(hosts::host(old))
                         && let Some(account) = self.accounts.get_mut(usize::from(id))
                     {
                         account.balance.subtract(&counts);
                     }
-                    if !delta.is_zero() {
-                        hosts.entry(address).or_default().add(&delta);
+                    if delta.is_zero() {
+                        continue;
+                    }
+                    match hosts::host(address) {
+                        IpAddr::V4(address) => ipv4.entry(address.into()).or_default().add(&delta),
+                        IpAddr::V6(_) => ipv6.entry(address).or_default().add(&delta),
                     }
                 }
             }
         }
-        for (address, delta) in hosts {
-            if let Some(id) = self.map.networks.find_v6(address)
+        (ipv4, ipv6)
+    }
+
+    fn tick_hashed(
+        &mut self,
+        came: impl Iterator<Item = (u128, Delta)>,
+        seconds: f64,
+        matched: &impl Fn(&Target) -> Volumes,
+        result: &mut Tick,
+    ) {
+        for (key, delta) in came {
+            let host = hosts::host(key);
+            if let Some(id) = self.map.networks.find(host)
                 && let Some(account) = self.accounts.get_mut(usize::from(id))
             {
                 account.balance.add(&delta);
             }
             result.active += 1;
-            let (rates, touched) = self.ipv6.entry(address).or_default();
-            rates.update(self.tick, seconds, &delta);
-            *touched = self.tick;
-            let host = IpAddr::V6(Ipv6Addr::from(address));
+            let tick = self.tick;
+            match self.block_rates(host) {
+                Some(rates) => rates.update(tick, seconds, &delta),
+                None => {
+                    let (rates, touched) = self.hashed.entry(key).or_default();
+                    rates.update(tick, seconds, &delta);
+                    *touched = tick;
+                }
+            }
             observe(&self.map, Some(&self.followed), host, &delta, seconds, matched, &mut result.observed);
         }
+        // A scan leaves rates of hosts that lost their slots at once. One tick brings no more than there are slots.
+        if self.hashed.len() > self.hashed_max {
+            self.hashed.retain(|_, (_, touched)| *touched == self.tick);
+        }
+    }
+
+    /// Where the rates of an IPv4 host are whose /24 has, or had lately, a block.
+    fn block_rates(&mut self, host: IpAddr) -> Option<&mut HostRates> {
+        let IpAddr::V4(address) = host else { return None };
+        let address = u32::from(address);
+        self.blocks.get_mut(&(address >> 8)).map(|block| &mut block.hosts[(address & 0xff) as usize])
     }
 
     fn tick_networks(&mut self, since: u32, seconds: f64) {
@@ -299,7 +354,7 @@ impl Meter {
 
     fn forget(&mut self, tick: u32) {
         self.blocks.retain(|_, block| tick.wrapping_sub(block.touched) < SILENT_TICKS);
-        self.ipv6.retain(|_, (_, touched)| tick.wrapping_sub(*touched) < SILENT_TICKS);
+        self.hashed.retain(|_, (_, touched)| tick.wrapping_sub(*touched) < SILENT_TICKS);
     }
 
     /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds. A prefix that is
@@ -317,9 +372,9 @@ impl Meter {
                 .zip(block.hosts.iter())
                 .map(move |(index, host)| (IpAddr::from(Ipv4Addr::from(key << 8 | index)), host))
         });
-        let ipv6 = self.ipv6.iter().map(|(address, (host, _))| (IpAddr::from(Ipv6Addr::from(*address)), host));
+        let hashed = self.hashed.iter().map(|(key, (host, _))| (hosts::host(*key), host));
         let mut hosts: Vec<(f64, IpAddr, HostRates)> = ipv4
-            .chain(ipv6)
+            .chain(hashed)
             .filter(|(host, _)| wanted(host))
             .filter_map(|(host, rates)| {
                 let now = rates.at(self.tick);
@@ -340,14 +395,16 @@ impl Meter {
 
     /// Smoothed rates of one host.
     pub fn host(&self, host: IpAddr) -> HostRates {
-        match host {
+        let in_block = match host {
             IpAddr::V4(address) => {
                 let address = u32::from(address);
                 self.blocks.get(&(address >> 8)).map(|block| block.hosts[(address & 0xff) as usize])
             }
-            IpAddr::V6(address) => self.ipv6.get(&u128::from(address)).map(|(rates, _)| *rates),
-        }
-        .map_or_else(HostRates::default, |rates| rates.at(self.tick))
+            IpAddr::V6(_) => None,
+        };
+        in_block
+            .or_else(|| self.hashed.get(&hosts::key(host)).map(|(rates, _)| *rates))
+            .map_or_else(HostRates::default, |rates| rates.at(self.tick))
     }
 
     /// What workers counted for a host since it got its counters, incoming and outgoing: nothing for a host that was never
@@ -396,6 +453,18 @@ impl Block {
             network: first.filter(|_| same),
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
+        }
+    }
+
+    /// Takes over the rates of its hosts that were in hashed tables until now.
+    fn take_over(&mut self, key: u32, hashed: &mut HashMap<u128, (HostRates, u32)>) {
+        if hashed.is_empty() {
+            return;
+        }
+        for (index, rates) in (0u32..).zip(self.hosts.iter_mut()) {
+            if let Some((known, _)) = hashed.remove(&hosts::key(Ipv4Addr::from(key << 8 | index).into())) {
+                *rates = known;
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 //! counted has a slot of this one kind:
 //!
 //! ```text
-//! blocks: | nowhere | networks … | rules … | IPv4: one /24 each … | IPv6: hashed slots … |
+//! blocks: | nowhere | networks … | rules … | IPv4: one /24 each … | hashed slots: IPv6 … |
 //! ```
 //!
 //! | field | written by | published |
@@ -16,19 +16,26 @@
 //! | packets, bytes, stamp of a cell; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
 //! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
-//! | IPv6 keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
+//! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
+//! | warmth of a hashed slot | worker | nobody else reads it |
 //!
 //! A reader brackets what it reads with two reads of the generation ([`Slab::generation`]), and drops it when they differ.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
-//! from where they stand. An IPv6 slot may be reused at any time: what it counted moves to its network's slot, and it
-//! starts at zero.
+//! from where they stand. A hashed slot may be reused at any time: what it counted moves to its network's slot, and it
+//! starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
 
+mod hashed;
+
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::dpdk::{self, Memory};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
+
+use hashed::Warmth;
+pub use hashed::{host, key};
 
 /// Slots of a block.
 pub const BLOCK: usize = 256;
@@ -189,7 +196,9 @@ impl Layout {
     /// Memory of one worker's slab in bytes.
     pub fn bytes(&self) -> usize {
         let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
-        blocks + (1 << 24) * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
+        blocks
+            + (1 << 24) * size_of::<AtomicU16>()
+            + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>())
     }
 }
 
@@ -224,6 +233,7 @@ pub struct Slab {
     directory: Memory<AtomicU16>,
     keys: Memory<Key>,
     generations: Memory<AtomicU32>,
+    warmth: Memory<Warmth>,
     seed: [u64; 2],
 }
 
@@ -241,6 +251,7 @@ impl Slab {
             directory: Memory::new("the directory of blocks", 1 << 24)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
+            warmth: Memory::new("IPv6 hosts' warmth (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             seed: seed.map(|word| word | 1),
         })
     }
@@ -335,7 +346,13 @@ impl Slab {
         find_v4(self.directory()?, address)
     }
 
-    /// The slot that counts for an IPv6 host now.
+    /// The slot that counts for a host now.
+    pub fn find(&self, host: IpAddr) -> Option<Slot> {
+        let block = if let IpAddr::V4(address) = host { self.find_v4(address.into()) } else { None };
+        block.or_else(|| self.find_v6(key(host)))
+    }
+
+    /// The slot of the hashed table that counts for a [`key`] now.
     #[inline(always)]
     pub fn find_v6(&self, address: u128) -> Option<Slot> {
         for bucket in self.buckets(address) {
@@ -348,7 +365,7 @@ impl Slab {
         None
     }
 
-    /// The IPv6 address that a slot counts for; `None` when it is free.
+    /// The [`key`] that a slot of the hashed table counts for; `None` when it is free.
     pub fn ipv6_key(&self, slot: Slot) -> Option<u128> {
         Some(self.keys[self.ipv6_index(slot)].load()).filter(|&address| address != 0)
     }
@@ -424,7 +441,10 @@ pub struct Owner {
     /// IPv4 blocks handed out so far; the next ones come from silent blocks.
     handed_out: usize,
     clock: usize,
+    /// Blocks that the clock's hand went over within a tick.
+    searched: (u32, usize),
     used_ipv6: usize,
+    random: u64,
 }
 
 /// What a host without a slot got.
@@ -434,6 +454,8 @@ pub enum Found {
     New(Slot),
     /// That of a host that was colder, which lost it.
     Evicted(Slot),
+    /// One that it had already: it is an IPv4 host in the hashed table.
+    Known(Slot),
     /// None: count for the network.
     Full,
 }
@@ -441,7 +463,7 @@ pub enum Found {
 impl Owner {
     /// The owner of a slab that nobody counted in yet.
     pub fn new() -> Owner {
-        Owner { handed_out: 0, clock: 0, used_ipv6: 0 }
+        Owner { handed_out: 0, clock: 0, searched: (0, 0), used_ipv6: 0, random: 0x9e37_79b9_7f4a_7c15 }
     }
 
     /// IPv4 blocks in use.
@@ -472,17 +494,25 @@ impl Owner {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
         slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
+        if slot.block() >= slab.layout.ipv6_at() {
+            slab.warmth[slab.ipv6_index(slot)].touch(plane, tick);
+        }
     }
 
-    /// Gives the /24 of a protected IPv4 host, which has none, a block.
-    pub fn insert_v4(&mut self, slab: &Slab, address: u32, tick: u32) -> Found {
+    /// Gives the /24 of a protected IPv4 host, which has none, a block; where none is free, the host a slot of the hashed
+    /// table.
+    pub fn insert_v4(&mut self, slab: &Slab, networks: &Networks, address: u32, tick: u32) -> Found {
         let block = if self.handed_out < slab.layout.ipv4_blocks {
             self.handed_out += 1;
             slab.layout.ipv4_at() + self.handed_out - 1
         } else {
+            let key = key(IpAddr::V4(address.into()));
+            if let Some(slot) = slab.find_v6(key) {
+                return Found::Known(slot);
+            }
             match self.silent_block(slab, tick) {
                 Some(block) => block,
-                None => return Found::Full,
+                None => return self.insert_v6(slab, networks, key, tick),
             }
         };
         let head = &slab.heads[block];
@@ -500,9 +530,15 @@ impl Owner {
         slab.find_v4(address).map_or(Found::Full, Found::New)
     }
 
-    /// The clock's hand goes over a few blocks a call, so that a flood of new addresses costs little.
+    /// The clock's hand goes over a few blocks a call, and once around in a tick, so that a flood of new addresses costs
+    /// little.
     fn silent_block(&mut self, slab: &Slab, tick: u32) -> Option<usize> {
-        for _ in 0..CLOCK_STEPS.min(slab.layout.ipv4_blocks) {
+        if self.searched.0 != tick {
+            self.searched = (tick, 0);
+        }
+        let steps = CLOCK_STEPS.min(slab.layout.ipv4_blocks - self.searched.1);
+        self.searched.1 += steps;
+        for _ in 0..steps {
             let block = slab.layout.ipv4_at() + self.clock;
             self.clock = (self.clock + 1) % slab.layout.ipv4_blocks;
             if slab.heads[block].newest_age(tick) >= SILENT_TICKS {
@@ -510,46 +546,6 @@ impl Owner {
             }
         }
         None
-    }
-
-    /// Gives a protected IPv6 host, which has none, a slot: the coldest of its two buckets.
-    pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let candidates = slab.buckets(address).into_iter().flat_map(|bucket| bucket..bucket + BUCKET);
-        let Some(index) = candidates.min_by_key(|&index| heat(slab, index, tick)) else { return Found::Full };
-        let evicted = slab.keys[index].load();
-        let slot = slab.ipv6_slot(index);
-        let network = networks.find_v6(evicted).filter(|_| evicted != 0).map(|id| slab.network(id));
-        let generation = &slab.generations[index];
-        let before = generation.load(Ordering::Relaxed);
-        generation.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        slab.keys[index].store(address);
-        for plane in 0..PLANES {
-            self.retire(slab, slot, plane, network, tick);
-        }
-        generation.store(before.wrapping_add(2), Ordering::Release);
-        if evicted == 0 {
-            self.used_ipv6 += 1;
-            Found::New(slot)
-        } else {
-            Found::Evicted(slot)
-        }
-    }
-
-    /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.
-    fn retire(&self, slab: &Slab, slot: Slot, plane: usize, network: Option<Slot>, tick: u32) {
-        let cell = slab.cell(slot, plane);
-        cell.watch.store(0, Ordering::Relaxed);
-        let (packets, bytes) = (cell.packets(), cell.bytes());
-        if packets == 0 && bytes == 0 {
-            return;
-        }
-        if let Some(network) = network {
-            slab.cell(network, plane).add(packets, bytes);
-            self.touch(slab, slab.place(network, plane), tick);
-        }
-        cell.packets.store(0, Ordering::Relaxed);
-        cell.bytes.store(0, Ordering::Relaxed);
     }
 }
 
@@ -559,49 +555,33 @@ impl Default for Owner {
     }
 }
 
-/// How much a slot is worth keeping: free ones first, then those silent for seconds, then those with the fewest packets.
-fn heat(slab: &Slab, index: usize, tick: u32) -> (bool, bool, u64) {
-    const RECENT_TICKS: u16 = 20;
-    let slot = slab.ipv6_slot(index);
-    let counted = || (0..PLANES).map(|plane| slab.cell(slot, plane)).filter(|cell| cell.packets() > 0);
-    let recent = counted().any(|cell| (tick as u16).wrapping_sub(cell.stamp()) < RECENT_TICKS);
-    (slab.keys[index].load() != 0, recent, counted().map(|cell| u64::from(cell.packets())).sum())
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use ipnet::IpNet;
 
     use super::*;
 
-    fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
+    pub(super) fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
         Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts }, [1, 2]).expect("memory")
     }
 
-    fn networks() -> Networks {
+    pub(super) fn networks() -> Networks {
         let list: Vec<IpNet> =
             ["198.18.0.0/15", "2001:db8::/32"].iter().map(|text| text.parse().expect("net")).collect();
         Networks::new(&list).expect("networks")
     }
 
-    fn sum(slab: &Slab, slot: Slot) -> (u64, u64) {
+    pub(super) fn sum(slab: &Slab, slot: Slot) -> (u64, u64) {
         let cells = || (0..PLANES).map(|plane| slab.cell(slot, plane));
         (cells().map(|cell| u64::from(cell.packets())).sum(), cells().map(Cell::bytes).sum())
     }
 
-    const UDP: usize = 2;
+    pub(super) const UDP: usize = 2;
 
     fn slot_v4(owner: &mut Owner, slab: &Slab, address: u32, tick: u32) -> Option<Slot> {
-        slab.find_v4(address).or_else(|| match owner.insert_v4(slab, address, tick) {
+        slab.find_v4(address).or_else(|| match owner.insert_v4(slab, &networks(), address, tick) {
             Found::New(slot) => Some(slot),
             _ => None,
-        })
-    }
-
-    fn slot_v6(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
-        slab.find_v6(address).unwrap_or_else(|| match owner.insert_v6(slab, &networks(), address, tick) {
-            Found::New(slot) | Found::Evicted(slot) => slot,
-            Found::Full => panic!("there is always a slot"),
         })
     }
 
@@ -629,58 +609,16 @@ mod tests {
         let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
         owner.count(&slab, slab.cells(), slab.place(first, UDP), 1, 10);
         let generation = slab.generation(first);
-        assert_eq!(owner.insert_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
+        let Found::New(beside) = owner.insert_v4(&slab, &networks(), 0xc612_0102, 10 + SILENT_TICKS - 1) else {
+            panic!("a slot of the hashed table");
+        };
+        assert!(slab.ipv6_blocks().contains(&beside.block()));
+        assert_eq!(slab.find(host(key([198, 18, 1, 2].into()))), Some(beside));
+        assert_eq!(owner.insert_v4(&slab, &networks(), 0xc612_0102, 10 + SILENT_TICKS - 1), Found::Known(beside));
         assert!(slab.unchanged(first, generation));
         assert_eq!(slot_v4(&mut owner, &slab, 0xc612_0101, 10 + SILENT_TICKS), Some(first));
         assert!(!slab.unchanged(first, generation), "a reader notices");
         assert_eq!(slab.find_v4(0xc612_0001), None);
         assert_eq!(slab.cell(first, UDP).packets(), 1, "counters go on from where they stand");
-    }
-
-    #[test]
-    fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
-        let slab = slab(1, 256);
-        let mut owner = Owner::new();
-        let base = 0x2001_0db8_u128 << 96;
-        let heavy = base | 0xffff_ffff;
-        let mut last = Slot::NOWHERE;
-        let mut moved = 0;
-        for scanned in 1..=20_000u128 {
-            let slot = slot_v6(&mut owner, &slab, base | scanned, 5);
-            owner.count(&slab, slab.cells(), slab.place(slot, 0), 40, 5);
-            // Ten packets to the heavy host for each scanned one.
-            for _ in 0..10 {
-                let slot = slot_v6(&mut owner, &slab, heavy, 5);
-                owner.count(&slab, slab.cells(), slab.place(slot, UDP), 100, 5);
-                moved += usize::from(slot != last);
-                last = slot;
-            }
-        }
-        assert_eq!(moved, 1, "the heavy host keeps its slot");
-        assert_eq!(sum(&slab, last), (200_000, 20_000_000));
-        let slots = slab.ipv6_blocks().flat_map(|block| (0..256).map(move |index| Slot((block * 256 + index) as u32)));
-        let in_slots: u64 = slots.map(|slot| sum(&slab, slot).0).sum();
-        assert_eq!(in_slots + sum(&slab, slab.network(1)).0, 220_000, "evicted counts go to the network");
-        assert_eq!(owner.used_ipv6_hosts(), 256);
-    }
-
-    #[test]
-    fn a_reader_notices_that_an_ipv6_slot_changed_hands() {
-        let slab = slab(1, 256);
-        let mut owner = Owner::new();
-        let base = 0x2001_0db8_u128 << 96;
-        let slot = slot_v6(&mut owner, &slab, base | 1, 1);
-        slab.set_watch(slot, 7);
-        assert_eq!(owner.count(&slab, slab.cells(), slab.place(slot, UDP), 1, 1), 7);
-        let generation = slab.generation(slot);
-        assert_eq!(slab.ipv6_key(slot), Some(base | 1));
-        assert!(slab.unchanged(slot, generation));
-        for scanned in 2..5_000u128 {
-            let next = slot_v6(&mut owner, &slab, base | scanned, 100);
-            owner.count(&slab, slab.cells(), slab.place(next, UDP), 1, 100);
-        }
-        assert_eq!(slab.find_v6(base | 1), None);
-        assert!(!slab.unchanged(slot, generation));
-        assert_eq!(slab.cell(slot, UDP).watch.load(Ordering::Relaxed), 0, "the next host is not watched in its place");
     }
 }

@@ -218,9 +218,11 @@ impl Dataplane {
         self.workers.iter().map(|worker| (&worker.shared, worker.queues.as_slice()))
     }
 
-    /// Tells workers that a new tick begins; returns its number. Never 0.
+    /// Tells workers that a new tick begins; returns its number. Its low 16 bits are never 0: that is the stamp of a cell in
+    /// which nothing was counted.
     pub fn next_tick(&self) -> u32 {
-        let next = self.tick.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        let next = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        let next = if next as u16 == 0 { next.wrapping_add(1) } else { next };
         self.tick.store(next, Ordering::Relaxed);
         next
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dpdk::{self, BURST_MAX};
-use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
+use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Addresses, Headers, Network, Unparsed, network, outline_v4, outline_v6, parse};
 use crate::snapshot::Reader;
@@ -305,7 +305,7 @@ impl Finder<'_> {
             Some(slot) => slot,
             None => {
                 let found = self.owner.insert_v6(&self.shared.slab, self.networks, address, self.tick);
-                self.new_slot(found, network, self.watch.mark_v6(address))
+                self.new_slot(found, network, self.watch.mark(address))
             }
         }
     }
@@ -313,20 +313,26 @@ impl Finder<'_> {
     #[cold]
     #[inline(never)]
     fn new_v4(&mut self, address: u32, network: NetworkId) -> Slot {
-        let found = self.owner.insert_v4(&self.shared.slab, address, self.tick);
-        self.new_slot(found, network, None)
+        let shared = self.shared;
+        let found = self.owner.insert_v4(&shared.slab, self.networks, address, self.tick);
+        match found {
+            Found::Known(slot) => return slot,
+            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {}
+            _ => shared.stats.lost[Lost::NoBlock as usize].add(1),
+        }
+        self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))))
     }
 
     fn new_slot(&mut self, found: Found, network: NetworkId, mark: Option<u16>) -> Slot {
         let stats = &self.shared.stats;
         let slot = match found {
-            Found::New(slot) => slot,
+            Found::New(slot) | Found::Known(slot) => slot,
             Found::Evicted(slot) => {
                 stats.lost[Lost::HostEvicted as usize].add(1);
                 slot
             }
             Found::Full => {
-                stats.lost[Lost::NoBlock as usize].add(1);
+                stats.lost[Lost::NoSlot as usize].add(1);
                 return self.shared.slab.network(network);
             }
         };

@@ -32,25 +32,28 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Lost {
-    /// A packet was counted for its network alone: no IPv4 block was free.
+    /// No IPv4 block was free: a host is counted in the hashed table instead.
     NoBlock = 0,
-    /// An IPv6 host lost its slot to another; its counts went to its network.
+    /// A host lost its slot in the hashed table to another; its counts went to its network.
     HostEvicted = 1,
+    /// A packet was counted for its network alone: all that its host could take the slot of are busy.
+    NoSlot = 2,
     /// A sample did not fit into the ring.
-    RingFull = 2,
+    RingFull = 3,
 }
 
 impl Lost {
     /// How many causes.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
     /// All of them.
-    pub const ALL: [Lost; Lost::COUNT] = [Lost::NoBlock, Lost::HostEvicted, Lost::RingFull];
+    pub const ALL: [Lost; Lost::COUNT] = [Lost::NoBlock, Lost::HostEvicted, Lost::NoSlot, Lost::RingFull];
 
     /// In words.
     pub fn name(self) -> &'static str {
         match self {
             Lost::NoBlock => "no free IPv4 block (tables.ipv4_blocks)",
-            Lost::HostEvicted => "IPv6 host evicted (tables.ipv6_hosts)",
+            Lost::HostEvicted => "host evicted from the hashed table (tables.ipv6_hosts)",
+            Lost::NoSlot => "packet counted for its network alone (tables.ipv6_hosts)",
             Lost::RingFull => "sample ring full",
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::hosts::key;
 use crate::packet::Headers;
 use crate::rule::FlowRule;
 
@@ -57,21 +58,18 @@ impl Watched {
 #[derive(Debug, Default)]
 pub struct Watch {
     hosts: Vec<Option<Watched>>,
-    ipv6: HashMap<u128, u16>,
+    marks: HashMap<u128, u16>,
 }
 
 impl Watch {
     /// A snapshot. A host's place in the list, plus 1, is its watch mark.
     pub fn new(hosts: Vec<Option<Watched>>) -> Watch {
-        let ipv6 = hosts
+        let marks = hosts
             .iter()
             .zip(1u16..)
-            .filter_map(|(watched, id)| match watched.as_ref()?.host {
-                IpAddr::V6(address) => Some((address.into(), id)),
-                IpAddr::V4(_) => None,
-            })
+            .filter_map(|(watched, id)| watched.as_ref().map(|watched| (key(watched.host), id)))
             .collect();
-        Watch { hosts, ipv6 }
+        Watch { hosts, marks }
     }
 
     /// The host of a watch mark. Compare its address: a mark is a hint, its slot may have changed hands.
@@ -79,12 +77,12 @@ impl Watch {
         self.hosts.get(usize::from(mark).checked_sub(1)?)?.as_ref()
     }
 
-    /// The mark of an IPv6 host that gets a slot.
+    /// The mark of a host that gets a slot, by its [`key`].
     #[inline]
-    pub fn mark_v6(&self, address: u128) -> Option<u16> {
-        if self.ipv6.is_empty() {
+    pub fn mark(&self, key: u128) -> Option<u16> {
+        if self.marks.is_empty() {
             return None;
         }
-        self.ipv6.get(&address).copied()
+        self.marks.get(&key).copied()
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dataplane::Dataplane;
-use dataplane::hosts::{Slab, Slot};
 use dataplane::watch::{ActiveRule, Capture, WATCHED_MAX, Watch, Watched};
 use uuid::Uuid;
 
@@ -66,7 +65,7 @@ impl Watching {
         let Plan { places, gone, fresh } = self.plan(slots, attacks, captures);
         dataplane.watch.replace(Watch::new(places));
         for (shared, _) in dataplane.workers() {
-            for slot in gone.iter().filter_map(|host| find(&shared.slab, *host)) {
+            for slot in gone.iter().filter_map(|host| shared.slab.find(*host)) {
                 shared.slab.set_watch(slot, 0);
             }
         }
@@ -150,7 +149,7 @@ impl Watching {
     pub(super) fn mark(&self, dataplane: &Dataplane) {
         for (shared, _) in dataplane.workers() {
             for (host, mark) in &self.marks {
-                if let Some(slot) = find(&shared.slab, *host) {
+                if let Some(slot) = shared.slab.find(*host) {
                     shared.slab.set_watch(slot, *mark);
                 }
             }
@@ -162,13 +161,6 @@ impl Watching {
         if dataplane.watch.sweep() == 0 {
             self.retired.clear();
         }
-    }
-}
-
-fn find(slab: &Slab, host: IpAddr) -> Option<Slot> {
-    match host {
-        IpAddr::V4(address) => slab.find_v4(address.into()),
-        IpAddr::V6(address) => slab.find_v6(address.into()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dataplane::hosts::{Slab, Slot, plane};
+use dataplane::hosts::{Slab, Slot, key, plane};
 use dataplane::packet::Class;
 
 use crate::attack::{Direction, Volumes};
@@ -13,13 +13,11 @@ const FIRST_GENERATION: u32 = 2;
 /// Incoming and outgoing; nothing where the worker never saw the host. `None` where the counters served others before, or
 /// change hands right now.
 pub(super) fn counted(slab: &Slab, host: IpAddr) -> Option<[Volumes; 2]> {
-    let slot = match host {
-        IpAddr::V4(address) => slab.find_v4(address.into()),
-        IpAddr::V6(address) => slab.find_v6(address.into()),
-    };
+    let slot = slab.find(host);
     let Some(slot) = slot else { return Some(Default::default()) };
     let generation = slab.generation(slot);
     let from_the_start = match host {
+        IpAddr::V4(_) if slab.ipv6_blocks().contains(&slot.block()) => slab.ipv6_key(slot) == Some(key(host)),
         // An IPv4 block goes on from where its counters stand when it is given to another /24.
         IpAddr::V4(address) => {
             generation == FIRST_GENERATION && slab.head(slot.block()).key() == u32::from(address) >> 8

@@ -94,17 +94,14 @@ impl Rig {
         let (shared, owner) = &mut self.workers[worker];
         for _ in 0..traffic.packets {
             let slab = &shared.slab;
-            let known = match traffic.host {
-                IpAddr::V4(address) => slab.find_v4(address.into()),
-                IpAddr::V6(address) => slab.find_v6(address.into()),
-            };
+            let known = slab.find(traffic.host);
             let slot = known.unwrap_or_else(|| {
                 let found = match traffic.host {
-                    IpAddr::V4(address) => owner.insert_v4(slab, address.into(), stamp),
+                    IpAddr::V4(address) => owner.insert_v4(slab, &self.networks, address.into(), stamp),
                     IpAddr::V6(address) => owner.insert_v6(slab, &self.networks, address.into(), stamp),
                 };
                 match found {
-                    Found::New(slot) | Found::Evicted(slot) => slot,
+                    Found::New(slot) | Found::Evicted(slot) | Found::Known(slot) => slot,
                     Found::Full => slab.network(self.networks.find(traffic.host).expect("a protected host")),
                 }
             });
@@ -312,19 +309,29 @@ fn a_host_that_is_evicted_and_comes_back_is_counted_from_zero() {
 }
 
 #[test]
-fn hosts_without_a_block_are_counted_for_their_network() {
+fn hosts_without_a_block_are_counted_in_the_hashed_table() {
     let mut rig = Rig::with_blocks(
-        1,
+        2,
         1,
         &["198.18.0.0/16", "198.18.7.0/24"],
         vec![group("default", &[], thresholds(&[(Kind::Udp, Unit::Pps, 0)]))],
     );
-    rig.count(0, Traffic::udp(host("198.18.0.1"), 10));
-    rig.count(0, Traffic::udp(host("198.18.1.1"), 20));
-    rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(host("198.18.7.1"), 30) });
+    let hosts = [host("198.18.0.1"), host("198.18.1.1"), host("198.18.7.1")];
+    // The second worker's block is for the /24 that has none with the first.
+    rig.count(1, Traffic::udp(hosts[1], 5));
+    rig.count(0, Traffic::udp(hosts[0], 10));
+    rig.count(0, Traffic::udp(hosts[1], 20));
+    rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(hosts[2], 30) });
+    rig.count(0, Traffic::udp(hosts[2], 40));
     let tick = rig.look(LONG_S);
-    assert_eq!(tick.active, 1);
-    assert_eq!(rig.network_packets(), [[30, 0], [0, 30]]);
+    assert_eq!(tick.active, 3);
+    assert_eq!(rig.network_packets(), [[35, 0], [40, 30]]);
+    let expected = [(hosts[0], 10), (hosts[1], 25), (hosts[2], 40)]
+        .map(|(host, packets)| (target(host, Direction::Incoming), Traffic::udp(host, packets).volumes()));
+    assert_eq!(volumes_of(&tick), BTreeMap::from(expected));
+    let listed: Vec<IpAddr> = rig.meter.busiest(Order::Pps, 9, None).0.into_iter().map(|(host, _)| host).collect();
+    assert_eq!(listed, [hosts[2], hosts[1], hosts[0]]);
+    assert_eq!(rig.meter.counted(hosts[1]).unwrap()[0], Traffic::udp(hosts[1], 25).volumes());
 }
 
 #[test]
@@ -342,9 +349,10 @@ fn a_block_that_serves_another_24_brings_no_old_counts_along() {
     rig.count(0, Traffic::udp(second, 3));
     rig.count(0, Traffic::udp(first, 4));
     let all = volumes_of(&rig.look(0.1));
-    let expected = (target(second, Direction::Incoming), Traffic::udp(second, 3).volumes());
-    assert_eq!(all, BTreeMap::from([expected]), "the first has no block any more");
-    assert_eq!(rig.meter.counted(first), Some([nothing; 2]));
+    let expected = [(first, 4), (second, 3)]
+        .map(|(host, packets)| (target(host, Direction::Incoming), Traffic::udp(host, packets).volumes()));
+    assert_eq!(all, BTreeMap::from(expected), "the first has no block any more, but a hashed slot");
+    assert_eq!(rig.meter.counted(first), Some([Traffic::udp(first, 4).volumes(), nothing]));
     assert_eq!(rig.meter.counted(second), None, "its counters hold those of the first, too");
 }
 
@@ -399,7 +407,7 @@ fn rates_follow_the_traffic_and_decay_without_it() {
         assert!(pps(&rig) < 0.01, "{}", pps(&rig));
     }
     (0..SILENT_TICKS).for_each(|_| drop(rig.look(0.1)));
-    assert_eq!((rig.meter.blocks.len(), rig.meter.ipv6.len()), (0, 0), "what was silent is forgotten");
+    assert_eq!((rig.meter.blocks.len(), rig.meter.hashed.len()), (0, 0), "what was silent is forgotten");
 }
 
 #[test]

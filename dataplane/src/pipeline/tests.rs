@@ -102,14 +102,28 @@ fn each_packet_is_of_one_kind_and_counts_for_its_hosts() {
 }
 
 #[test]
-fn without_a_free_block_a_packet_counts_for_its_network() {
+fn without_a_free_block_a_host_is_counted_and_watched_in_the_hashed_table() {
     let mut rig = Rig::new();
-    rig.burst(&[1, 2, 3].map(|third| udp(THEIRS, [198, 18, third, 1], 1, 0)));
-    let stats = &rig.pipeline.shared().stats;
-    assert_eq!(stats.lost[Lost::NoBlock as usize].get(), 1);
-    let slab = &rig.pipeline.shared().slab;
-    assert_eq!(slab.cell(slab.network(0), plane(false, false, Class::Udp)).packets(), 1);
-    assert_eq!(rig.kind(Kind::Incoming).0, 3);
+    let host = |third| [198, 18, third, 1];
+    rig.burst(&[1, 2, 3].map(|third| udp(THEIRS, host(third), 1, 0)));
+    rig.burst(&[udp(THEIRS, host(3), 1, 0)]);
+    let last = IpAddr::from(host(3));
+    let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
+    rig.watch.replace(Watch::new(vec![Some(Watched {
+        host: last,
+        rules: Default::default(),
+        captures: vec![capture],
+    })]));
+    let shared = rig.pipeline.shared();
+    let slot = shared.slab.find(last).expect("a slot");
+    shared.slab.set_watch(slot, 1);
+    rig.burst(&[udp(THEIRS, host(3), 1, 0), udp(THEIRS, host(2), 1, 0)]);
+    let shared = rig.pipeline.shared();
+    assert!(shared.slab.ipv6_blocks().contains(&slot.block()));
+    assert_eq!(shared.slab.cell(slot, plane(false, false, Class::Udp)).packets(), 3);
+    assert_eq!(shared.stats.lost[Lost::NoBlock as usize].get(), 1, "one host, not its packets");
+    assert_eq!(std::iter::from_fn(|| shared.ring.pop()).count(), 1);
+    assert_eq!(rig.kind(Kind::Incoming).0, 6);
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! Who gets a slot of the hashed table: IPv6 hosts, and IPv4 hosts for whose /24 no block is free. Plain memory; no clock.
+//!
+//! A host may stand in either of two buckets of four slots. When all are taken, the one with the fewest packets a tick
+//! may have to go, with this chance: one in as many as it has. So a host that is seen once hardly moves one that is busy,
+//! however many such hosts a scan has, and one that is attacked is in after a few packets more than the coldest of eight
+//! has in a tick. It takes over how warm its predecessor was, or it would be the next to go; what is taken over halves
+//! each tick, as do the packets of a busier past.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{AtomicU16, AtomicU32, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence};
+use crate::networks::Networks;
+
+/// After so many ticks without a packet a host is cold, whatever it did before.
+const COLD_TICKS: u16 = 20;
+
+/// The key of a host: IPv4 hosts stand under their IPv4-mapped address (RFC 4291), which no packet carries.
+pub fn key(host: IpAddr) -> u128 {
+    match host {
+        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// The host of a key.
+pub fn host(key: u128) -> IpAddr {
+    Ipv6Addr::from(key).to_canonical()
+}
+
+/// How busy the host of a slot is. The owner's alone. Four make a cache line, so that a look at a bucket costs one, and one
+/// for each plane in use.
+#[derive(Debug, Default)]
+#[repr(C, align(16))]
+pub(super) struct Warmth {
+    /// Planes in which it was counted: one bit each.
+    planes: AtomicU32,
+    /// Packets at the last look of an earlier tick, modulo 2³².
+    packets: AtomicU32,
+    /// Packets a tick until then.
+    per_tick: AtomicU32,
+    /// Low bits of that tick.
+    looked: AtomicU16,
+    /// Low bits of the tick in which it last had a packet.
+    touched: AtomicU16,
+}
+
+impl Warmth {
+    /// The first packet of a tick in a plane.
+    pub(super) fn touch(&self, plane: u32, tick: u32) {
+        self.planes.store(self.planes.load(Ordering::Relaxed) | 1 << plane, Ordering::Relaxed);
+        self.touched.store(tick as u16, Ordering::Relaxed);
+    }
+
+    fn planes(&self) -> impl Iterator<Item = usize> {
+        let mut left = self.planes.load(Ordering::Relaxed);
+        std::iter::from_fn(move || {
+            let plane = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (plane < PLANES as u32).then_some(plane as usize)
+        })
+    }
+
+    /// Packets a tick, now.
+    fn look(&self, packets: u32, tick: u32) -> u32 {
+        let tick = tick as u16;
+        if tick.wrapping_sub(self.touched.load(Ordering::Relaxed)) >= COLD_TICKS {
+            return 0;
+        }
+        let new = packets.wrapping_sub(self.packets.load(Ordering::Relaxed));
+        let before = self.per_tick.load(Ordering::Relaxed);
+        let elapsed = tick.wrapping_sub(self.looked.load(Ordering::Relaxed));
+        if elapsed == 0 {
+            return new.max(before);
+        }
+        let now = (new / u32::from(elapsed)).max(before.checked_shr(elapsed.into()).unwrap_or(0));
+        self.set(packets, now, tick);
+        now
+    }
+
+    fn set(&self, packets: u32, per_tick: u32, looked: u16) {
+        self.packets.store(packets, Ordering::Relaxed);
+        self.per_tick.store(per_tick, Ordering::Relaxed);
+        self.looked.store(looked, Ordering::Relaxed);
+    }
+
+    /// For the next host.
+    fn hand_over(&self, per_tick: u32, tick: u32) {
+        self.planes.store(0, Ordering::Relaxed);
+        self.touched.store(tick as u16, Ordering::Relaxed);
+        self.set(0, per_tick, tick as u16);
+    }
+}
+
+impl Owner {
+    /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`].
+    pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
+        let candidates = slab.buckets(address).into_iter().flat_map(|bucket| bucket..bucket + BUCKET);
+        let Some((warm, index)) = candidates.map(|index| (per_tick(slab, index, tick), index)).min() else {
+            return Found::Full;
+        };
+        if !self.lets_in(slab, warm) {
+            return Found::Full;
+        }
+        let evicted = slab.keys[index].load();
+        let slot = slab.ipv6_slot(index);
+        let network = if evicted == 0 { None } else { networks.find(host(evicted)).map(|id| slab.network(id)) };
+        let (generation, warmth) = (&slab.generations[index], &slab.warmth[index]);
+        let before = generation.load(Ordering::Relaxed);
+        generation.store(before.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        slab.keys[index].store(address);
+        for plane in warmth.planes() {
+            self.retire(slab, slot, plane, network, tick);
+        }
+        if slab.cell(slot, 0).watch() != 0 {
+            slab.set_watch(slot, 0);
+        }
+        warmth.hand_over(warm.unwrap_or(0), tick);
+        generation.store(before.wrapping_add(2), Ordering::Release);
+        if evicted == 0 {
+            self.used_ipv6 += 1;
+            Found::New(slot)
+        } else {
+            Found::Evicted(slot)
+        }
+    }
+
+    /// Whether a new host takes the place of one with so many packets a tick; `None`: of nobody.
+    fn lets_in(&mut self, slab: &Slab, warm: Option<u32>) -> bool {
+        // xorshift, by Marsaglia: what matters is that nobody outside can tell whose turn it is.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        ((self.random ^ slab.seed[0]) >> 32) * u64::from(warm.unwrap_or(0)) >> 32 == 0
+    }
+
+    /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.
+    fn retire(&self, slab: &Slab, slot: Slot, plane: usize, network: Option<Slot>, tick: u32) {
+        let cell = slab.cell(slot, plane);
+        // No tick has this stamp, so the next host's first packet touches.
+        cell.stamp.store(0, Ordering::Relaxed);
+        if let Some(network) = network {
+            slab.cell(network, plane).add(cell.packets(), cell.bytes());
+            self.touch(slab, slab.place(network, plane), tick);
+        }
+        cell.packets.store(0, Ordering::Relaxed);
+        cell.bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Packets a tick of the host of a slot; `None` where there is none.
+fn per_tick(slab: &Slab, index: usize, tick: u32) -> Option<u32> {
+    if slab.keys[index].load() == 0 {
+        return None;
+    }
+    let (slot, warmth) = (slab.ipv6_slot(index), &slab.warmth[index]);
+    let packets = warmth.planes().map(|plane| slab.cell(slot, plane).packets()).fold(0, u32::wrapping_add);
+    Some(warmth.look(packets, tick))
+}
+
+#[cfg(test)]
+mod tests;
