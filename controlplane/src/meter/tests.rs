@@ -318,20 +318,20 @@ fn hosts_without_a_block_are_counted_in_the_hashed_table() {
     );
     let hosts = [host("198.18.0.1"), host("198.18.1.1"), host("198.18.7.1")];
     // The second worker's block is for the /24 that has none with the first.
-    rig.count(1, Traffic::udp(hosts[1], 5));
-    rig.count(0, Traffic::udp(hosts[0], 10));
-    rig.count(0, Traffic::udp(hosts[1], 20));
-    rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(hosts[2], 30) });
-    rig.count(0, Traffic::udp(hosts[2], 40));
+    rig.count(1, Traffic::udp(hosts[1], 50));
+    rig.count(0, Traffic::udp(hosts[0], 100));
+    rig.count(0, Traffic::udp(hosts[1], 200));
+    rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(hosts[2], 300) });
+    rig.count(0, Traffic::udp(hosts[2], 400));
     let tick = rig.look(LONG_S);
     assert_eq!(tick.active, 3);
-    assert_eq!(rig.network_packets(), [[35, 0], [40, 30]]);
-    let expected = [(hosts[0], 10), (hosts[1], 25), (hosts[2], 40)]
+    assert_eq!(rig.network_packets(), [[350, 0], [400, 300]]);
+    let expected = [(hosts[0], 100), (hosts[1], 250), (hosts[2], 400)]
         .map(|(host, packets)| (target(host, Direction::Incoming), Traffic::udp(host, packets).volumes()));
     assert_eq!(volumes_of(&tick), BTreeMap::from(expected));
     let listed: Vec<IpAddr> = rig.meter.busiest(Order::Pps, 9, None).0.into_iter().map(|(host, _)| host).collect();
     assert_eq!(listed, [hosts[2], hosts[1], hosts[0]]);
-    assert_eq!(rig.meter.counted(hosts[1]).unwrap()[0], Traffic::udp(hosts[1], 25).volumes());
+    assert_eq!(rig.meter.counted(hosts[1]).unwrap()[0], Traffic::udp(hosts[1], 250).volumes());
 }
 
 #[test]

@@ -15,6 +15,13 @@ fn slot_v6(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
     })
 }
 
+/// A packet each.
+fn count_each<'a>(owner: &mut Owner, slab: &Slab, hosts: impl Iterator<Item = &'a u128>, tick: u32) {
+    for host in hosts {
+        count(owner, slab, *host, tick);
+    }
+}
+
 /// Counts a packet as a worker does; gives the slot.
 fn count(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
     let slot = slot_v6(owner, slab, address, tick);
@@ -79,9 +86,7 @@ fn full_of_busy_hosts(owner: &mut Owner, slab: &Slab, before: u32) -> (Vec<u128>
         }
     }
     for tick in 1..10 {
-        for host in &busy {
-            (0..before).for_each(|_| drop(count(owner, slab, *host, tick)));
-        }
+        (0..before).for_each(|_| count_each(owner, slab, busy.iter(), tick));
     }
     busy.retain(|host| slab.find_v6(*host).is_some());
     (busy, 10)
@@ -97,7 +102,7 @@ fn a_host_that_is_attacked_gets_a_slot_among_busy_ones_while_a_scan_goes_on() {
     let (mut scanned, mut without, mut moved, mut last) = (0u128, 0, 0, None);
     for tick in start..start + 20 {
         for _ in 0..20 {
-            busy.iter().for_each(|host| drop(count(&mut owner, &slab, *host, tick)));
+            count_each(&mut owner, &slab, busy.iter(), tick);
             // As many scanned addresses as busy hosts' packets; 2000 packets a tick to the attacked one.
             for _ in 0..busy.len() {
                 scanned += 1;
@@ -129,11 +134,9 @@ fn a_busy_past_keeps_no_slot() {
     let newcomers: Vec<u128> = (1..=150).map(|host| BASE | 0xbbbb << 32 | host).collect();
     for tick in start..start + 100 {
         if tick % 10 == 0 {
-            busy.iter().for_each(|host| drop(count(&mut owner, &slab, *host, tick)));
+            count_each(&mut owner, &slab, busy.iter(), tick);
         }
-        for host in newcomers.iter().cycle().take(5 * newcomers.len()) {
-            count(&mut owner, &slab, *host, tick);
-        }
+        count_each(&mut owner, &slab, newcomers.iter().cycle().take(5 * newcomers.len()), tick);
     }
     let inside = newcomers.iter().filter(|host| slab.find_v6(**host).is_some()).count();
     assert!(inside >= 147, "{inside} of {} newcomers have a slot", newcomers.len());
