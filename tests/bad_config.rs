@@ -54,7 +54,8 @@ fn a_good_one_is_good() {
     let output = leveed.run("check");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{errors}");
-    assert_eq!(said, format!("{}: good\n", leveed.config().display()));
+    assert!(said.ends_with(&format!(" huge pages of 2 MiB\n{}: good\n", leveed.config().display())), "{said}");
+    assert!(said.contains("(tables.ipv4_blocks)") && said.contains("in all"), "{said}");
     assert_eq!(errors, "");
     assert!(!leveed.socket().exists() && !leveed.state().exists(), "check only looks");
 }
@@ -135,6 +136,12 @@ fn what_does_not_fit_the_machine() {
     assert!(cores.len() >= 2, "these tests need two cores");
     let (two, second) = (format!("cores = [{core}, {}]", cores[1]), format!("{}]", cores[1]));
     assert_bad(&listed, &two, &second, "ports[0].cores", "1 receive queues at most", "list 1 at most");
+}
+
+#[test]
+fn what_does_not_fit_into_memory() {
+    let (more, at) = ("mbufs = 65536", "128\nmbufs");
+    assert_bad("mbufs = 4096", more, at, "dpdk.memory_mb", "65536 mbufs need", "write `memory_mb = ");
 }
 
 #[test]

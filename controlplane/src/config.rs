@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark};
 use crate::attack::Thresholds;
+use crate::plan::memory::Misfit;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
@@ -94,11 +95,30 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Findings about memory, at their keys where the file has them.
+    ///
+    /// # Errors
+    /// Where there are any.
+    pub fn check_memory(&self, misfits: Vec<Misfit>) -> Result<(), Diagnostics> {
+        let finding = |Misfit { key, found, hint }| {
+            let place = self.origin.memory.iter().find(|(name, _)| *name == key);
+            match place {
+                Some((_, span)) => self.origin.source.finding(span.clone(), key, found, hint),
+                None => self.origin.source.finding_at_no_line(key, found, hint),
+            }
+        };
+        Diagnostics::none_or(misfits.into_iter().map(finding).collect())
+    }
+}
+
 /// Where in the file things stand that can be wrong for this machine.
 #[derive(Clone, Debug)]
 struct Origin {
     source: Source,
     ports: Vec<PortOrigin>,
+    /// Keys that say how much memory is needed; only those that the file has.
+    memory: Vec<(&'static str, Range<usize>)>,
 }
 
 #[derive(Clone, Debug)]

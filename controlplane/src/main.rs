@@ -12,8 +12,11 @@ use controlplane::api::{self, Api};
 use controlplane::config::{self, Config, Log, OnShutdown};
 use controlplane::control::{Control, Parts, Request};
 use controlplane::plan;
+use controlplane::plan::memory::{Machine, Need};
 use controlplane::store::{self, Store};
 use crossbeam::channel;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
@@ -88,6 +91,13 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
+    let machine = match listening(&config.daemon.socket) {
+        Some(daemon) => Machine::read().without(daemon),
+        None => Machine::read(),
+    };
+    let need = Need::of(&config);
+    println!("{}", need.table(&machine));
+    check_memory(&config, &need, &machine)?;
     // A port on a PCI device may be in use by the running daemon; the others can be probed beside it.
     let probed: Vec<usize> =
         (0..config.ports.len()).filter(|&index| !plan::is_pci(&config.ports[index].device)).collect();
@@ -95,6 +105,16 @@ fn check(path: &Path) -> anyhow::Result<()> {
     dataplane::probe(&plan).map_err(|error| port_finding(&config, &probed, error))?;
     println!("{}: good", path.display());
     Ok(())
+}
+
+fn check_memory(config: &Config, need: &Need, machine: &Machine) -> anyhow::Result<()> {
+    config.check_memory(need.misfits(machine)).map_err(|findings| BadConfig(findings.to_string()).into())
+}
+
+/// The process that listens on a socket: the daemon whose place this one would take.
+fn listening(socket: &Path) -> Option<i32> {
+    let stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    getsockopt(&stream, PeerCredentials).ok().map(|peer| peer.pid())
 }
 
 /// What DPDK does not find is said at its place in the file.
@@ -119,6 +139,7 @@ impl Drop for SocketFile<'_> {
 
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
+    check_memory(&config, &Need::of(&config), &Machine::read())?;
     let set_log = start_log(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "leveed starts");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

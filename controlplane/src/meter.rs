@@ -3,6 +3,7 @@
 //! values out: the tick's length is an argument.
 
 mod counted;
+mod footprint;
 mod seen;
 mod smooth;
 #[cfg(test)]
@@ -12,13 +13,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use dataplane::hosts::{self, BLOCK, SILENT_TICKS, Slot};
+use dataplane::hosts::{self, SILENT_TICKS, Slot};
 use dataplane::networks::{self, NetworkId, Networks};
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Thresholds, Volumes};
 use crate::detector::Observed;
+pub use footprint::bytes_max;
 use seen::{Delta, Ipv6Taken, Seen, Touched};
 pub use smooth::Smooth;
 
@@ -107,6 +109,9 @@ pub enum Order {
     DirectionBps(Direction),
 }
 
+/// Rates of hosts in hashed tables, by key, and the tick of their last traffic.
+type Hashed = HashMap<u128, (HostRates, u32)>;
+
 /// Hosts of one /24.
 #[derive(Debug)]
 struct Block {
@@ -131,8 +136,8 @@ pub struct Meter {
     workers: Vec<(Arc<Shared>, Seen)>,
     map: Map,
     blocks: HashMap<u32, Block>,
-    /// Hosts that workers count in their hashed tables, by key, and the tick of their last traffic.
-    hashed: HashMap<u128, (HostRates, u32)>,
+    /// Hosts that workers count in their hashed tables.
+    hashed: Hashed,
     /// Most of them.
     hashed_max: usize,
     accounts: Vec<Account>,
@@ -152,7 +157,7 @@ pub struct Tick {
 impl Meter {
     /// A meter over these workers.
     pub fn new(workers: Vec<Arc<Shared>>, map: Map) -> Meter {
-        let slots = |shared: &Arc<Shared>| 2 * shared.slab.ipv6_blocks().len() * BLOCK;
+        let slots = |shared: &Arc<Shared>| 2 * shared.slab.layout().ipv6_slots();
         let hashed_max = workers.iter().map(slots).sum();
         let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
         let workers = workers.into_iter().map(|shared| {
@@ -457,7 +462,7 @@ impl Block {
     }
 
     /// Takes over the rates of its hosts that were in hashed tables until now.
-    fn take_over(&mut self, key: u32, hashed: &mut HashMap<u128, (HostRates, u32)>) {
+    fn take_over(&mut self, key: u32, hashed: &mut Hashed) {
         if hashed.is_empty() {
             return;
         }

@@ -1,5 +1,7 @@
 //! From the configuration to what the packet path and the detector are started with. Values only.
 
+pub mod memory;
+
 use std::sync::Arc;
 
 use dataplane::hosts::{IPV4_BLOCKS_MAX, Layout};
@@ -13,7 +15,7 @@ use crate::detector;
 use crate::meter::{Group, Map};
 use crate::mitigation::Limits;
 
-/// /24 networks with a block each when the configuration does not say: 64 KiB each for every worker.
+/// /24 networks with a block each when the configuration does not say: 80 KiB each for every worker.
 const IPV4_BLOCKS_DEFAULT: usize = 4096;
 /// Rules whose matches workers can count at once.
 const RULE_SLOTS: usize = 4096;
@@ -86,12 +88,7 @@ fn eal(config: &Config, free_huge_pages: u64) -> Vec<String> {
     let mut arguments: Vec<String> = vec!["-l".into(), main_core.to_string()];
     arguments.extend(["--no-telemetry", "--log-level=*:warning"].map(str::to_owned));
     arguments.extend(["-m".to_owned(), dpdk.memory_mb.to_string()]);
-    let huge = match dpdk.huge_pages {
-        HugePages::Always => true,
-        HugePages::Never => false,
-        HugePages::Auto => free_huge_pages >= u64::from(dpdk.memory_mb.div_ceil(2)),
-    };
-    if huge {
+    if eal_on_huge_pages(dpdk.huge_pages, dpdk.memory_mb, free_huge_pages) {
         // Nothing on hugetlbfs that a killed process would leave behind.
         arguments.push("--in-memory".to_owned());
     } else {
@@ -107,6 +104,14 @@ fn eal(config: &Config, free_huge_pages: u64) -> Vec<String> {
     }
     arguments.extend(dpdk.extra_args.iter().cloned());
     arguments
+}
+
+fn eal_on_huge_pages(wanted: HugePages, memory_mb: u32, free_huge_pages: u64) -> bool {
+    match wanted {
+        HugePages::Always => true,
+        HugePages::Never => false,
+        HugePages::Auto => free_huge_pages >= u64::from(memory_mb.div_ceil(2)),
+    }
 }
 
 /// Whether a device is a PCI address, perhaps with arguments, and not a virtual device.

@@ -9,7 +9,7 @@ mod port;
 mod rewrite;
 
 pub use eal::{Eal, LcoreThread, tsc, tsc_hz, version};
-pub use memory::{Backing, Memory, prefetch};
+pub use memory::{Backing, HUGE_PAGE, Memory, prefetch};
 pub use port::{BURST_MAX, Burst, Link, Port, PortOptions, PortStats, RxQueue};
 pub use rewrite::Rewrite;
 

@@ -185,21 +185,52 @@ impl Layout {
         self.ipv4_at() + self.ipv4_blocks
     }
 
-    fn ipv6_slots(&self) -> usize {
+    /// Slots of the hashed table.
+    pub fn ipv6_slots(&self) -> usize {
         self.ipv6_hosts.next_power_of_two().max(BLOCK)
     }
 
-    fn blocks(&self) -> usize {
+    /// Blocks of all kinds.
+    pub fn blocks(&self) -> usize {
         self.ipv6_at() + self.ipv6_slots() / BLOCK
     }
 
-    /// Memory of one worker's slab in bytes.
-    pub fn bytes(&self) -> usize {
-        let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
-        blocks
-            + (1 << 24) * size_of::<AtomicU16>()
-            + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>())
+    /// Bytes of each table of one worker's slab, as they are mapped.
+    pub fn tables(&self) -> [usize; 6] {
+        let (blocks, slots) = (self.blocks(), self.ipv6_slots());
+        [
+            blocks * BLOCK * PLANES * size_of::<Cell>(),
+            blocks * size_of::<Head>(),
+            size_of::<Directory>(),
+            slots * size_of::<Key>(),
+            slots * size_of::<AtomicU32>(),
+            slots * size_of::<Warmth>(),
+        ]
+        .map(|bytes| bytes.next_multiple_of(dpdk::HUGE_PAGE))
     }
+
+    /// The same by what it is for.
+    pub fn parts(&self) -> Parts {
+        let block = BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>();
+        let slot = size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
+        let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
+        let directory = size_of::<Directory>();
+        let all: usize = self.tables().iter().sum();
+        Parts { ipv4_blocks, ipv6_hosts, directory, rest: all - ipv4_blocks - ipv6_hosts - directory }
+    }
+}
+
+/// Bytes of one worker's slab, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// By [`Layout::ipv4_blocks`].
+    pub ipv4_blocks: usize,
+    /// By [`Layout::ipv6_hosts`].
+    pub ipv6_hosts: usize,
+    /// The directory of blocks: always the same.
+    pub directory: usize,
+    /// Networks, rules, and what rounding up to pages takes.
+    pub rest: usize,
 }
 
 /// An IPv6 address in two halves; all zeroes: free.

@@ -118,7 +118,13 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         device: port.device.span(),
         cores: port.cores.get_ref().iter().map(Number::span).collect(),
     });
-    let origin = Origin { ports: origin.collect(), source };
+    let spans = [
+        ("tables.ipv4_blocks", raw.tables.ipv4_blocks.as_ref().map(Spanned::span)),
+        ("tables.ipv6_hosts", raw.tables.ipv6_hosts.as_ref().map(Spanned::span)),
+        ("dpdk.memory_mb", raw.dpdk.memory_mb.as_ref().map(Spanned::span)),
+    ];
+    let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
+    let origin = Origin { ports: origin.collect(), memory, source };
     Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, bgp, origin })
 }
 

@@ -28,6 +28,11 @@ impl Source {
         }
     }
 
+    /// A finding about a key that the file leaves at its default.
+    pub(super) fn finding_at_no_line(&self, key: impl Display, found: String, hint: String) -> Finding {
+        Finding { file: self.file.clone(), place: None, key: key.to_string(), found, hint }
+    }
+
     /// Line of the first byte of a range.
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
         self.place(span.clone()).line
@@ -105,11 +110,11 @@ impl Finding {
 impl Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Finding { file, place, key, found, hint } = self;
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
         let Some(place) = place else {
-            return write!(f, "{file}: {found}\n      | {hint}");
+            return write!(f, "{file}: {key}{found}\n      | {hint}");
         };
         let Place { line, column, width, text } = place;
-        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
         // Tabs stay tabs, so that the mark stands under what it marks however wide they are shown.
         let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
         writeln!(f, "{file}:{line}:{column}: {key}{found}")?;

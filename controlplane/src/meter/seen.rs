@@ -132,6 +132,12 @@ impl Seen {
         }
     }
 
+    /// Bytes for a slab of so many blocks, of which so many slots are hashed, once each plane was touched.
+    pub(super) fn bytes_max(blocks: usize, hashed: usize) -> usize {
+        let block = size_of::<SeenBlock>() + PLANES * BLOCK * size_of::<Counts>();
+        blocks * block + hashed * size_of::<(u32, u128)>()
+    }
+
     /// Adds what came for a slot since the last look, in the touched planes of its block.
     pub(super) fn take(&mut self, slab: &Slab, slot: Slot, touched: Touched, delta: &mut Delta) {
         let generation = slab.generation(slot);

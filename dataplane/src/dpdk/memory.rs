@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 
 use super::Error;
 
-const HUGE_PAGE: usize = 2 << 20;
+/// Every [`Memory`] takes a multiple of this.
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// What pages a [`Memory`] got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
