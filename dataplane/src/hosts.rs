@@ -164,7 +164,7 @@ pub struct Layout {
     pub rules: usize,
     /// Blocks for IPv4: active /24s at once.
     pub ipv4_blocks: usize,
-    /// Slots for IPv6 hosts; rounded up to a power of two.
+    /// IPv6 hosts at once.
     pub ipv6_hosts: usize,
 }
 
@@ -185,9 +185,9 @@ impl Layout {
         self.ipv4_at() + self.ipv4_blocks
     }
 
-    /// Slots of the hashed table.
+    /// Slots of the hashed table: one in three stays free, so that all but one or two hosts in a thousand find one in their two buckets.
     pub fn ipv6_slots(&self) -> usize {
-        self.ipv6_hosts.next_power_of_two().max(BLOCK)
+        (self.ipv6_hosts / 2 * 3).next_multiple_of(BLOCK).max(BLOCK)
     }
 
     /// Blocks of all kinds.
@@ -449,8 +449,8 @@ impl Slab {
         };
         let mixed = fold((address >> 64) as u64 ^ self.seed[0], address as u64 ^ self.seed[1]);
         let hash = fold(mixed ^ self.seed[1], 0x9e37_79b9_7f4a_7c15 ^ self.seed[0]);
-        let mask = self.keys.len() / BUCKET - 1;
-        [(hash as usize & mask) * BUCKET, ((hash >> 32) as usize & mask) * BUCKET]
+        let buckets = (self.keys.len() / BUCKET) as u64;
+        [hash & 0xffff_ffff, hash >> 32].map(|half| (half * buckets >> 32) as usize * BUCKET)
     }
 }
 

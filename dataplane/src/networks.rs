@@ -222,6 +222,45 @@ mod tests {
         assert_eq!(all.find_v6(u128::MAX), Some(1));
     }
 
+    #[test]
+    fn five_thousand_networks_agree_with_prefix_trie() {
+        // Nested and neighbouring ones of every length, by a fixed sequence.
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let (mut oracle4, mut oracle6) = (PrefixMap::<Ipv4Net, u16>::new(), PrefixMap::<Ipv6Net, u16>::new());
+        let mut list: Vec<IpNet> = Vec::new();
+        while list.len() < 5_000 {
+            let id = list.len() as u16;
+            let address = 10 << 24 | random() as u32 >> 8;
+            let net = Ipv4Net::new(address.into(), 8 + (random() % 25) as u8).expect("length").trunc();
+            if id.is_multiple_of(2) && oracle4.get(&net).is_none() {
+                oracle4.insert(net, id);
+                list.push(net.into());
+                continue;
+            }
+            let address = 0x2001_0db8_u128 << 96 | u128::from(random()) << 32;
+            let net = Ipv6Net::new(address.into(), 32 + (random() % 65) as u8).expect("length").trunc();
+            if oracle6.get(&net).is_none() {
+                oracle6.insert(net, id);
+                list.push(net.into());
+            }
+        }
+        let networks = Networks::new(&list).expect("they fit");
+        for _ in 0..200_000 {
+            let address = 10 << 24 | random() as u32 >> 8;
+            let expected = oracle4.get_lpm(&Ipv4Net::from(Ipv4Addr::from(address))).map(|(_, id)| *id);
+            assert_eq!(networks.find_v4(address), expected, "{}", Ipv4Addr::from(address));
+            let address = 0x2001_0db8_u128 << 96 | u128::from(random()) << 32 | 1;
+            let expected = oracle6.get_lpm(&Ipv6Net::from(Ipv6Addr::from(address))).map(|(_, id)| *id);
+            assert_eq!(networks.find_v6(address), expected, "{}", Ipv6Addr::from(address));
+        }
+    }
+
     proptest! {
         #[test]
         fn agrees_with_prefix_trie(

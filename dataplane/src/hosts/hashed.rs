@@ -94,10 +94,13 @@ impl Warmth {
 impl Owner {
     /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`].
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let candidates = slab.buckets(address).into_iter().flat_map(|bucket| bucket..bucket + BUCKET);
-        let Some((warm, index)) = candidates.map(|index| (per_tick(slab, index, tick), index)).min() else {
-            return Found::Full;
-        };
+        let candidates = slab.buckets(address).into_iter().flat_map(|bucket| {
+            let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));
+            // Of free slots one in the emptier bucket, or tables fill up unevenly.
+            let taken = warm.iter().flatten().count();
+            (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, index))
+        });
+        let Some((warm, _, index)) = candidates.min() else { return Found::Full };
         if !self.lets_in(slab, warm) {
             return Found::Full;
         }

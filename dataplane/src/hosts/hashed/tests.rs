@@ -31,7 +31,7 @@ fn count(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
 
 #[test]
 fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
-    let slab = slab(1, 256);
+    let slab = slab(1, 170);
     let mut owner = Owner::new();
     let heavy = BASE | 0xffff_ffff;
     let mut last = Slot::NOWHERE;
@@ -57,7 +57,7 @@ fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
 
 #[test]
 fn a_reader_notices_that_an_ipv6_slot_changed_hands() {
-    let slab = slab(1, 256);
+    let slab = slab(1, 170);
     let mut owner = Owner::new();
     let slot = slot_v6(&mut owner, &slab, BASE | 1, 1);
     slab.set_watch(slot, 7);
@@ -94,7 +94,7 @@ fn full_of_busy_hosts(owner: &mut Owner, slab: &Slab, before: u32) -> (Vec<u128>
 
 #[test]
 fn a_host_that_is_attacked_gets_a_slot_among_busy_ones_while_a_scan_goes_on() {
-    let slab = slab(1, 256);
+    let slab = slab(1, 170);
     let mut owner = Owner::new();
     let (busy, start) = full_of_busy_hosts(&mut owner, &slab, 20);
     assert!(busy.len() > 200, "{} busy hosts fill the table", busy.len());
@@ -127,7 +127,7 @@ fn a_host_that_is_attacked_gets_a_slot_among_busy_ones_while_a_scan_goes_on() {
 
 #[test]
 fn a_busy_past_keeps_no_slot() {
-    let slab = slab(1, 256);
+    let slab = slab(1, 170);
     let mut owner = Owner::new();
     let (busy, start) = full_of_busy_hosts(&mut owner, &slab, 1000);
     // From now on each has one packet in ten ticks, and new hosts five a tick.
@@ -144,7 +144,7 @@ fn a_busy_past_keeps_no_slot() {
 
 #[test]
 fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
-    let slab = slab(1, 256);
+    let slab = slab(1, 170);
     let mut owner = Owner::new();
     for index in 0..20_000u128 {
         let tick = 1 + (index / 100) as u32;
