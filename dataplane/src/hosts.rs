@@ -27,6 +27,7 @@
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::dpdk::{self, Memory};
+use crate::flows::Flows;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
 
@@ -159,9 +160,16 @@ pub struct Layout {
     pub ipv4_blocks: usize,
     /// Slots for IPv6 hosts; rounded up to a power of two.
     pub ipv6_hosts: usize,
+    /// Ticks of an epoch in which a host's flows are counted; 0: they are not.
+    pub flow_ticks: u32,
 }
 
 impl Layout {
+    /// The slots of hosts.
+    pub(crate) fn host_slots(&self) -> std::ops::Range<u32> {
+        (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
+    }
+
     fn networks_at(&self) -> usize {
         1
     }
@@ -186,10 +194,12 @@ impl Layout {
         self.ipv6_at() + self.ipv6_slots() / BLOCK
     }
 
-    /// Memory of one worker's slab in bytes.
+    /// Memory of one worker's tables in bytes.
     pub fn bytes(&self) -> usize {
         let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
-        blocks + (1 << 24) * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
+        let directory = (1 << 24) * size_of::<AtomicU16>();
+        let ipv6 = self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>());
+        blocks + directory + ipv6 + Flows::bytes(self)
     }
 }
 
@@ -271,6 +281,12 @@ impl Slab {
     #[inline(always)]
     pub fn cell(&self, slot: Slot, plane: usize) -> &Cell {
         &self.cells[self.place(slot, plane).0 as usize]
+    }
+
+    /// The slot that a place belongs to.
+    #[inline(always)]
+    pub fn slot(&self, place: Place) -> Slot {
+        Slot(if place == Place::NOWHERE { 0 } else { place.0 % self.slots })
     }
 
     /// Where the cell of a slot in a plane is.
@@ -395,15 +411,20 @@ impl Slab {
     /// The first slots of the two buckets of an address. The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
     fn buckets(&self, address: u128) -> [usize; 2] {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            (product >> 64) as u64 ^ product as u64
-        };
-        let mixed = fold((address >> 64) as u64 ^ self.seed[0], address as u64 ^ self.seed[1]);
-        let hash = fold(mixed ^ self.seed[1], 0x9e37_79b9_7f4a_7c15 ^ self.seed[0]);
+        let hash = hash(&self.seed, (address >> 64) as u64, address as u64);
         let mask = self.keys.len() / BUCKET - 1;
         [(hash as usize & mask) * BUCKET, ((hash >> 32) as usize & mask) * BUCKET]
     }
+}
+
+/// A seeded hash by two folded multiplications.
+#[inline(always)]
+pub(crate) fn hash(seed: &[u64; 2], a: u64, b: u64) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product >> 64) as u64 ^ product as u64
+    };
+    fold(fold(a ^ seed[0], b ^ seed[1]) ^ seed[1], 0x9e37_79b9_7f4a_7c15 ^ seed[0])
 }
 
 /// By /24: 0, or the block.
@@ -469,7 +490,7 @@ impl Owner {
     #[cold]
     #[inline(never)]
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
-        let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
+        let (plane, slot) = (place.0 / slab.slots, slab.slot(place));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
         slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
     }
@@ -575,7 +596,7 @@ mod tests {
     use super::*;
 
     fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
-        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts }, [1, 2]).expect("memory")
+        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts, flow_ticks: 0 }, [1, 2]).expect("memory")
     }
 
     fn networks() -> Networks {

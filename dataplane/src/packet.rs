@@ -276,6 +276,17 @@ pub struct Outline<A> {
     pub ip_length: u32,
 }
 
+/// What makes a flow; `A` is the family's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// The protocol, and the ports of those that have any. All later fragments between two hosts are one flow.
+    pub upper: u64,
+}
+
 /// From behind the first tag's ethertype to the ethertype behind the last tag, and what follows it.
 fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
     for _ in 0..TAGS_MAX {
@@ -333,6 +344,38 @@ fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Resu
         is_fragment: offset_field & 0x3fff != 0,
         ip_length,
     })
+}
+
+/// The flow of an IPv4 packet; fails where [`parse`] fails.
+///
+/// # Errors
+/// [`Unparsed`].
+#[inline(always)]
+pub fn flow_v4(packet: &[u8]) -> Result<Flow<u32>, Unparsed> {
+    let Outline { source, destination, ip_length, .. } = outline_v4(packet)?;
+    let fragment = fragment_v4(u16::from_be_bytes([packet[6], packet[7]]));
+    let payload = payload_v4(packet, usize::from(packet[0] & 0x0f) * 4, ip_length, fragment);
+    Ok(Flow { source, destination, upper: flow_upper(packet[9], payload) })
+}
+
+/// The flow of an IPv6 packet; fails where [`parse`] fails.
+///
+/// # Errors
+/// [`Unparsed`].
+#[inline]
+pub fn flow_v6(packet: &[u8]) -> Result<Flow<u128>, Unparsed> {
+    let (Outline { source, destination, .. }, Chain { protocol, payload, .. }) = ipv6(packet)?;
+    Ok(Flow { source, destination, upper: flow_upper(protocol, payload) })
+}
+
+#[inline(always)]
+fn flow_upper(protocol: u8, payload: &[u8]) -> u64 {
+    use protocol::*;
+    let ports = match payload.first_chunk() {
+        Some(&ports) if matches!(protocol, TCP | UDP | SCTP | UDP_LITE | DCCP) => u32::from_be_bytes(ports),
+        _ => 0,
+    };
+    u64::from(protocol) << 32 | u64::from(ports)
 }
 
 /// What is behind the header, but for a later fragment. What is behind the total length is padding, not the packet.

@@ -3,10 +3,13 @@
 //!
 //! Two passes: the first asks the CPU for every cell that the second one writes.
 
+mod flows;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dpdk::{self, BURST_MAX};
+use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Addresses, Headers, Network, Unparsed, network, outline_v4, outline_v6, parse};
@@ -22,6 +25,8 @@ pub struct Shared {
     pub core: usize,
     /// Its counters.
     pub slab: Slab,
+    /// Its sketches of flows.
+    pub flows: Flows,
     /// Its samples.
     pub ring: Ring,
     /// Its figures.
@@ -29,12 +34,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Memory for a worker; call it on the worker's core.
+    /// Memory for a worker; call it on the worker's core. The seed is that of all workers.
     ///
     /// # Errors
     /// When the system has not enough memory.
     pub fn new(core: usize, layout: Layout, seed: [u64; 2]) -> Result<Shared, dpdk::Error> {
-        Ok(Shared { core, slab: Slab::new(layout, seed)?, ring: Ring::new()?, stats: Stats::default() })
+        let (slab, flows) = (Slab::new(layout, seed)?, Flows::new(&layout, seed)?);
+        Ok(Shared { core, slab, flows, ring: Ring::new()?, stats: Stats::default() })
     }
 }
 
@@ -61,6 +67,7 @@ pub struct Pipeline {
     watch: Reader<Watch>,
     owner: Owner,
     jobs: Box<[Job; BURST_MAX]>,
+    flow_jobs: Box<[flows::Job; BURST_MAX]>,
     captures: Box<[Progress; CAPTURES_MAX]>,
 }
 
@@ -73,6 +80,7 @@ impl Pipeline {
             watch,
             owner: Owner::new(),
             jobs: Box::new([Job::default(); BURST_MAX]),
+            flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
         }
     }
@@ -92,7 +100,15 @@ impl Pipeline {
     {
         let length = packets.len().min(BURST_MAX);
         self.find(packets.clone(), bytes, tick);
-        if self.count(length, tick) {
+        let has_flows = self.shared.flows.is_on();
+        if has_flows {
+            self.find_flows(packets.clone(), tick);
+        }
+        let is_watched = self.count(length, tick);
+        if has_flows {
+            self.count_flows(length);
+        }
+        if is_watched {
             self.look_closer(packets, tick, now);
         }
     }
