@@ -3,6 +3,7 @@
 //! values out: the tick's length is an argument.
 
 mod counted;
+mod flows;
 mod seen;
 mod smooth;
 #[cfg(test)]
@@ -14,11 +15,13 @@ use std::sync::Arc;
 
 use dataplane::hosts::{SILENT_TICKS, Slot};
 use dataplane::networks::{self, NetworkId, Networks};
+use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
-use crate::attack::{Direction, Target, Thresholds, Volumes};
+use crate::attack::{Direction, Target, Thresholds, Unit, Volumes};
 use crate::detector::Observed;
+use flows::Epochs;
 use seen::{Delta, Ipv6Taken, Seen, Touched};
 pub use smooth::Smooth;
 
@@ -45,6 +48,8 @@ pub struct Map {
     group_of_prefix: Vec<u16>,
     /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
     floor: [(f64, f64); 2],
+    /// The same for flows a second; infinite where no group minds.
+    flow_floor: [f64; 2],
 }
 
 impl Map {
@@ -56,12 +61,13 @@ impl Map {
         let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
         let group_of_prefix =
             groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
-        let floor = [0, 1].map(|direction| {
-            let lowest = |unit| groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
-            let of = |unit| lowest(unit).map_or(f64::INFINITY, |rate| rate as f64);
-            (of(crate::attack::Unit::Pps), of(crate::attack::Unit::Bps))
-        });
-        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor })
+        let lowest = |direction: usize, unit| {
+            let lowest = groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
+            lowest.map_or(f64::INFINITY, |rate| rate as f64)
+        };
+        let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
+        let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
+        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor, flow_floor })
     }
 
     /// The group of a host.
@@ -134,13 +140,14 @@ pub struct Meter {
     ipv6: HashMap<u128, (HostRates, u32)>,
     accounts: Vec<Account>,
     followed: HashSet<Target>,
+    epochs: Epochs,
     tick: u32,
 }
 
 /// What one tick gave.
 #[derive(Debug, Default)]
 pub struct Tick {
-    /// Hosts over a threshold within the tick, and followed ones that had traffic.
+    /// Hosts over a threshold within the tick, and followed ones that had traffic, or flows within the last second.
     pub observed: Vec<Observed>,
     /// Hosts with traffic.
     pub active: u64,
@@ -161,6 +168,7 @@ impl Meter {
             ipv6: HashMap::new(),
             accounts,
             followed: HashSet::new(),
+            epochs: Epochs::default(),
             tick: 0,
         }
     }
@@ -190,16 +198,18 @@ impl Meter {
         // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
         let since = self.tick.saturating_sub(2);
         self.tick = tick;
-        self.tick_ipv4(since, seconds, &matched, &mut result);
-        self.tick_ipv6(since, seconds, &matched, &mut result);
+        self.tick_ipv4(since, seconds, &mut result);
+        self.tick_ipv6(since, seconds, &mut result);
         self.tick_networks(since, seconds);
+        self.tick_flows(seconds, &mut result);
+        result.observed.iter_mut().for_each(|observed| observed.matched = matched(&observed.target));
         if tick.is_multiple_of(SILENT_TICKS) {
             self.forget(tick);
         }
         result
     }
 
-    fn tick_ipv4(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+    fn tick_ipv4(&mut self, since: u32, seconds: f64, result: &mut Tick) {
         let mut touched: Vec<(u32, usize, usize, Touched)> = Vec::new();
         for (worker, (shared, _)) in self.workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
@@ -233,13 +243,14 @@ impl Meter {
                 result.active += 1;
                 let host = IpAddr::V4(Ipv4Addr::from(address));
                 let followed = (block.followed > 0).then_some(&self.followed);
-                block.hosts[index as usize].update(self.tick, seconds, &delta);
-                observe(&self.map, followed, host, &delta, seconds, matched, &mut result.observed);
+                let rates = &mut block.hosts[index as usize];
+                rates.update(self.tick, seconds, &delta);
+                observe(&self.map, followed, host, &delta, rates, seconds, &mut result.observed);
             }
         }
     }
 
-    fn tick_ipv6(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+    fn tick_ipv6(&mut self, since: u32, seconds: f64, result: &mut Tick) {
         let mut hosts: HashMap<u128, Delta> = HashMap::new();
         for (shared, seen) in &mut self.workers {
             let slab = &shared.slab;
@@ -276,7 +287,7 @@ impl Meter {
             rates.update(self.tick, seconds, &delta);
             *touched = self.tick;
             let host = IpAddr::V6(Ipv6Addr::from(address));
-            observe(&self.map, Some(&self.followed), host, &delta, seconds, matched, &mut result.observed);
+            observe(&self.map, Some(&self.followed), host, &delta, rates, seconds, &mut result.observed);
         }
     }
 
@@ -400,20 +411,22 @@ impl Block {
     }
 }
 
-/// Passes a host on to the detector if a threshold is exceeded within the tick, or if it is followed.
+/// Passes a host on to the detector if a threshold is exceeded within the tick, if it is followed, or if it may have too
+/// many flows.
 fn observe(
     map: &Map,
     followed: Option<&HashSet<Target>>,
     host: IpAddr,
     delta: &Delta,
+    rates: &HostRates,
     seconds: f64,
-    matched: &impl Fn(&Target) -> Volumes,
     observed: &mut Vec<Observed>,
 ) {
     for direction in Direction::ALL {
         let all = delta.volumes(direction);
         let target = Target { prefix: host.into(), direction };
-        let follow = followed.is_some_and(|followed| followed.contains(&target));
+        let follow = followed.is_some_and(|followed| followed.contains(&target))
+            || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
         if !follow && !map.may_exceed(direction, &all, seconds) {
             continue;
         }
@@ -421,7 +434,7 @@ fn observe(
         let thresholds = group.thresholds[direction as usize];
         if follow || thresholds.worst(&all, seconds).is_some() {
             let group = Arc::clone(&group.name);
-            observed.push(Observed { target, group, thresholds, seconds, all, matched: matched(&target) });
+            observed.push(Observed { target, group, thresholds, seconds, all, matched: Volumes::default() });
         }
     }
 }

@@ -35,6 +35,8 @@ const WORDS: usize = REGISTERS / IN_WORD;
 const RANK_MAX: usize = 15;
 /// Standard error of an estimate, as a share of it.
 pub const STANDARD_ERROR: f64 = 0.098;
+/// Up to so many flows.
+pub const RANGE: i64 = 2_000_000;
 /// The highest estimate: what it stands for may be more.
 pub const ESTIMATE_MAX: f64 = 8_000_000.0;
 /// A line that is being changed belongs to nobody.

@@ -134,6 +134,8 @@ pub struct HostAnswer {
     pub network: Option<IpNet>,
     /// Its rates.
     pub rates: HostRates,
+    /// Its flows a second, incoming and outgoing; 0 where flows are not counted.
+    pub flows: [f64; 2],
     /// What was counted for it, incoming and outgoing; `None` where that is not known.
     pub counted: Option<[Volumes; 2]>,
     /// Whether an attack on it is alive.
@@ -169,6 +171,7 @@ impl From<&Smooth> for Rates {
             udp: rate(smooth.of(&[Class::Udp])),
             icmp: rate(smooth.of(&[Class::Icmp])),
             fragments: rate(smooth.fragments()),
+            flows: 0.0,
         }
     }
 }
@@ -298,6 +301,7 @@ impl Control {
                 group: Arc::clone(&map.group(address).name),
                 network: map.network(address),
                 rates,
+                flows: self.meter.flows(address),
                 counted: self.meter.counted(address),
                 under_attack: attacked(address),
             })

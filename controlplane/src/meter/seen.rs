@@ -72,7 +72,7 @@ impl Delta {
                 std::array::from_fn(|class| table[first + fragment * Class::COUNT + class].max(0) as u64)
             })
         };
-        Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes) }
+        Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes), ..Volumes::default() }
     }
 }
 
