@@ -1,5 +1,7 @@
 //! The meter over real counters: each test counts as a worker does, and looks as the control thread does.
 
+mod flows;
+
 use std::collections::BTreeMap;
 
 use dataplane::hosts::{Found, Layout, Owner, plane};
