@@ -36,7 +36,7 @@ pub const BLOCK: usize = 256;
 /// Cells of a slot: both directions, whole packets and fragments, five classes.
 pub const PLANES: usize = 4 * Class::COUNT;
 /// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
-pub const IPV4_BLOCKS_MAX: usize = 0xffff - 1024;
+pub const IPV4_BLOCKS_MAX: usize = 64_000;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
 pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.

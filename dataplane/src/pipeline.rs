@@ -362,3 +362,6 @@ impl Finder<'_> {
         Kind::Unparsed
     }
 }
+
+#[cfg(test)]
+mod tests;

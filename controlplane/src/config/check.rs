@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::hosts::IPV4_BLOCKS_MAX;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
 
@@ -277,7 +278,7 @@ fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
         None => default.ipv4_blocks,
         Some((_, toml::Value::String(word))) if word == "auto" => None,
         Some((span, toml::Value::Integer(number))) => {
-            Some(findings.number(key, &Some(Spanned::new(span, *number)), 1, 1..=65_535))
+            Some(findings.number(key, &Some(Spanned::new(span, *number)), 1, 1..=IPV4_BLOCKS_MAX as u32))
         }
         Some((span, other)) => {
             findings.add(span, key, format!("{other} is not a number of blocks"), "write \"auto\", or a whole number");

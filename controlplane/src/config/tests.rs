@@ -320,7 +320,7 @@ fn bad_values_of_other_sections() {
         ("dpdk", "file_prefix = \"a/b\"", "file_prefix", "not part of a file name", "letters"),
         ("dpdk", "extra_args = [\"--lcores=1\"]", "extra_args[0]", "Levee sets --lcores", "`ports.cores`"),
         ("tables", "ipv4_blocks = \"many\"", "ipv4_blocks", "not a number", "\"auto\""),
-        ("tables", "ipv4_blocks = 65536", "ipv4_blocks", "out of range", "1 to 65535"),
+        ("tables", "ipv4_blocks = 64001", "ipv4_blocks", "out of range", "1 to 64000"),
         (
             "detection",
             "check_period_ms = 1001",
