@@ -58,7 +58,9 @@ fn errors(count: u32, seeds: u64) -> (f64, f64) {
 
 #[test]
 fn estimates_have_the_stated_error_from_ten_flows_to_the_end_of_the_range() {
-    for (count, seeds) in [(10, 400), (100, 400), (1000, 400), (10_000, 200), (100_000, 60), (1_000_000, 30), (RANGE as u32, 20)] {
+    for (count, seeds) in
+        [(10, 400), (100, 400), (1000, 400), (10_000, 200), (100_000, 60), (1_000_000, 30), (RANGE as u32, 20)]
+    {
         let (bias, error) = errors(count, seeds);
         let of_the_mean = STANDARD_ERROR / (seeds as f64).sqrt();
         assert!(bias.abs() < 3.0 * of_the_mean, "{count} flows: bias {bias:.4}");

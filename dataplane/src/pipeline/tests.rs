@@ -23,7 +23,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256 };
+        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0 };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
         let list = ["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
         let networks = Snapshot::new(Networks::new(&list).expect("networks"));
