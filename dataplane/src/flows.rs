@@ -72,9 +72,9 @@ impl Line {
         let Some(word) = self.words.get(register / IN_WORD) else { return };
         let shift = register % IN_WORD * 4;
         let old = word.load(Ordering::Relaxed);
-        if old >> shift & 0xf < rank {
-            word.store(old & !(0xf << shift) | rank << shift, Ordering::Relaxed);
-        }
+        // Without a branch, that nobody could predict.
+        let rank = rank.max(old >> shift & 0xf);
+        word.store(old & !(0xf << shift) | rank << shift, Ordering::Relaxed);
     }
 
     /// What it holds, if it is under this tag.

@@ -283,12 +283,6 @@ impl Slab {
         &self.cells[self.place(slot, plane).0 as usize]
     }
 
-    /// The slot that a place belongs to.
-    #[inline(always)]
-    pub fn slot(&self, place: Place) -> Slot {
-        Slot(if place == Place::NOWHERE { 0 } else { place.0 % self.slots })
-    }
-
     /// Where the cell of a slot in a plane is.
     #[inline(always)]
     pub fn place(&self, slot: Slot, plane: usize) -> Place {
@@ -490,7 +484,7 @@ impl Owner {
     #[cold]
     #[inline(never)]
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
-        let (plane, slot) = (place.0 / slab.slots, slab.slot(place));
+        let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
         slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
     }

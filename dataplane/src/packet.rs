@@ -346,16 +346,16 @@ fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Resu
     })
 }
 
-/// The flow of an IPv4 packet; fails where [`parse`] fails.
-///
-/// # Errors
-/// [`Unparsed`].
+/// The flow of an IPv4 packet that has this outline.
 #[inline(always)]
-pub fn flow_v4(packet: &[u8]) -> Result<Flow<u32>, Unparsed> {
-    let Outline { source, destination, ip_length, .. } = outline_v4(packet)?;
-    let fragment = fragment_v4(u16::from_be_bytes([packet[6], packet[7]]));
-    let payload = payload_v4(packet, usize::from(packet[0] & 0x0f) * 4, ip_length, fragment);
-    Ok(Flow { source, destination, upper: flow_upper(packet[9], payload) })
+pub fn flow_v4(packet: &[u8], outline: &Outline<u32>) -> Flow<u32> {
+    let &Outline { source, destination, ip_length, .. } = outline;
+    let upper = packet.first_chunk::<20>().map_or(0, |header| {
+        let fragment = fragment_v4(u16::from_be_bytes([header[6], header[7]]));
+        let payload = payload_v4(packet, usize::from(header[0] & 0x0f) * 4, ip_length, fragment);
+        flow_upper(header[9], payload)
+    });
+    Flow { source, destination, upper }
 }
 
 /// The flow of an IPv6 packet; fails where [`parse`] fails.

@@ -99,22 +99,37 @@ impl Pipeline {
         P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
     {
         let length = packets.len().min(BURST_MAX);
-        self.find(packets.clone(), bytes, tick);
-        let has_flows = self.shared.flows.is_on();
-        if has_flows {
-            self.find_flows(packets.clone(), tick);
-        }
-        let is_watched = self.count(length, tick);
-        if has_flows {
-            self.count_flows(length);
-        }
+        let is_watched = match self.shared.flows.is_on() {
+            true => self.find_and_count_with_flows(packets.clone(), length, bytes, tick),
+            false => {
+                self.find::<false>(packets.clone(), bytes, tick);
+                self.count(length, tick)
+            }
+        };
         if is_watched {
             self.look_closer(packets, tick, now);
         }
     }
 
+    /// Apart, so that the usual path is as short as without flow counting.
+    #[inline(never)]
+    fn find_and_count_with_flows<'a, P>(&mut self, packets: P, length: usize, bytes: u64, tick: u32) -> bool
+    where
+        P: ExactSizeIterator<Item = (&'a [u8], u32)>,
+    {
+        self.find::<true>(packets, bytes, tick);
+        let is_watched = self.count(length, tick);
+        self.count_flows(length);
+        is_watched
+    }
+
     #[inline(always)]
-    fn find<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>, bytes: u64, tick: u32) {
+    fn find<'a, const FLOWS: bool>(
+        &mut self,
+        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        bytes: u64,
+        tick: u32,
+    ) {
         let shared = &*self.shared;
         let Some(directory) = shared.slab.directory() else { return };
         let networks = self.networks.load();
@@ -126,14 +141,19 @@ impl Pipeline {
             watch: self.watch.load(),
             owner: &mut self.owner,
             tick,
+            epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
         };
         // Nearly all are incoming: these are what is left of the burst.
         let mut incoming = Tally { packets: packets.len() as u64, bytes };
         let mut kinds = [Tally::default(); Kind::COUNT];
-        packets.zip(self.jobs.iter_mut()).for_each(|((frame, frame_len), job)| {
+        let jobs = self.jobs.iter_mut().zip(self.flow_jobs.iter_mut());
+        packets.zip(jobs).for_each(|((frame, frame_len), (job, flow))| {
+            if FLOWS {
+                *flow = flows::Job::NONE;
+            }
             let kind = match network(frame) {
-                Ok(Network::V4(packet)) => finder.v4(packet, job),
-                Ok(Network::V6(packet)) => finder.v6(packet, job),
+                Ok(Network::V4(packet)) => finder.v4::<FLOWS>(packet, job, flow),
+                Ok(Network::V6(packet)) => finder.v6::<FLOWS>(packet, job, flow),
                 Err(reason) => finder.unparsed(reason, job),
             };
             if kind != Kind::Incoming {
@@ -254,17 +274,22 @@ struct Finder<'a> {
     networks: &'a Networks,
     watch: &'a Watch,
     tick: u32,
+    /// Of flow counting.
+    epoch: u32,
 }
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4(&mut self, packet: &[u8], job: &mut Job) -> Kind {
+    fn v4<const FLOWS: bool>(&mut self, packet: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
         match outline_v4(packet) {
             Ok(outline) => {
                 let plane = plane(false, outline.is_fragment, outline.class);
                 job.bytes = outline.ip_length;
                 let to = self.slot_v4(outline.destination);
                 let from = self.slot_v4(outline.source);
+                if FLOWS {
+                    *flow = self.flow_v4(packet, &outline, to, from);
+                }
                 self.place(job, plane, to, from)
             }
             Err(reason) => self.unparsed(reason, job),
@@ -272,13 +297,16 @@ impl Finder<'_> {
     }
 
     #[inline(never)]
-    fn v6(&mut self, packet: &[u8], job: &mut Job) -> Kind {
+    fn v6<const FLOWS: bool>(&mut self, packet: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
         match outline_v6(packet) {
             Ok(outline) => {
                 let plane = plane(false, outline.is_fragment, outline.class);
                 job.bytes = outline.ip_length;
                 let to = self.slot_v6(outline.destination);
                 let from = self.slot_v6(outline.source);
+                if FLOWS {
+                    *flow = self.flow_v6(packet, to, from);
+                }
                 self.place(job, plane, to, from)
             }
             Err(reason) => self.unparsed(reason, job),

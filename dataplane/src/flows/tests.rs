@@ -185,20 +185,25 @@ fn a_reader_never_sees_a_line_under_a_tag_that_is_not_its_own() {
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Under each tag the registers only ever hold what belongs to it.
-            for round in 0..2_000_000u64 {
-                let tag = 1 + round % 2;
+            // Filled from behind and read from the front: whoever met a filled word finds the words behind it filled.
+            for tag in 1..300_000u64 {
                 line.begin(tag);
-                line.words.iter().for_each(|word| word.store(tag, Ordering::Relaxed));
+                line.words.iter().rev().for_each(|word| word.store(tag, Ordering::Relaxed));
+                // Time for a reader to get through, now and then.
+                (0..tag % 64).for_each(|_| std::hint::spin_loop());
             }
             stop.store(true, Ordering::Relaxed);
         });
         let mut reads = 0;
         while !stop.load(Ordering::Relaxed) {
-            for tag in [1, 2] {
-                let Some(Registers(words)) = line.read(tag) else { continue };
+            let tag = line.tag.load(Ordering::Relaxed);
+            if tag == NO_TAG {
+                continue;
+            }
+            if let Some(Registers(words)) = line.read(tag) {
                 reads += 1;
-                assert!(words.iter().all(|&word| word == 0 || word == tag), "{words:?} under {tag}");
+                let filled = words.iter().skip_while(|&&word| word == 0);
+                assert!(filled.copied().all(|word| word == tag), "{words:?} under {tag}");
             }
         }
         assert!(reads > 0, "the reader never caught a line between two changes");

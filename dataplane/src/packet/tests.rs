@@ -64,7 +64,7 @@ fn ipv4_udp() {
 fn a_flow_has_ports_only_where_the_protocol_has_any() {
     const PORTS: u64 = 53 << 16 | 4096;
     let upper4 = |protocol, offset| match network(&frame(&[&ip4(protocol, offset, 28, &[]), &UDP])) {
-        Ok(Network::V4(packet)) => flow_v4(packet).expect("a packet").upper,
+        Ok(Network::V4(packet)) => flow_v4(packet, &outline_v4(packet).expect("a packet")).upper,
         other => panic!("{other:?}"),
     };
     for protocol in [6, 17, 33, 132, 136] {
@@ -579,7 +579,7 @@ proptest! {
             frame[at] = value;
         }
         let flow = network(&frame).and_then(|network| match network {
-            Network::V4(packet) => flow_v4(packet).map(|Flow { source, destination, upper }| {
+            Network::V4(packet) => outline_v4(packet).map(|outline| flow_v4(packet, &outline)).map(|Flow { source, destination, upper }| {
                 (Addresses::V4 { source, destination }, upper)
             }),
             Network::V6(packet) => flow_v6(packet).map(|Flow { source, destination, upper }| {

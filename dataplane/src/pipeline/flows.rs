@@ -1,10 +1,11 @@
-//! Flow counting's two passes, beside those of the counters: the first one finds and fetches the lines, the second one
-//! writes them. A burst comes here only where flows are counted.
+//! Flow counting's part of the pipeline: the find pass finds and fetches the lines of sketches too, and the count pass has
+//! one more behind it that writes them. A burst comes here only where flows are counted.
 
-use super::{Pipeline, Shared};
+use super::{Finder, Pipeline};
 use crate::dpdk::BURST_MAX;
-use crate::flows::Place;
-use crate::packet::{Network, flow_v4, flow_v6, network};
+use crate::flows::{Hashed, Place};
+use crate::hosts::Slot;
+use crate::packet::{Outline, flow_v4, flow_v6};
 
 /// Where a packet's flow is to be noted.
 #[derive(Clone, Copy)]
@@ -18,36 +19,46 @@ impl Job {
     pub(super) const NONE: Job = Job { flow: 0, incoming: Place::NOWHERE, outgoing: Place::NOWHERE };
 }
 
-impl Pipeline {
-    /// For a burst whose cells have been found.
-    #[inline(never)]
-    pub(super) fn find_flows<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)>, tick: u32) {
-        let Shared { slab, flows, .. } = &*self.shared;
-        let epoch = flows.epoch(tick);
-        let cells = self.jobs.iter();
-        for (((frame, _), cells), job) in packets.zip(cells).zip(self.flow_jobs.iter_mut()) {
-            *job = Job::NONE;
-            let hashed = match network(frame) {
-                Ok(Network::V4(packet)) => flow_v4(packet).map(|flow| flows.hash_v4(&flow)),
-                Ok(Network::V6(packet)) => flow_v6(packet).map(|flow| flows.hash_v6(&flow)),
-                Err(_) => continue,
-            };
-            let Ok(hashed) = hashed else { continue };
-            job.flow = hashed.flow;
-            job.incoming = flows.place(slab.slot(cells.incoming), false, epoch, hashed.destination);
-            job.outgoing = flows.place(slab.slot(cells.outgoing), true, epoch, hashed.source);
-            flows.prefetch(job.incoming);
-            flows.prefetch(job.outgoing);
-        }
+impl Finder<'_> {
+    #[inline(always)]
+    pub(super) fn flow_v4(&self, packet: &[u8], outline: &Outline<u32>, to: Slot, from: Slot) -> Job {
+        self.flow(self.shared.flows.hash_v4(&flow_v4(packet, outline)), to, from)
     }
 
+    #[inline(always)]
+    pub(super) fn flow_v6(&self, packet: &[u8], to: Slot, from: Slot) -> Job {
+        flow_v6(packet).map_or(Job::NONE, |flow| self.flow(self.shared.flows.hash_v6(&flow), to, from))
+    }
+
+    #[inline(always)]
+    fn flow(&self, hashed: Hashed, to: Slot, from: Slot) -> Job {
+        let flows = &self.shared.flows;
+        let epoch = self.epoch;
+        let mut job = Job { flow: hashed.flow, ..Job::NONE };
+        if to != Slot::NOWHERE {
+            job.incoming = flows.place(to, false, epoch, hashed.destination);
+            flows.prefetch(job.incoming);
+        }
+        if from != Slot::NOWHERE {
+            job.outgoing = flows.place(from, true, epoch, hashed.source);
+            flows.prefetch(job.outgoing);
+        }
+        job
+    }
+}
+
+impl Pipeline {
     /// For the first `length` packets of the burst.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn count_flows(&mut self, length: usize) {
         let flows = &self.shared.flows;
         for job in &self.flow_jobs[..length.min(BURST_MAX)] {
-            flows.count(job.incoming, job.flow);
-            flows.count(job.outgoing, job.flow);
+            if job.incoming != Place::NOWHERE {
+                flows.count(job.incoming, job.flow);
+            }
+            if job.outgoing != Place::NOWHERE {
+                flows.count(job.outgoing, job.flow);
+            }
         }
     }
 }
