@@ -176,11 +176,11 @@ impl Pipeline {
         let (source, destination) = ends(&headers);
         for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
             let Some(watched) = watch.get(mark).filter(|watched| watched.host == host) else { continue };
-            let matched = watched.matching(outgoing, &headers);
-            if let Some(active) = matched {
+            let matched = watched.rules[usize::from(outgoing)].first(&headers);
+            if let Some(rule) = matched {
                 let slab = &self.shared.slab;
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                let place = slab.place(slab.rule(active.slot), plane);
+                let place = slab.place(slab.rule(rule), plane);
                 self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
             }
             for capture in &watched.captures {
