@@ -22,6 +22,8 @@ say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "tests"
 cargo nextest run --workspace --locked --profile "$profile" "$@"
+say "models"
+scripts/loom.sh --weaken slot-odd-first sample-published
 say "install"
 tests/install.sh
 if has_doc_tests; then
