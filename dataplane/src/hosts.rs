@@ -43,7 +43,7 @@ pub const PLANES: usize = if cfg!(loom) { 1 } else { 4 * Class::COUNT };
 /// Entries of the directory: one for each /24 that there is.
 const DIRECTORY: usize = if cfg!(loom) { 4 } else { 1 << 24 };
 /// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
-pub const IPV4_BLOCKS_MAX: usize = 0xffff - 1024;
+pub const IPV4_BLOCKS_MAX: usize = 64_000;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
 pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
@@ -87,6 +87,12 @@ impl Cell {
     #[inline(always)]
     pub fn stamp(&self) -> u16 {
         self.stamp.load(Ordering::Relaxed)
+    }
+
+    /// The watch mark; 0: not watched.
+    #[inline(always)]
+    pub fn watch(&self) -> u16 {
+        self.watch.load(Ordering::Relaxed)
     }
 
     /// Owner only: one writer, so no locked instruction.
@@ -258,6 +264,18 @@ impl Slab {
         self.cells.backing()
     }
 
+    /// Every cell, by place.
+    #[inline(always)]
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// The directory of IPv4 blocks by /24, for [`find_v4`].
+    #[inline(always)]
+    pub fn directory(&self) -> Option<&Directory> {
+        self.directory.as_array()
+    }
+
     /// The cell of a slot in a plane.
     #[inline(always)]
     pub fn cell(&self, slot: Slot, plane: usize) -> &Cell {
@@ -268,6 +286,11 @@ impl Slab {
     #[inline(always)]
     pub fn place(&self, slot: Slot, plane: usize) -> Place {
         Place(plane as u32 * self.slots + slot.0)
+    }
+
+    /// The watch mark of a place.
+    pub fn watch(&self, place: Place) -> u16 {
+        if place == Place::NOWHERE { 0 } else { self.cells[place.0 as usize].watch() }
     }
 
     /// Asks the CPU to fetch a cell that is to be counted in soon.
@@ -318,12 +341,7 @@ impl Slab {
     /// The slot that counts for an IPv4 host now.
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<Slot> {
-        let entry = &self.directory.as_array::<DIRECTORY>()?[(address >> 8) as usize];
-        let block = entry.load(Ordering::Acquire); // loom: directory-read
-        match block {
-            0 => None,
-            block => Some(Slot(u32::from(block) * BLOCK as u32 + address % BLOCK as u32)),
-        }
+        find_v4(self.directory()?, address)
     }
 
     /// The slot that counts for an IPv6 host now.
@@ -397,6 +415,19 @@ impl Slab {
     }
 }
 
+/// By /24: 0, or the block.
+pub type Directory = [AtomicU16; DIRECTORY];
+
+/// The slot that counts for an IPv4 host now.
+#[inline(always)]
+pub fn find_v4(directory: &Directory, address: u32) -> Option<Slot> {
+    let block = directory[(address >> 8) as usize].load(Ordering::Acquire); // loom: directory-read
+    match block {
+        0 => None,
+        block => Some(Slot(u32::from(block) * BLOCK as u32 + address % BLOCK as u32)),
+    }
+}
+
 /// The worker's side of its slab: what only the owner may do.
 #[derive(Debug)]
 pub struct Owner {
@@ -433,15 +464,15 @@ impl Owner {
         self.used_ipv6
     }
 
-    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark.
+    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark. `cells` are the slab's: see [`Slab::cells`].
     #[inline(always)]
-    pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
-        let Some(cell) = slab.cells.get(place.0 as usize) else { return 0 };
+    pub fn count(&self, slab: &Slab, cells: &[Cell], place: Place, bytes: u32, tick: u32) -> u16 {
+        let Some(cell) = cells.get(place.0 as usize) else { return 0 };
         cell.add(1, u64::from(bytes));
         if cell.stamp() != tick as u16 {
             self.touch(slab, place, tick);
         }
-        cell.watch.load(Ordering::Relaxed)
+        cell.watch()
     }
 
     /// The first packet of a tick in a cell.
@@ -593,8 +624,8 @@ mod tests {
         assert_eq!(slab.find_v4(0xc612_0005), Some(slot));
         let neighbour = slab.find_v4(0xc612_0006).expect("the same block");
         assert_eq!(neighbour.block(), slot.block());
-        owner.count(&slab, slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
-        owner.count(&slab, slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
+        owner.count(&slab, slab.cells(), slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
+        owner.count(&slab, slab.cells(), slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
         assert_eq!((slab.cell(slot, UDP).packets(), slab.cell(slot, UDP).bytes()), (1, 100));
         assert_eq!(slab.cell(slot, 15).bytes(), 50);
         assert_eq!(sum(&slab, neighbour), (0, 0));
@@ -607,7 +638,7 @@ mod tests {
         let slab = slab(1, 256);
         let mut owner = Owner::new();
         let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
-        owner.count(&slab, slab.place(first, UDP), 1, 10);
+        owner.count(&slab, slab.cells(), slab.place(first, UDP), 1, 10);
         let generation = slab.generation(first);
         assert_eq!(owner.insert_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
         assert!(slab.unchanged(first, generation));
@@ -627,11 +658,11 @@ mod tests {
         let mut moved = 0;
         for scanned in 1..=20_000u128 {
             let slot = slot_v6(&mut owner, &slab, base | scanned, 5);
-            owner.count(&slab, slab.place(slot, 0), 40, 5);
+            owner.count(&slab, slab.cells(), slab.place(slot, 0), 40, 5);
             // Ten packets to the heavy host for each scanned one.
             for _ in 0..10 {
                 let slot = slot_v6(&mut owner, &slab, heavy, 5);
-                owner.count(&slab, slab.place(slot, UDP), 100, 5);
+                owner.count(&slab, slab.cells(), slab.place(slot, UDP), 100, 5);
                 moved += usize::from(slot != last);
                 last = slot;
             }
@@ -651,13 +682,13 @@ mod tests {
         let base = 0x2001_0db8_u128 << 96;
         let slot = slot_v6(&mut owner, &slab, base | 1, 1);
         slab.set_watch(slot, 7);
-        assert_eq!(owner.count(&slab, slab.place(slot, UDP), 1, 1), 7);
+        assert_eq!(owner.count(&slab, slab.cells(), slab.place(slot, UDP), 1, 1), 7);
         let generation = slab.generation(slot);
         assert_eq!(slab.ipv6_key(slot), Some(base | 1));
         assert!(slab.unchanged(slot, generation));
         for scanned in 2..5_000u128 {
             let next = slot_v6(&mut owner, &slab, base | scanned, 100);
-            owner.count(&slab, slab.place(next, UDP), 1, 100);
+            owner.count(&slab, slab.cells(), slab.place(next, UDP), 1, 100);
         }
         assert_eq!(slab.find_v6(base | 1), None);
         assert!(!slab.unchanged(slot, generation));

@@ -129,6 +129,12 @@ impl Networks {
         Ok(networks)
     }
 
+    /// The first level of the IPv4 lookup, for [`Networks::is_none_v4`].
+    #[inline(always)]
+    pub fn root_v4(&self) -> &[u16; 1 << 16] {
+        &self.v4.root
+    }
+
     /// The network that holds this IPv4 address.
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<NetworkId> {

@@ -322,9 +322,13 @@ fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Resu
     let offset_field = u16::from_be_bytes([header[6], header[7]]);
     let ip_length = u32::from(total_length);
     let payload = || payload_v4(packet, header_length, ip_length, fragment_v4(offset_field));
+    // Both addresses by one load.
+    let addresses = u64::from_be_bytes([
+        header[12], header[13], header[14], header[15], header[16], header[17], header[18], header[19],
+    ]);
     Ok(Outline {
-        source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
-        destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+        source: (addresses >> 32) as u32,
+        destination: addresses as u32,
         class: class(&CLASSES_V4, header[9], payload),
         is_fragment: offset_field & 0x3fff != 0,
         ip_length,

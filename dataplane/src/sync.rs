@@ -21,8 +21,9 @@ mod explored {
     /// what it is about to store, as ours do, hides another thread's load in that way; stores to the mark always conflict.
     macro_rules! atomic {
         ($name:ident, $value:ty) => {
+            #[allow(unreachable_pub, reason = "like std's, it is part of public types")]
             #[derive(Debug, Default)]
-            pub(crate) struct $name {
+            pub struct $name {
                 value: loom::sync::atomic::$name,
                 mark: loom::sync::atomic::AtomicBool,
             }

@@ -50,8 +50,8 @@ impl Worker {
                 stats.seen_alive.set(start);
                 continue;
             }
-            self.burst.prefetch();
-            self.pipeline.burst(self.burst.iter(), tick, start);
+            let bytes = self.burst.prefetch();
+            self.pipeline.burst(self.burst.iter(), bytes, tick, start);
             let end = tsc();
             let stats = &self.pipeline.shared().stats;
             stats.burst(packets, end.wrapping_sub(start));

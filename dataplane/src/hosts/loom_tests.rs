@@ -22,7 +22,7 @@ fn counts(slab: &Slab, slot: Slot) -> (u32, u64) {
 }
 
 fn count(owner: &Owner, slab: &Slab, slot: Slot, bytes: u32, tick: u32) {
-    owner.count(slab, slab.place(slot, PLANE), bytes, tick);
+    owner.count(slab, slab.cells(), slab.place(slot, PLANE), bytes, tick);
 }
 
 fn slot(found: Found) -> Slot {
