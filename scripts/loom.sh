@@ -92,4 +92,4 @@ for weakening in "${weakenings[@]}"; do
   fi
 done
 (($# == 0 || $# == count)) || die "no such weakening among: $*"
-say "each of $count weakenings was noticed"
+say "noticed: $count of $count weakenings"
