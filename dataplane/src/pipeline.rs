@@ -9,7 +9,9 @@ use std::sync::Arc;
 use crate::dpdk::{self, BURST_MAX};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{
+    Addresses, Headers, Network, Outline, Unparsed, network, outline_plain, outline_v4, outline_v6, parse,
+};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -115,10 +117,9 @@ impl Pipeline {
         let mut incoming = Tally { packets: packets.len() as u64, bytes };
         let mut kinds = [Tally::default(); Kind::COUNT];
         packets.zip(self.jobs.iter_mut()).for_each(|((frame, frame_len), job)| {
-            let kind = match network(frame) {
-                Ok(Network::V4(packet)) => finder.v4(packet, job),
-                Ok(Network::V6(packet)) => finder.v6(packet, job),
-                Err(reason) => finder.unparsed(reason, job),
+            let kind = match outline_plain(frame) {
+                Some(outline) => finder.v4(&outline, job),
+                None => finder.any(frame, job),
             };
             if kind != Kind::Incoming {
                 let tally = &mut kinds[kind as usize];
@@ -242,31 +243,32 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v4(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v4(outline.destination);
-                let from = self.slot_v4(outline.source);
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
-        }
+    fn v4(&mut self, outline: &Outline<u32>, job: &mut Job) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v4(outline.destination);
+        let from = self.slot_v4(outline.source);
+        self.place(job, plane, to, from)
     }
 
+    #[inline(always)]
+    fn v6(&mut self, outline: &Outline<u128>, job: &mut Job) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v6(outline.destination);
+        let from = self.slot_v6(outline.source);
+        self.place(job, plane, to, from)
+    }
+
+    /// Whatever is not plain.
     #[inline(never)]
-    fn v6(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v6(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v6(outline.destination);
-                let from = self.slot_v6(outline.source);
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
-        }
+    fn any(&mut self, frame: &[u8], job: &mut Job) -> Kind {
+        let outline = match network(frame) {
+            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| self.v4(&outline, job)),
+            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| self.v6(&outline, job)),
+            Err(reason) => Err(reason),
+        };
+        outline.unwrap_or_else(|reason| self.unparsed(reason, job))
     }
 
     #[inline(always)]
