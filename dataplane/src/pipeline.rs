@@ -12,7 +12,9 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{
+    Addresses, Headers, Network, Outline, Unparsed, network, outline_plain, outline_v4, outline_v6, parse, plain_packet,
+};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -151,10 +153,9 @@ impl Pipeline {
             if FLOWS {
                 *flow = flows::Job::NONE;
             }
-            let kind = match network(frame) {
-                Ok(Network::V4(packet)) => finder.v4::<FLOWS>(packet, job, flow),
-                Ok(Network::V6(packet)) => finder.v6::<FLOWS>(packet, job, flow),
-                Err(reason) => finder.unparsed(reason, job),
+            let kind = match outline_plain(frame) {
+                Some(outline) => finder.v4::<FLOWS>(plain_packet(frame), &outline, job, flow),
+                None => finder.any::<FLOWS>(frame, job, flow),
             };
             if kind != Kind::Incoming {
                 let tally = &mut kinds[kind as usize];
@@ -212,11 +213,11 @@ impl Pipeline {
         let (source, destination) = ends(&headers);
         for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
             let Some(watched) = watch.get(mark).filter(|watched| watched.host == host) else { continue };
-            let matched = watched.matching(outgoing, &headers);
-            if let Some(active) = matched {
+            let matched = watched.rules[usize::from(outgoing)].first(&headers);
+            if let Some(rule) = matched {
                 let slab = &self.shared.slab;
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                let place = slab.place(slab.rule(active.slot), plane);
+                let place = slab.place(slab.rule(rule), plane);
                 self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
             }
             for capture in &watched.captures {
@@ -280,37 +281,50 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4<const FLOWS: bool>(&mut self, packet: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
-        match outline_v4(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v4(outline.destination);
-                let from = self.slot_v4(outline.source);
-                if FLOWS {
-                    *flow = self.flow_v4(packet, &outline, to, from);
-                }
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
+    fn v4<const FLOWS: bool>(
+        &mut self,
+        packet: &[u8],
+        outline: &Outline<u32>,
+        job: &mut Job,
+        flow: &mut flows::Job,
+    ) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v4(outline.destination);
+        let from = self.slot_v4(outline.source);
+        if FLOWS {
+            *flow = self.flow_v4(packet, outline, to, from);
         }
+        self.place(job, plane, to, from)
     }
 
-    #[inline(never)]
-    fn v6<const FLOWS: bool>(&mut self, packet: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
-        match outline_v6(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v6(outline.destination);
-                let from = self.slot_v6(outline.source);
-                if FLOWS {
-                    *flow = self.flow_v6(packet, to, from);
-                }
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
+    #[inline(always)]
+    fn v6<const FLOWS: bool>(
+        &mut self,
+        packet: &[u8],
+        outline: &Outline<u128>,
+        job: &mut Job,
+        flow: &mut flows::Job,
+    ) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v6(outline.destination);
+        let from = self.slot_v6(outline.source);
+        if FLOWS {
+            *flow = self.flow_v6(packet, to, from);
         }
+        self.place(job, plane, to, from)
+    }
+
+    /// Whatever is not plain.
+    #[inline(never)]
+    fn any<const FLOWS: bool>(&mut self, frame: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
+        let outline = match network(frame) {
+            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| self.v4::<FLOWS>(packet, &outline, job, flow)),
+            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| self.v6::<FLOWS>(packet, &outline, job, flow)),
+            Err(reason) => Err(reason),
+        };
+        outline.unwrap_or_else(|reason| self.unparsed(reason, job))
     }
 
     #[inline(always)]
