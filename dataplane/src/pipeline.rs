@@ -346,13 +346,13 @@ impl Finder<'_> {
     #[inline(always)]
     fn slot_v4(&mut self, address: u32) -> Slot {
         // One read tells the addresses that are none of ours.
-        if self.root[(address >> 16) as usize] == 0 {
+        let entry = self.root[(address >> 16) as usize];
+        if entry == 0 || !self.networks.holds_v4(entry, address) {
             return Slot::NOWHERE;
         }
-        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         match find_v4(self.directory, address) {
             Some(slot) => slot,
-            None => self.new_v4(address, network),
+            None => self.new_v4(address),
         }
     }
 
@@ -370,7 +370,8 @@ impl Finder<'_> {
 
     #[cold]
     #[inline(never)]
-    fn new_v4(&mut self, address: u32, network: NetworkId) -> Slot {
+    fn new_v4(&mut self, address: u32) -> Slot {
+        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         let found = self.owner.insert_v4(&self.shared.slab, address, self.tick);
         self.new_slot(found, network, None)
     }

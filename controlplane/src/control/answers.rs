@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Control;
+use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes};
 use crate::meter::{HostRates, Order, Smooth};
@@ -282,8 +282,8 @@ impl Control {
                 alarms.push(format!("port {}: {lost} packets lost or broken before a worker saw them", port.device()));
             }
         }
-        if self.ticks_late > 0 {
-            alarms.push(format!("{} looks at the thresholds came late", self.ticks_late));
+        if self.last_late.is_some_and(|late| late.elapsed() < LATE_ALARM) {
+            alarms.push(format!("looks at the thresholds come late: {} since the start", self.ticks_late));
         }
         alarms
     }
