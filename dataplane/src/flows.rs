@@ -17,6 +17,11 @@
 //! | --- | --- | --- |
 //! | tag | worker | at a change: no tag, release fence, zeroed registers, new tag (release) |
 //! | registers | worker | relaxed: they only grow under a tag, so a late read is an old truth |
+//!
+//! `scripts/loom.sh` explores a model of this.
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -27,7 +32,7 @@ use crate::packet::Flow;
 use crate::sync::{AtomicU64, Memory, Ordering, fence};
 
 /// Registers of a line.
-const REGISTERS: usize = 112;
+const REGISTERS: usize = if cfg!(loom) { 16 } else { 112 };
 /// Registers in a word.
 const IN_WORD: usize = 16;
 const WORDS: usize = REGISTERS / IN_WORD;
@@ -59,9 +64,9 @@ impl Line {
     fn begin(&self, tag: u64) {
         self.tag.store(NO_TAG, Ordering::Relaxed);
         // Who reads a zeroed register reads no old tag behind it.
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: no-tag-first
         self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        self.tag.store(tag, Ordering::Release);
+        self.tag.store(tag, Ordering::Release); // loom: tag-last
     }
 
     /// Owner only.
@@ -79,11 +84,12 @@ impl Line {
 
     /// What it holds, if it is under this tag.
     fn read(&self, tag: u64) -> Option<Registers> {
-        if self.tag.load(Ordering::Acquire) != tag {
+        let seen = self.tag.load(Ordering::Acquire); // loom: tag-read
+        if seen != tag {
             return None;
         }
         let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
-        fence(Ordering::Acquire);
+        fence(Ordering::Acquire); // loom: registers-before-second-look
         (self.tag.load(Ordering::Relaxed) == tag).then_some(Registers(words))
     }
 }
