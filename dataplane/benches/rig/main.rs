@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark times and prints")]
 
 mod cases;
+mod eal;
 mod measure;
 mod options;
 mod traffic;
@@ -19,7 +20,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dataplane::dpdk::{Eal, LcoreThread, Port, PortOptions, RxQueue};
+use dataplane::dpdk::{Eal, LcoreThread, Port, RxQueue};
 use options::Options;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -51,16 +52,7 @@ struct Rig {
 
 impl Rig {
     fn start(options: Options) -> Result<Rig> {
-        let mut arguments: Vec<String> =
-            ["-l", &options.core.to_string(), "--no-pci", "--no-telemetry", "--log-level=*:5", "-m", "64"]
-                .map(str::to_owned)
-                .to_vec();
-        if options.huge {
-            arguments.push("--in-memory".to_owned());
-        } else {
-            arguments.extend(["--no-huge", "--no-shconf", "--iova-mode=va"].map(str::to_owned));
-        }
-        let eal = Arc::new(Eal::start(&arguments)?);
+        let eal = Arc::new(Eal::start(&eal::arguments(options.core, options.huge))?);
         Ok(Rig { options, eal, folder: tempfile::tempdir()?, devices: Cell::new(0) })
     }
 
@@ -69,16 +61,7 @@ impl Rig {
         let index = self.devices.replace(self.devices.get() + 1);
         let template = self.folder.path().join(format!("{index}.pcap"));
         traffic::write_pcap(&template, frames)?;
-        let files = format!(",rx_pcap={}", template.display()).repeat(queues);
-        let options = PortOptions {
-            device: format!("net_pcap{index}{files},infinite_rx=1"),
-            queues,
-            descriptors: 512,
-            mbufs: 4096 * queues as u32,
-            promiscuous: true,
-            mtu: None,
-        };
-        Ok(Port::open(&self.eal, &options)?)
+        Ok(Port::open(&self.eal, &eal::device(index, &template, queues))?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rig's command line.
 
-use crate::Result;
+use crate::{Result, eal};
 
 /// Which of both loops runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 impl Options {
     /// Of this program's arguments; `known` are the names of cases.
     pub(crate) fn from_arguments(known: &[&str]) -> Result<Options> {
-        let huge = free_huge_pages() >= 64;
+        let huge = eal::are_huge_pages_free();
         let mut options = Options { cases: Vec::new(), pairs: 9, packets: 20_000_000, core: 1, huge, side: Side::Both };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -74,11 +74,4 @@ impl Options {
     pub(crate) fn both(&self) -> bool {
         self.side == Side::Both
     }
-}
-
-fn free_huge_pages() -> u64 {
-    std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
 }
