@@ -12,7 +12,14 @@ struct Counts {
     packets: u32,
 }
 
+/// [`Counts`] as they are kept: bytes, packets.
+type Words = [u64; 2];
+
 impl Counts {
+    fn from_words([bytes, packets]: Words) -> Counts {
+        Counts { bytes, packets: packets as u32 }
+    }
+
     fn of(cell: &Cell) -> Counts {
         Counts { bytes: cell.bytes(), packets: cell.packets() }
     }
@@ -189,9 +196,6 @@ pub(super) struct Ipv6Taken {
     pub(super) moved: Option<(u128, Delta)>,
 }
 
-/// One block as it was seen: planes that were never touched take no memory.
-type SeenBlock = [Option<Box<[Counts; BLOCK]>>; PLANES];
-
 /// The planes of a block that were touched: one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touched(u32);
@@ -220,7 +224,9 @@ impl Touched {
 /// One worker's counters as they were seen.
 #[derive(Debug)]
 pub(super) struct Seen {
-    blocks: Vec<SeenBlock>,
+    /// By plane; one that was never touched is empty. Zeroes that the system gives take no memory until written.
+    planes: [Vec<Words>; PLANES],
+    slots: usize,
     ipv6_at: usize,
     ipv6: Vec<(u32, u128)>,
     /// Of the block that is being read: plane and slot, and what its cell says.
@@ -231,7 +237,8 @@ impl Seen {
     pub(super) fn new(slab: &Slab) -> Seen {
         let ipv6 = slab.ipv6_blocks();
         Seen {
-            blocks: (0..ipv6.end).map(|_| SeenBlock::default()).collect(),
+            planes: Default::default(),
+            slots: ipv6.end * BLOCK,
             ipv6_at: ipv6.start,
             ipv6: vec![(0, 0); ipv6.len() * BLOCK],
             fresh: Vec::with_capacity(BLOCK * PLANES),
@@ -251,14 +258,10 @@ impl Seen {
         let generation = slab.generation(first);
         self.fresh.clear();
         for plane in touched.planes() {
-            let seen = seen_plane(&mut self.blocks[block][plane]);
             for index in 0..=u8::MAX {
                 let cell = slab.cell(Slot(first.0 | u32::from(index)), plane);
                 if ticks.has(cell.stamp()) {
-                    let now = Counts::of(cell);
-                    if now != seen[usize::from(index)] {
-                        self.fresh.push((plane as u8, index, now));
-                    }
+                    self.fresh.push((plane as u8, index, Counts::of(cell)));
                 }
             }
         }
@@ -267,19 +270,20 @@ impl Seen {
             return;
         }
         for &(plane, index, now) in &self.fresh {
-            let (plane, index) = (usize::from(plane), usize::from(index));
-            let before = std::mem::replace(&mut seen_plane(&mut self.blocks[block][plane])[index], now);
-            came.add(plane, index, now, before);
+            let slot = Slot(first.0 | u32::from(index));
+            let before = replace(&mut self.planes[usize::from(plane)], self.slots, slot, now);
+            if now != before {
+                came.add(usize::from(plane), usize::from(index), now, before);
+            }
         }
     }
 
     /// Adds what came for a slot since the last look, in the touched planes of its block.
     pub(super) fn take(&mut self, slab: &Slab, slot: Slot, touched: Touched, delta: &mut Delta) {
         let generation = slab.generation(slot);
-        let block = &self.blocks[slot.block()];
         let mut changed = false;
         for plane in touched.planes() {
-            changed |= Counts::of(slab.cell(slot, plane)) != seen(block, plane, slot);
+            changed |= Counts::of(slab.cell(slot, plane)) != self.seen(plane, slot);
         }
         if !changed {
             return;
@@ -288,7 +292,7 @@ impl Seen {
         let mut fresh = [Counts::default(); PLANES];
         for plane in touched.planes() {
             fresh[plane] = Counts::of(slab.cell(slot, plane));
-            found.add_plane(plane, fresh[plane], seen(block, plane, slot));
+            found.add_plane(plane, fresh[plane], self.seen(plane, slot));
         }
         // A block changed hands meanwhile: what was read may be the next /24's. It stays unseen until the next look.
         if slab.unchanged(slot, generation) {
@@ -310,8 +314,7 @@ impl Seen {
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
         let same = generation == seen_generation;
-        let block = &self.blocks[slot.block()];
-        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == seen(block, plane, slot)) {
+        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == self.seen(plane, slot)) {
             return None;
         }
         let address = slab.ipv6_key(slot)?;
@@ -319,7 +322,7 @@ impl Seen {
         let mut fresh = [Counts::default(); PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
             *fresh = Counts::of(slab.cell(slot, plane));
-            let before = seen(block, plane, slot);
+            let before = self.seen(plane, slot);
             if same {
                 delta.add_plane(plane, *fresh, before);
             } else {
@@ -336,20 +339,24 @@ impl Seen {
         Some(Ipv6Taken { address, delta, moved })
     }
 
+    fn seen(&self, plane: usize, slot: Slot) -> Counts {
+        self.planes[plane].get(slot.0 as usize).copied().map_or_else(Counts::default, Counts::from_words)
+    }
+
     fn store(&mut self, slot: Slot, plane: usize, counts: Counts) {
-        let seen = &mut self.blocks[slot.block()][plane];
-        if seen.is_some() || counts != Counts::default() {
-            seen_plane(seen)[slot.index()] = counts;
+        if !self.planes[plane].is_empty() || counts != Counts::default() {
+            replace(&mut self.planes[plane], self.slots, slot, counts);
         }
     }
 }
 
-fn seen_plane(plane: &mut Option<Box<[Counts; BLOCK]>>) -> &mut [Counts; BLOCK] {
-    plane.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))
-}
-
-fn seen(block: &SeenBlock, plane: usize, slot: Slot) -> Counts {
-    block[plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()])
+/// Puts what a cell says in the place of what it said.
+#[inline]
+fn replace(plane: &mut Vec<Words>, slots: usize, slot: Slot, now: Counts) -> Counts {
+    if plane.is_empty() {
+        *plane = vec![[0; 2]; slots];
+    }
+    Counts::from_words(std::mem::replace(&mut plane[slot.0 as usize], [now.bytes, now.packets.into()]))
 }
 
 #[cfg(test)]
