@@ -1,19 +1,16 @@
 //! The tests' own instruments: frames and tshark's count of them, captures and the paced player.
 
+mod support;
+
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
 
 use controlplane::attack::{Direction, Volumes};
 use dataplane::packet::Class;
 use ipnet::IpNet;
 
-#[path = "support/pcap.rs"]
-mod pcap;
-#[path = "support/traffic.rs"]
-mod traffic;
-
-use pcap::flags;
-use traffic::{Amount, Player};
+use support::netns::{Netns, veth};
+use support::pcap::{self, flags};
+use support::traffic::{self, Amount, Player};
 
 fn at(address: &str) -> SocketAddr {
     address.parse().unwrap()
@@ -77,7 +74,8 @@ fn tshark_counts_what_we_build() {
                 (1, Class::Udp, 2, 1028 + 320),
             ]),
         ),
-        ((near.ip(), Direction::Outgoing), volumes(&[(0, Class::Tcp, 1, 40)])),
+        ((near.ip(), Direction::Outgoing), volumes(&[(0, Class::Tcp, 1, 40), (0, Class::Udp, 1, 28)])),
+        ((at("198.18.0.20:9").ip(), Direction::Incoming), volumes(&[(0, Class::Udp, 1, 28)])),
         (
             (near6.ip(), Direction::Incoming),
             volumes(&[(0, Class::Udp, 1, 68), (1, Class::Udp, 1, 856), (1, Class::Tcp, 1, 112)]),
@@ -110,54 +108,24 @@ fn captures_are_what_their_readme_says() {
     assert!(frames == 4412 && dns.packets[1][Class::Udp as usize] > 800, "{dns:?}");
 }
 
-/// One namespace with a veth pair, gone when dropped.
-struct Namespace(String);
-
-impl Namespace {
-    fn new() -> Namespace {
-        let namespace = Namespace(format!("levee-traffic-{}", std::process::id()));
-        namespace.ip("netns add NS");
-        namespace.ip("netns exec NS sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
-        namespace.ip("-n NS link add out0 type veth peer name tap0");
-        namespace.ip("-n NS link set out0 up");
-        namespace.ip("-n NS link set tap0 up");
-        namespace
-    }
-
-    fn ip(&self, arguments: &str) -> String {
-        let arguments = arguments.replace("NS", &self.0);
-        let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-        assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn received(&self) -> u64 {
-        self.ip("netns exec NS cat /sys/class/net/tap0/statistics/rx_packets").trim().parse().unwrap()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
 #[test]
 fn a_player_sends_its_amount_and_stops() {
-    let namespace = Namespace::new();
+    let (outside, inside) = (Netns::silent(), Netns::silent());
+    veth((&outside, "out0"), (&inside, "tap0"));
+    let received = || -> u64 { inside.run("cat /sys/class/net/tap0/statistics/rx_packets").trim().parse().unwrap() };
     let file = traffic::capture("amp.UDP.isakmp.pcap");
-    let play = |amount| Player::start(&namespace.0, "out0", &file, 10_000, amount);
+    let play = |amount| Player::start(&outside, "out0", &file, 10_000, amount);
 
     // More than the file holds: it loops.
     assert_eq!(play(Amount::Packets(5000)).wait(), 5000);
-    assert_eq!(namespace.received(), 5000);
+    assert_eq!(received(), 5000);
 
     let mut endless = play(Amount::Seconds(60));
-    while namespace.received() < 6000 {
+    while received() < 6000 {
         assert!(endless.is_playing());
     }
     endless.stop();
-    let stopped_at = namespace.received();
+    let stopped_at = received();
     std::thread::sleep(std::time::Duration::from_millis(100));
-    assert_eq!(namespace.received(), stopped_at);
+    assert_eq!(received(), stopped_at);
 }

@@ -12,16 +12,17 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::dpdk;
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark};
 use crate::attack::Thresholds;
+pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
 pub use machine::check_machine;
@@ -72,11 +73,24 @@ impl Config {
     ///
     /// # Panics
     /// If there is no port of that index.
-    pub fn finding(&self, port_index: usize, message: impl fmt::Display) -> Diagnostics {
-        let key = format!("ports[{port_index}].device");
-        let hint = "see the log of DPDK above; `dpdk-devbind.py --status` lists the devices it can use";
-        let span = self.origin.ports[port_index].device.clone();
-        self.origin.source.finding(span, key, message.to_string(), hint).into()
+    pub fn port_finding(&self, port_index: usize, error: &dpdk::Error) -> Diagnostics {
+        let port = &self.origin.ports[port_index];
+        let (key, span, hint) = match error {
+            dpdk::Error::Queues { has, .. } => {
+                let beyond = port.cores.get(usize::from(*has)).unwrap_or(&port.device);
+                ("cores", beyond, format!("each core needs a queue: list {has} at most"))
+            }
+            _ => {
+                let known = if self.ports[port_index].device.starts_with("net_") {
+                    "a virtual device is a driver, a number and its arguments, as in net_af_packet0,iface=span0"
+                } else {
+                    "`dpdk-devbind.py --status` lists the devices it can use"
+                };
+                ("device", &port.device, format!("DPDK's own lines above say more; {known}"))
+            }
+        };
+        let key = format!("ports[{port_index}].{key}");
+        self.origin.source.finding(span.clone(), key, error.to_string(), hint).into()
     }
 }
 

@@ -100,8 +100,20 @@ fn check(path: &Path) -> anyhow::Result<()> {
 /// What DPDK does not find is said at its place in the file.
 fn port_finding(config: &Config, ports: &[usize], error: dataplane::Error) -> anyhow::Error {
     match &error {
-        dataplane::Error::Port { index, source } => BadConfig(config.finding(ports[*index], source).to_string()).into(),
+        dataplane::Error::Port { index, source } => {
+            BadConfig(config.port_finding(ports[*index], source).to_string()).into()
+        }
         _ => error.into(),
+    }
+}
+
+/// The socket's file, which goes with the daemon, also where it fails to start.
+struct SocketFile<'a>(&'a Path);
+
+impl Drop for SocketFile<'_> {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        drop(std::fs::remove_file(self.0));
     }
 }
 
@@ -109,18 +121,20 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
     let set_log = start_log(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "leveed starts");
-    let (store, records, alarms) = open_store(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // The socket comes before all that another daemon may be using, the state after all that can be wrong with this machine.
+    let listener = runtime.block_on(api::bind(&config.daemon.socket))?;
+    let socket = SocketFile(&config.daemon.socket);
     let ports: Vec<usize> = (0..config.ports.len()).collect();
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
+    let (store, records, alarms) = open_store(&config)?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
     let (wanted, wanted_rules) = watch::channel(None);
     let (stop_engines, stopped) = watch::channel(None);
-    let listener = runtime.block_on(api::bind(&config.daemon.socket))?;
 
     let mut engines = Vec::new();
     let mut reports = Vec::new();
@@ -167,7 +181,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     runtime.block_on(finish(engines));
     drop(close_api);
     serving.abort();
-    drop(std::fs::remove_file(&config.daemon.socket));
+    drop(socket);
     info!("leveed stops");
     Ok(())
 }
@@ -211,9 +225,10 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
         Log::Journald => registry.with(tracing_journald::layer().context("daemon.log: no journal")?).try_init()?,
     }
     Ok(Box::new(move |level| {
-        let filter = EnvFilter::try_new(level).map_err(|error| {
-            format!("\"{level}\" is no level or filter: {error}; write error, warn, info, debug or trace")
-        })?;
+        if !config::is_log_level(level) {
+            return Err(format!("unknown level \"{level}\": write {}", config::LOG_LEVELS));
+        }
+        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())?;
         Ok(level.to_owned())
     }))

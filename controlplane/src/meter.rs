@@ -2,6 +2,7 @@
 //! hands the detector every host that is over a threshold within the tick, and every host that it follows. Values in,
 //! values out: the tick's length is an argument.
 
+mod counted;
 mod seen;
 mod smooth;
 #[cfg(test)]
@@ -21,6 +22,9 @@ use crate::detector::Observed;
 use seen::{Came, Delta, Ipv6Taken, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
+
+/// A host with a lower rate, in the unit of the listing's order, is silent.
+const ACTIVE_MIN: f64 = 0.01;
 
 /// A host group as the meter needs it.
 #[derive(Clone, Debug)]
@@ -314,8 +318,15 @@ impl Meter {
         self.ipv6.retain(|_, (_, touched)| tick.wrapping_sub(*touched) < SILENT_TICKS);
     }
 
-    /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds.
+    /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds. A prefix that is
+    /// one host gives it also when it is silent.
     pub fn busiest(&self, order: Order, limit: usize, prefix: Option<IpNet>) -> (Vec<(IpAddr, HostRates)>, u64) {
+        if let Some(host) = prefix.filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len()) {
+            let host = host.addr();
+            let rates = self.host(host);
+            let hosts = self.map.network(host).map(|_| (host, rates));
+            return (hosts.into_iter().collect(), u64::from(rates.by(order) >= ACTIVE_MIN));
+        }
         let wanted = |host: &IpAddr| prefix.is_none_or(|prefix| prefix.contains(host));
         let ipv4 = self.blocks.iter().flat_map(|(key, block)| {
             (0u32..)
@@ -329,7 +340,7 @@ impl Meter {
             .filter_map(|(host, rates)| {
                 let now = rates.at(self.tick);
                 let rate = now.by(order);
-                (rate >= 0.01).then_some((rate, host, now))
+                (rate >= ACTIVE_MIN).then_some((rate, host, now))
             })
             .collect();
         let active = hosts.len() as u64;
@@ -353,6 +364,17 @@ impl Meter {
             IpAddr::V6(address) => self.ipv6.get(&u128::from(address)).map(|(rates, _)| *rates),
         }
         .map_or_else(HostRates::default, |rates| rates.at(self.tick))
+    }
+
+    /// What workers counted for a host since it got its counters, incoming and outgoing: nothing for a host that was never
+    /// seen, and `None` where a worker counts for it in a slot that counted for others before.
+    pub fn counted(&self, host: IpAddr) -> Option<[Volumes; 2]> {
+        let mut sum = [Volumes::default(); 2];
+        for (shared, _) in &self.workers {
+            let counted = counted::counted(&shared.slab, host)?;
+            sum.iter_mut().zip(&counted).for_each(|(sum, counted)| sum.add(counted));
+        }
+        Some(sum)
     }
 
     /// What a rule's slot counted since the last look, in its direction.

@@ -36,7 +36,7 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 const VARIABLES: &[&str] =
-    &["RTE_ETH_RSS_.*", "RTE_ETH_MQ_RX_.*", "RTE_ETHER_.*", "RTE_ETH_RX_OFFLOAD_.*", "RTE_MBUF_DEFAULT_.*"];
+    &["LEVEE_.*", "RTE_ETH_RSS_.*", "RTE_ETH_MQ_RX_.*", "RTE_ETHER_.*", "RTE_ETH_RX_OFFLOAD_.*", "RTE_MBUF_DEFAULT_.*"];
 
 fn pkg_config(what: &str) -> Vec<String> {
     let output = Command::new("pkg-config")
@@ -79,6 +79,7 @@ fn main() {
         .opaque_type("rte_l2tpv2.*")
         .opaque_type("rte_gtp.*")
         .opaque_type("rte_mbuf")
+        .allowlist_type("levee_mbuf")
         .derive_default(true)
         .layout_tests(false)
         .generate_comments(false)

@@ -13,35 +13,43 @@
 //!
 //! | field | written by | published |
 //! | --- | --- | --- |
-//! | packets, bytes, stamp of a cell; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
+//! | packets, bytes, stamp of a cell | worker | relaxed: monotone, so a late read is an old truth |
+//! | stamps of a head | worker | after what they tell of (release) |
 //! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
 //! | IPv6 keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //!
 //! A reader brackets what it reads with two reads of the generation ([`Slab::generation`]), and drops it when they differ.
+//! `scripts/loom.sh` explores models of these promises, and sees them fail when one of the orderings goes.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
 //! from where they stand. An IPv6 slot may be reused at any time: what it counted moves to its network's slot, and it
 //! starts at zero.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(all(test, loom))]
+mod loom_tests;
 
-use crate::dpdk::{self, Memory};
+use crate::dpdk;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
+
+// A model explores every interleaving, so it has as few cells as can show a mistake.
 
 /// Slots of a block.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = if cfg!(loom) { 1 } else { 256 };
 /// Cells of a slot: both directions, whole packets and fragments, five classes.
-pub const PLANES: usize = 4 * Class::COUNT;
+pub const PLANES: usize = if cfg!(loom) { 1 } else { 4 * Class::COUNT };
+/// Entries of the directory: one for each /24 that there is.
+const DIRECTORY: usize = if cfg!(loom) { 4 } else { 1 << 24 };
 /// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
-pub const IPV4_BLOCKS_MAX: usize = 0xffff - 1024;
+pub const IPV4_BLOCKS_MAX: usize = 64_000;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
 pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
 const CLOCK_STEPS: usize = 16;
 /// Slots of an IPv6 bucket: one cache line of addresses.
-const BUCKET: usize = 4;
+const BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The plane that a packet counts in.
 #[inline(always)]
@@ -60,7 +68,7 @@ pub struct Cell {
     stamp: AtomicU16,
 }
 
-const _: () = assert!(size_of::<Cell>() == 16);
+const _: () = assert!(cfg!(loom) || size_of::<Cell>() == 16);
 
 impl Cell {
     /// Packets, modulo 2³².
@@ -79,6 +87,12 @@ impl Cell {
     #[inline(always)]
     pub fn stamp(&self) -> u16 {
         self.stamp.load(Ordering::Relaxed)
+    }
+
+    /// The watch mark; 0: not watched.
+    #[inline(always)]
+    pub fn watch(&self) -> u16 {
+        self.watch.load(Ordering::Relaxed)
     }
 
     /// Owner only: one writer, so no locked instruction.
@@ -104,9 +118,10 @@ impl Head {
         self.key.load(Ordering::Relaxed)
     }
 
-    /// The tick in which a plane was last touched; 0: never.
+    /// The tick in which a plane was last touched; 0: never. Who sees a stamp sees what was counted before it was set, and
+    /// for which /24.
     pub fn stamp(&self, plane: usize) -> u32 {
-        self.stamps[plane].load(Ordering::Relaxed)
+        self.stamps[plane].load(Ordering::Acquire) // loom: stamp-seen
     }
 
     fn newest_age(&self, tick: u32) -> u32 {
@@ -124,12 +139,12 @@ impl Slot {
 
     /// Which block.
     pub fn block(self) -> usize {
-        (self.0 >> 8) as usize
+        self.0 as usize / BLOCK
     }
 
     /// Which slot of the block.
     pub fn index(self) -> usize {
-        (self.0 & 0xff) as usize
+        self.0 as usize % BLOCK
     }
 }
 
@@ -183,7 +198,7 @@ impl Layout {
     /// Memory of one worker's slab in bytes.
     pub fn bytes(&self) -> usize {
         let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
-        blocks + (1 << 24) * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
+        blocks + DIRECTORY * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
     }
 }
 
@@ -232,7 +247,7 @@ impl Slab {
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
             heads: Memory::new("block heads", layout.blocks())?,
-            directory: Memory::new("the directory of blocks", 1 << 24)?,
+            directory: Memory::new("the directory of blocks", DIRECTORY)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             seed: seed.map(|word| word | 1),
@@ -249,6 +264,18 @@ impl Slab {
         self.cells.backing()
     }
 
+    /// Every cell, by place.
+    #[inline(always)]
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// The directory of IPv4 blocks by /24, for [`find_v4`].
+    #[inline(always)]
+    pub fn directory(&self) -> Option<&Directory> {
+        self.directory.as_array()
+    }
+
     /// The cell of a slot in a plane.
     #[inline(always)]
     pub fn cell(&self, slot: Slot, plane: usize) -> &Cell {
@@ -259,6 +286,11 @@ impl Slab {
     #[inline(always)]
     pub fn place(&self, slot: Slot, plane: usize) -> Place {
         Place(plane as u32 * self.slots + slot.0)
+    }
+
+    /// The watch mark of a place.
+    pub fn watch(&self, place: Place) -> u16 {
+        if place == Place::NOWHERE { 0 } else { self.cells[place.0 as usize].watch() }
     }
 
     /// Asks the CPU to fetch a cell that is to be counted in soon.
@@ -309,10 +341,7 @@ impl Slab {
     /// The slot that counts for an IPv4 host now.
     #[inline(always)]
     pub fn find_v4(&self, address: u32) -> Option<Slot> {
-        match self.directory.as_array::<{ 1 << 24 }>()?[(address >> 8) as usize].load(Ordering::Acquire) {
-            0 => None,
-            block => Some(Slot(u32::from(block) << 8 | address & 0xff)),
-        }
+        find_v4(self.directory()?, address)
     }
 
     /// The slot that counts for an IPv6 host now.
@@ -336,12 +365,12 @@ impl Slab {
     /// The generation of whatever a slot of a block belongs to; odd while it changes hands. Pairs with a second call after
     /// the reads: see [`Slab::unchanged`].
     pub fn generation(&self, slot: Slot) -> u32 {
-        self.generation_of(slot).load(Ordering::Acquire)
+        self.generation_of(slot).load(Ordering::Acquire) // loom: generation-read
     }
 
     /// Whether what was read since `generation` was read belongs together.
     pub fn unchanged(&self, slot: Slot, generation: u32) -> bool {
-        fence(Ordering::Acquire);
+        fence(Ordering::Acquire); // loom: reads-before-second-look
         generation.is_multiple_of(2) && self.generation_of(slot).load(Ordering::Relaxed) == generation
     }
 
@@ -386,6 +415,19 @@ impl Slab {
     }
 }
 
+/// By /24: 0, or the block.
+pub type Directory = [AtomicU16; DIRECTORY];
+
+/// The slot that counts for an IPv4 host now.
+#[inline(always)]
+pub fn find_v4(directory: &Directory, address: u32) -> Option<Slot> {
+    let block = directory[(address >> 8) as usize].load(Ordering::Acquire); // loom: directory-read
+    match block {
+        0 => None,
+        block => Some(Slot(u32::from(block) * BLOCK as u32 + address % BLOCK as u32)),
+    }
+}
+
 /// The worker's side of its slab: what only the owner may do.
 #[derive(Debug)]
 pub struct Owner {
@@ -422,15 +464,15 @@ impl Owner {
         self.used_ipv6
     }
 
-    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark.
+    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark. `cells` are the slab's: see [`Slab::cells`].
     #[inline(always)]
-    pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
-        let Some(cell) = slab.cells.get(place.0 as usize) else { return 0 };
+    pub fn count(&self, slab: &Slab, cells: &[Cell], place: Place, bytes: u32, tick: u32) -> u16 {
+        let Some(cell) = cells.get(place.0 as usize) else { return 0 };
         cell.add(1, u64::from(bytes));
         if cell.stamp() != tick as u16 {
             self.touch(slab, place, tick);
         }
-        cell.watch.load(Ordering::Relaxed)
+        cell.watch()
     }
 
     /// The first packet of a tick in a cell.
@@ -439,7 +481,8 @@ impl Owner {
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
-        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
+        // After the packet was counted: who sees the stamp sees it.
+        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
     }
 
     /// Gives the /24 of a protected IPv4 host, which has none, a block.
@@ -456,15 +499,15 @@ impl Owner {
         let head = &slab.heads[block];
         let generation = head.generation.load(Ordering::Relaxed);
         head.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: block-odd-first
         if generation != 0 {
-            slab.directory[head.key() as usize].store(0, Ordering::Release);
+            slab.directory[head.key() as usize].store(0, Ordering::Relaxed);
         }
         head.key.store(address >> 8, Ordering::Relaxed);
         // A block in use is never taken for a silent one before it is touched.
         head.stamps.iter().for_each(|stamp| stamp.store(tick.saturating_sub(SILENT_TICKS / 2), Ordering::Relaxed));
-        head.generation.store(generation.wrapping_add(2), Ordering::Release);
-        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release);
+        head.generation.store(generation.wrapping_add(2), Ordering::Release); // loom: block-even-last
+        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release); // loom: directory-published
         slab.find_v4(address).map_or(Found::Full, Found::New)
     }
 
@@ -490,12 +533,12 @@ impl Owner {
         let generation = &slab.generations[index];
         let before = generation.load(Ordering::Relaxed);
         generation.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: slot-odd-first
         slab.keys[index].store(address);
         for plane in 0..PLANES {
             self.retire(slab, slot, plane, network, tick);
         }
-        generation.store(before.wrapping_add(2), Ordering::Release);
+        generation.store(before.wrapping_add(2), Ordering::Release); // loom: slot-even-last
         if evicted == 0 {
             self.used_ipv6 += 1;
             Found::New(slot)
@@ -536,7 +579,7 @@ fn heat(slab: &Slab, index: usize, tick: u32) -> (bool, bool, u64) {
     (slab.keys[index].load() != 0, recent, counted().map(|cell| u64::from(cell.packets())).sum())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use ipnet::IpNet;
 
@@ -581,8 +624,8 @@ mod tests {
         assert_eq!(slab.find_v4(0xc612_0005), Some(slot));
         let neighbour = slab.find_v4(0xc612_0006).expect("the same block");
         assert_eq!(neighbour.block(), slot.block());
-        owner.count(&slab, slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
-        owner.count(&slab, slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
+        owner.count(&slab, slab.cells(), slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
+        owner.count(&slab, slab.cells(), slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
         assert_eq!((slab.cell(slot, UDP).packets(), slab.cell(slot, UDP).bytes()), (1, 100));
         assert_eq!(slab.cell(slot, 15).bytes(), 50);
         assert_eq!(sum(&slab, neighbour), (0, 0));
@@ -595,7 +638,7 @@ mod tests {
         let slab = slab(1, 256);
         let mut owner = Owner::new();
         let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
-        owner.count(&slab, slab.place(first, UDP), 1, 10);
+        owner.count(&slab, slab.cells(), slab.place(first, UDP), 1, 10);
         let generation = slab.generation(first);
         assert_eq!(owner.insert_v4(&slab, 0xc612_0101, 10 + SILENT_TICKS - 1), Found::Full);
         assert!(slab.unchanged(first, generation));
@@ -615,11 +658,11 @@ mod tests {
         let mut moved = 0;
         for scanned in 1..=20_000u128 {
             let slot = slot_v6(&mut owner, &slab, base | scanned, 5);
-            owner.count(&slab, slab.place(slot, 0), 40, 5);
+            owner.count(&slab, slab.cells(), slab.place(slot, 0), 40, 5);
             // Ten packets to the heavy host for each scanned one.
             for _ in 0..10 {
                 let slot = slot_v6(&mut owner, &slab, heavy, 5);
-                owner.count(&slab, slab.place(slot, UDP), 100, 5);
+                owner.count(&slab, slab.cells(), slab.place(slot, UDP), 100, 5);
                 moved += usize::from(slot != last);
                 last = slot;
             }
@@ -639,13 +682,13 @@ mod tests {
         let base = 0x2001_0db8_u128 << 96;
         let slot = slot_v6(&mut owner, &slab, base | 1, 1);
         slab.set_watch(slot, 7);
-        assert_eq!(owner.count(&slab, slab.place(slot, UDP), 1, 1), 7);
+        assert_eq!(owner.count(&slab, slab.cells(), slab.place(slot, UDP), 1, 1), 7);
         let generation = slab.generation(slot);
         assert_eq!(slab.ipv6_key(slot), Some(base | 1));
         assert!(slab.unchanged(slot, generation));
         for scanned in 2..5_000u128 {
             let next = slot_v6(&mut owner, &slab, base | scanned, 100);
-            owner.count(&slab, slab.place(next, UDP), 1, 100);
+            owner.count(&slab, slab.cells(), slab.place(next, UDP), 1, 100);
         }
         assert_eq!(slab.find_v6(base | 1), None);
         assert!(!slab.unchanged(slot, generation));

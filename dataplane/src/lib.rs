@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod rule;
 pub mod snapshot;
 pub mod stats;
+mod sync;
 pub mod tap;
 pub mod watch;
 pub mod worker;

@@ -289,6 +289,34 @@ fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
     Err(Unparsed::TooManyTags)
 }
 
+/// The outline of what nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. `None` says nothing
+/// but that [`network`] and the rest must look. One comparison for what those test one by one.
+#[inline(always)]
+pub fn outline_plain(frame: &[u8]) -> Option<Outline<u32>> {
+    const HEADERS: usize = 14 + 20;
+    /// Ethertype, version and header length.
+    const PLAIN: u64 = 0x08_0045;
+    const FRAGMENT: u16 = 0x3fff_u16.to_be();
+    let head = frame.first_chunk::<HEADERS>()?;
+    let word = |at: usize| {
+        let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
+        u64::from_be_bytes(octets)
+    };
+    let (start, addresses) = (word(12), word(26));
+    let total_length = (start >> 16) as u16;
+    if start >> 40 != PLAIN || u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT != 0 || total_length < 20 {
+        return None;
+    }
+    let payload = || frame.get(HEADERS..frame.len().min(14 + usize::from(total_length))).unwrap_or(&[]);
+    Some(Outline {
+        source: (addresses >> 32) as u32,
+        destination: addresses as u32,
+        class: class(&CLASSES_V4, head[23], payload),
+        is_fragment: false,
+        ip_length: u32::from(total_length),
+    })
+}
+
 /// The outline of an IPv4 packet (RFC 791 section 3.1); fails where [`parse`] fails.
 ///
 /// # Errors
@@ -322,9 +350,13 @@ fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Resu
     let offset_field = u16::from_be_bytes([header[6], header[7]]);
     let ip_length = u32::from(total_length);
     let payload = || payload_v4(packet, header_length, ip_length, fragment_v4(offset_field));
+    // Both addresses by one load.
+    let addresses = u64::from_be_bytes([
+        header[12], header[13], header[14], header[15], header[16], header[17], header[18], header[19],
+    ]);
     Ok(Outline {
-        source: u32::from_be_bytes([header[12], header[13], header[14], header[15]]),
-        destination: u32::from_be_bytes([header[16], header[17], header[18], header[19]]),
+        source: (addresses >> 32) as u32,
+        destination: addresses as u32,
         class: class(&CLASSES_V4, header[9], payload),
         is_fragment: offset_field & 0x3fff != 0,
         ip_length,

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dpdk::{self, BURST_MAX};
-use crate::hosts::{Found, Layout, Owner, PLANES, Place, Slab, Slot, plane};
+use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Outline, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{
+    Addresses, Headers, Network, Outline, Unparsed, network, outline_plain, outline_v4, outline_v6, parse,
+};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -44,8 +46,6 @@ struct Job {
     incoming: Place,
     outgoing: Place,
     bytes: u32,
-    /// The watch marks of both, once counted.
-    marks: [u16; 2],
 }
 
 /// How far a worker is with a capture.
@@ -85,63 +85,84 @@ impl Pipeline {
         &self.shared
     }
 
-    /// Takes a burst of at most [`BURST_MAX`] packets: each its first segment, and the length of the whole frame. `tick` is
-    /// the control thread's, `now` the time-stamp counter.
+    /// Takes a burst of at most [`BURST_MAX`] packets: each its first segment, and the length of the whole frame. `bytes` is
+    /// the length of all frames, `tick` the control thread's, `now` the time-stamp counter.
     #[inline(always)]
-    pub fn burst<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)> + Clone, tick: u32, now: u64) {
-        self.find(packets.clone(), tick);
-        self.count(packets, tick, now);
-    }
-
-    #[inline(always)]
-    fn find<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)>, tick: u32) {
-        let networks = self.networks.load();
-        let watch = self.watch.load();
-        let shared = &*self.shared;
-        let mut finder = Finder { owner: &mut self.owner, shared, networks, watch, tick };
-        let mut kinds = [Tally::default(); Kind::COUNT];
-        for ((frame, frame_len), job) in packets.zip(self.jobs.iter_mut()) {
-            let kind = match network(frame) {
-                Ok(Network::V4(packet)) => finder.v4(packet, job),
-                Ok(Network::V6(packet)) => finder.v6(packet, job),
-                Err(reason) => finder.unparsed(reason, job),
-            };
-            kinds[kind as usize].add(frame_len);
-        }
-        for (kind, tally) in kinds.into_iter().enumerate() {
-            if tally.packets() > 0 {
-                shared.stats.packets[kind].add(tally.packets());
-                shared.stats.bytes[kind].add(tally.bytes());
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn count<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>, tick: u32, now: u64) {
-        let slab = &self.shared.slab;
-        let mut any = 0;
-        let jobs = &mut self.jobs[..packets.len().min(BURST_MAX)];
-        for job in jobs.iter_mut() {
-            let mut marks = [0; 2];
-            if job.incoming != Place::NOWHERE {
-                marks[0] = self.owner.count(slab, job.incoming, job.bytes, tick);
-            }
-            if job.outgoing != Place::NOWHERE {
-                marks[1] = self.owner.count(slab, job.outgoing, job.bytes, tick);
-            }
-            any |= marks[0] | marks[1];
-            job.marks = marks;
-        }
-        if any != 0 {
+    pub fn burst<'a, P>(&mut self, packets: P, bytes: u64, tick: u32, now: u64)
+    where
+        P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
+    {
+        let length = packets.len().min(BURST_MAX);
+        self.find(packets.clone(), bytes, tick);
+        if self.count(length, tick) {
             self.look_closer(packets, tick, now);
         }
     }
 
+    #[inline(always)]
+    fn find<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>, bytes: u64, tick: u32) {
+        let shared = &*self.shared;
+        let Some(directory) = shared.slab.directory() else { return };
+        let networks = self.networks.load();
+        let mut finder = Finder {
+            root: networks.root_v4(),
+            directory,
+            shared,
+            networks,
+            watch: self.watch.load(),
+            owner: &mut self.owner,
+            tick,
+        };
+        // Nearly all are incoming: these are what is left of the burst.
+        let mut incoming = Tally { packets: packets.len() as u64, bytes };
+        let mut kinds = [Tally::default(); Kind::COUNT];
+        packets.zip(self.jobs.iter_mut()).for_each(|((frame, frame_len), job)| {
+            let kind = match outline_plain(frame) {
+                Some(outline) => finder.v4(&outline, job),
+                None => finder.any(frame, job),
+            };
+            if kind != Kind::Incoming {
+                let tally = &mut kinds[kind as usize];
+                tally.packets += 1;
+                tally.bytes += u64::from(frame_len);
+            }
+        });
+        for tally in &kinds {
+            incoming.packets -= tally.packets;
+            incoming.bytes -= tally.bytes;
+        }
+        kinds[Kind::Incoming as usize] = incoming;
+        for (kind, tally) in kinds.into_iter().enumerate() {
+            if tally.packets > 0 {
+                shared.stats.packets[kind].add(tally.packets);
+                shared.stats.bytes[kind].add(tally.bytes);
+            }
+        }
+    }
+
+    /// Whether any of the packets is of a watched host.
+    #[inline(always)]
+    fn count(&mut self, length: usize, tick: u32) -> bool {
+        let slab = &self.shared.slab;
+        let cells = slab.cells();
+        let mut marks = 0;
+        for job in &self.jobs[..length] {
+            if job.incoming != Place::NOWHERE {
+                marks |= self.owner.count(slab, cells, job.incoming, job.bytes, tick);
+            }
+            if job.outgoing != Place::NOWHERE {
+                marks |= self.owner.count(slab, cells, job.outgoing, job.bytes, tick);
+            }
+        }
+        marks != 0
+    }
+
     /// For bursts with packets of watched hosts.
     #[inline(never)]
-    fn look_closer<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>, tick: u32, now: u64) {
+    fn look_closer<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)>, tick: u32, now: u64) {
         for (index, packet) in packets.enumerate().take(BURST_MAX) {
-            let marks = self.jobs[index].marks;
+            let Job { incoming, outgoing, .. } = self.jobs[index];
+            let marks = [incoming, outgoing].map(|place| self.shared.slab.watch(place));
             if marks != [0; 2] {
                 self.watched(packet, marks, tick, now);
             }
@@ -156,11 +177,12 @@ impl Pipeline {
         let (source, destination) = ends(&headers);
         for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
             let Some(watched) = watch.get(mark).filter(|watched| watched.host == host) else { continue };
-            let matched = watched.matching(outgoing, &headers);
-            if let Some(active) = matched {
+            let matched = watched.rules[usize::from(outgoing)].first(&headers);
+            if let Some(rule) = matched {
                 let slab = &self.shared.slab;
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                self.owner.count(slab, slab.place(slab.rule(active.slot), plane), headers.ip_length, tick);
+                let place = slab.place(slab.rule(rule), plane);
+                self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
             }
             for capture in &watched.captures {
                 if matched.is_some() && capture.outgoing == outgoing {
@@ -177,24 +199,11 @@ impl Pipeline {
     }
 }
 
-/// Packets (upper half) and frame bytes (lower half) of a kind within a burst: one addition a packet. A burst has at most
-/// [`BURST_MAX`] packets of less than 2²⁴ bytes.
+/// Packets and frame bytes of a kind within a burst.
 #[derive(Clone, Copy, Default)]
-struct Tally(u64);
-
-impl Tally {
-    #[inline(always)]
-    fn add(&mut self, bytes: u32) {
-        self.0 = self.0.wrapping_add(1 << 32 | u64::from(bytes));
-    }
-
-    fn packets(self) -> u64 {
-        self.0 >> 32
-    }
-
-    fn bytes(self) -> u64 {
-        self.0 & 0xffff_ffff
-    }
+struct Tally {
+    packets: u64,
+    bytes: u64,
 }
 
 /// Whether the next packet is one to take.
@@ -223,6 +232,8 @@ fn ends(headers: &Headers) -> (IpAddr, IpAddr) {
 
 /// Finds the slots that a packet counts for.
 struct Finder<'a> {
+    root: &'a [u16; 1 << 16],
+    directory: &'a Directory,
     owner: &'a mut Owner,
     shared: &'a Shared,
     networks: &'a Networks,
@@ -232,61 +243,60 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v4(packet) {
-            Ok(outline) => {
-                let to = self.slot_v4(outline.destination);
-                let from = self.slot_v4(outline.source);
-                self.job(&outline, to, from, job)
-            }
-            Err(reason) => self.unparsed(reason, job),
-        }
-    }
-
-    #[inline(never)]
-    fn v6(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v6(packet) {
-            Ok(outline) => {
-                let to = self.slot_v6(outline.destination);
-                let from = self.slot_v6(outline.source);
-                self.job(&outline, to, from, job)
-            }
-            Err(reason) => self.unparsed(reason, job),
-        }
-    }
-
-    #[inline(always)]
-    fn job<A>(&self, outline: &Outline<A>, to: Slot, from: Slot, job: &mut Job) -> Kind {
+    fn v4(&mut self, outline: &Outline<u32>, job: &mut Job) -> Kind {
         let plane = plane(false, outline.is_fragment, outline.class);
-        *job = Job { bytes: outline.ip_length, ..Job::default() };
-        let (is_to, is_from) = (to != Slot::NOWHERE, from != Slot::NOWHERE);
-        if is_to {
-            job.incoming = self.place(to, plane);
-        }
-        if is_from {
-            job.outgoing = self.place(from, plane + PLANES / 2);
-        }
-        match (is_to, is_from) {
-            (false, false) => Kind::Other,
-            (true, false) => Kind::Incoming,
-            (false, true) => Kind::Outgoing,
-            (true, true) => Kind::Internal,
-        }
+        job.bytes = outline.ip_length;
+        let to = self.slot_v4(outline.destination);
+        let from = self.slot_v4(outline.source);
+        self.place(job, plane, to, from)
     }
 
     #[inline(always)]
-    fn place(&self, slot: Slot, plane: usize) -> Place {
-        let place = self.shared.slab.place(slot, plane);
-        self.shared.slab.prefetch(place);
-        place
+    fn v6(&mut self, outline: &Outline<u128>, job: &mut Job) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v6(outline.destination);
+        let from = self.slot_v6(outline.source);
+        self.place(job, plane, to, from)
+    }
+
+    /// Whatever is not plain.
+    #[inline(never)]
+    fn any(&mut self, frame: &[u8], job: &mut Job) -> Kind {
+        let outline = match network(frame) {
+            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| self.v4(&outline, job)),
+            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| self.v6(&outline, job)),
+            Err(reason) => Err(reason),
+        };
+        outline.unwrap_or_else(|reason| self.unparsed(reason, job))
+    }
+
+    #[inline(always)]
+    fn place(&self, job: &mut Job, plane: usize, to: Slot, from: Slot) -> Kind {
+        let slab = &self.shared.slab;
+        (job.incoming, job.outgoing) = (Place::NOWHERE, Place::NOWHERE);
+        if to != Slot::NOWHERE {
+            job.incoming = slab.place(to, plane);
+            slab.prefetch(job.incoming);
+        }
+        if from != Slot::NOWHERE {
+            job.outgoing = slab.place(from, plane + PLANES / 2);
+            slab.prefetch(job.outgoing);
+            return if to == Slot::NOWHERE { Kind::Outgoing } else { Kind::Internal };
+        }
+        if to == Slot::NOWHERE { Kind::Other } else { Kind::Incoming }
     }
 
     #[inline(always)]
     fn slot_v4(&mut self, address: u32) -> Slot {
-        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
-        match self.shared.slab.find_v4(address) {
+        // One read tells the addresses that are none of ours.
+        let entry = self.root[(address >> 16) as usize];
+        if entry == 0 || !self.networks.holds_v4(entry, address) {
+            return Slot::NOWHERE;
+        }
+        match find_v4(self.directory, address) {
             Some(slot) => slot,
-            None => self.new_v4(address, network),
+            None => self.new_v4(address),
         }
     }
 
@@ -304,7 +314,8 @@ impl Finder<'_> {
 
     #[cold]
     #[inline(never)]
-    fn new_v4(&mut self, address: u32, network: NetworkId) -> Slot {
+    fn new_v4(&mut self, address: u32) -> Slot {
+        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         let found = self.owner.insert_v4(&self.shared.slab, address, self.tick);
         self.new_slot(found, network, None)
     }
@@ -338,3 +349,6 @@ impl Finder<'_> {
         Kind::Unparsed
     }
 }
+
+#[cfg(test)]
+mod tests;

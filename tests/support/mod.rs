@@ -4,8 +4,11 @@
 #![allow(dead_code)]
 
 pub(crate) mod bgp;
+pub(crate) mod daemon;
 pub(crate) mod netns;
+pub(crate) mod pcap;
 pub(crate) mod stub_engine;
+pub(crate) mod traffic;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

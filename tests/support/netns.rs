@@ -18,6 +18,14 @@ impl Netns {
         netns
     }
 
+    /// One whose kernel sends nothing by itself: no neighbour discovery. What is seen there is what is played.
+    #[track_caller]
+    pub(crate) fn silent() -> Netns {
+        let netns = Netns::new();
+        netns.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
+        netns
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

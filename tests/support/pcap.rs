@@ -1,6 +1,5 @@
 //! Capture files for tests: frames built byte by byte, a writer, and tshark's word for what a file holds. Knows nothing of
 //! Levee's own parser.
-#![allow(dead_code)] // each test uses a part of it
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -131,7 +130,15 @@ pub(crate) fn vlan(frame: &[u8], id: u16) -> Vec<u8> {
     tagged
 }
 
-fn ethernet(kind: u16, parts: &[&[u8]]) -> Vec<u8> {
+/// The frame with two tags, the outer one of 802.1ad.
+pub(crate) fn qinq(frame: &[u8], outer: u16, inner: u16) -> Vec<u8> {
+    let mut tagged = vlan(&vlan(frame, inner), outer);
+    tagged[12..14].copy_from_slice(&[0x88, 0xa8]);
+    tagged
+}
+
+/// A frame with this EtherType and what follows.
+pub(crate) fn ethernet(kind: u16, parts: &[&[u8]]) -> Vec<u8> {
     let mut frame = vec![0x02, 0, 0, 0, 0, 0x02, 0x02, 0, 0, 0, 0, 0x01];
     frame.extend(kind.to_be_bytes());
     frame.extend(parts.concat());
@@ -169,7 +176,7 @@ pub(crate) struct Counted {
     pub(crate) frames: Count,
     pub(crate) incoming: Count,
     pub(crate) outgoing: Count,
-    /// Both ends ours. Not in `hosts`.
+    /// Both ends ours. In `hosts` it is incoming for the one and outgoing for the other.
     pub(crate) internal: Count,
     pub(crate) other: Count,
     /// Neither IPv4 nor IPv6.
@@ -244,14 +251,16 @@ impl Counted {
             return;
         };
         let ours = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
-        let (kind, host) = match (ours(source), ours(destination)) {
-            (false, true) => (&mut self.incoming, Some((destination, Direction::Incoming))),
-            (true, false) => (&mut self.outgoing, Some((source, Direction::Outgoing))),
-            (true, true) => (&mut self.internal, None),
-            (false, false) => (&mut self.other, None),
+        let (from, to) = (ours(source), ours(destination));
+        let kind = match (from, to) {
+            (false, true) => &mut self.incoming,
+            (true, false) => &mut self.outgoing,
+            (true, true) => &mut self.internal,
+            (false, false) => &mut self.other,
         };
         kind.add(frame_length);
-        if let Some(host) = host {
+        let receiver = to.then_some((destination, Direction::Incoming));
+        for host in receiver.into_iter().chain(from.then_some((source, Direction::Outgoing))) {
             let volumes = self.hosts.entry(host).or_default();
             let (fragment, class) = (usize::from(row.is_fragment()), row.class() as usize);
             volumes.packets[fragment][class] += 1;

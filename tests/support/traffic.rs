@@ -1,12 +1,12 @@
 //! Live traffic for tests: captures turned to a protected host, and played into an interface of a namespace, paced and
 //! bounded. `net_pcap` has no time; attacks and their ends need it.
-#![allow(dead_code)] // each test uses a part of it
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
+use super::netns::Netns;
 use super::pcap;
 
 /// The victim in all captures of `tests/data`.
@@ -48,14 +48,15 @@ pub(crate) struct Player {
 
 impl Player {
     /// Plays `file` into `interface` of `namespace`, `rate_pps` packets a second.
-    pub(crate) fn start(namespace: &str, interface: &str, file: &Path, rate_pps: u32, amount: Amount) -> Player {
+    pub(crate) fn start(namespace: &Netns, interface: &str, file: &Path, rate_pps: u32, amount: Amount) -> Player {
         let amount = match amount {
             Amount::Packets(packets) => format!("--limit={packets}"),
             Amount::Seconds(seconds) => format!("--duration={seconds}"),
         };
-        // `ip netns exec` becomes tcpreplay: the child is the player itself. The nano timer sleeps, the default one spins.
-        let child = Command::new("ip")
-            .args(["netns", "exec", namespace, "tcpreplay", "--preload-pcap", "--loop=0", "--timer=nano"])
+        // The child is the player itself. The nano timer sleeps, the default one spins.
+        let child = namespace
+            .command("tcpreplay")
+            .args(["--preload-pcap", "--loop=0", "--timer=nano"])
             .args([format!("--intf1={interface}"), format!("--pps={rate_pps}"), amount])
             .arg(file)
             .stdin(Stdio::null())

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dataplane::packet::Unparsed;
+use dataplane::packet::{Class, Unparsed};
 use dataplane::pipeline::Shared;
 use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
 use hdrhistogram::Histogram;
 use proto::v1;
 
 use crate::actions::bgp::Report;
-use crate::attack::{Direction, Rates};
+use crate::attack::{Direction, Rates, Volumes};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
 use crate::meter::HostRates;
@@ -152,6 +152,23 @@ fn rates(rates: &Rates) -> v1::Rates {
     }
 }
 
+fn volumes(volumes: &Volumes) -> v1::Volumes {
+    let classes = |fragment: usize| {
+        let count = |class: Class| {
+            let (packets, bytes) = (volumes.packets[fragment], volumes.bytes[fragment]);
+            Some(v1::Count { packets: packets[class as usize], bytes: bytes[class as usize] })
+        };
+        Some(v1::Classes {
+            tcp: count(Class::Tcp),
+            tcp_syn: count(Class::TcpSyn),
+            udp: count(Class::Udp),
+            icmp: count(Class::Icmp),
+            other: count(Class::Other),
+        })
+    };
+    v1::Volumes { whole: classes(0), fragments: classes(1) }
+}
+
 fn of_direction(host: &HostRates, direction: Direction) -> v1::Rates {
     rates(&Rates::from(&host.rates[direction as usize]))
 }
@@ -164,6 +181,8 @@ pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
         incoming: Some(of_direction(&host.rates, Direction::Incoming)),
         outgoing: Some(of_direction(&host.rates, Direction::Outgoing)),
         under_attack: host.under_attack,
+        counted_incoming: host.counted.as_ref().map(|[incoming, _]| volumes(incoming)),
+        counted_outgoing: host.counted.as_ref().map(|[_, outgoing]| volumes(outgoing)),
     });
     v1::ListHostsResponse { hosts: hosts.collect(), active: answer.active }
 }

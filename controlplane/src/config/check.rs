@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::hosts::IPV4_BLOCKS_MAX;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
 
@@ -131,8 +132,7 @@ fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
     }
     if let Some(level) = raw.log_level.as_ref().filter(|level| !is_log_level(level.get_ref())) {
         let found = format!("unknown level \"{}\"", level.get_ref());
-        let hint = "write error, warn, info, debug or trace, or a filter such as \"info,controlplane=debug\"";
-        findings.add(level.span(), "daemon.log_level", found, hint);
+        findings.add(level.span(), "daemon.log_level", found, format!("write {LOG_LEVELS}"));
     }
     Daemon {
         socket,
@@ -144,8 +144,11 @@ fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
     }
 }
 
+/// What [`is_log_level`] takes, in words.
+pub const LOG_LEVELS: &str = "error, warn, info, debug or trace, or a filter such as \"info,controlplane=debug\"";
+
 /// A level, or levels by module. tracing alone would take any word for the name of a module.
-fn is_log_level(text: &str) -> bool {
+pub fn is_log_level(text: &str) -> bool {
     let is_level = |word: &str| ["error", "warn", "info", "debug", "trace", "off"].contains(&word);
     let is_directive = |part: &str| is_level(part) || part.split_once('=').is_some_and(|(_, level)| is_level(level));
     text.split(',').all(is_directive) && tracing_subscriber::EnvFilter::try_new(text).is_ok()
@@ -273,7 +276,7 @@ fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
         None => default.ipv4_blocks,
         Some((_, toml::Value::String(word))) if word == "auto" => None,
         Some((span, toml::Value::Integer(number))) => {
-            Some(findings.number(key, &Some(Spanned::new(span, *number)), 1, 1..=65_535))
+            Some(findings.number(key, &Some(Spanned::new(span, *number)), 1, 1..=IPV4_BLOCKS_MAX as u32))
         }
         Some((span, other)) => {
             findings.add(span, key, format!("{other} is not a number of blocks"), "write \"auto\", or a whole number");

@@ -303,7 +303,7 @@ fn bad_values_of_other_sections() {
         ("dpdk", "file_prefix = \"a/b\"", "file_prefix", "not part of a file name", "letters"),
         ("dpdk", "extra_args = [\"--lcores=1\"]", "extra_args[0]", "Levee sets --lcores", "`ports.cores`"),
         ("tables", "ipv4_blocks = \"many\"", "ipv4_blocks", "not a number", "\"auto\""),
-        ("tables", "ipv4_blocks = 65536", "ipv4_blocks", "out of range", "1 to 65535"),
+        ("tables", "ipv4_blocks = 64001", "ipv4_blocks", "out of range", "1 to 64000"),
         (
             "detection",
             "check_period_ms = 1001",
@@ -423,9 +423,18 @@ fn this_machine_has_a_core_but_not_a_thousand() {
 
 #[test]
 fn a_port_that_dpdk_does_not_find_is_reported_at_its_line() {
-    let all = small().finding(0, "DPDK has no such device");
+    let device = || "net_pcap0".to_owned();
+    let all = small().port_finding(0, &dpdk::Error::NoPort { device: device(), reason: "none".to_owned() });
     assert_eq!((all.findings()[0].line(), all.findings()[0].column()), (4, 10));
-    assert!(all.to_string().starts_with("levee.toml:4:10: ports[0].device: DPDK has no such device\n"), "{all}");
+    assert!(all.to_string().starts_with("levee.toml:4:10: ports[0].device: DPDK does not find a port"), "{all}");
+
+    let three = parse("levee.toml", SMALL.replacen("[0]", "[0, 1, 2]", 1)).expect("a valid configuration");
+    let all = three.port_finding(0, &dpdk::Error::Queues { device: device(), has: 2, wanted: 3 });
+    assert_eq!((all.findings()[0].line(), all.findings()[0].column()), (5, 16));
+    assert_eq!(
+        (all.findings()[0].key(), all.findings()[0].hint()),
+        ("ports[0].cores", "each core needs a queue: list 2 at most")
+    );
 }
 
 proptest! {

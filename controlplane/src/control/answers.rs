@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Control;
+use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
-use crate::attack::{Rates, Target};
+use crate::attack::{Rates, Target, Volumes};
 use crate::meter::{HostRates, Order, Smooth};
 use crate::mitigation::Standing;
 use crate::record::AttackRecord;
@@ -134,6 +134,8 @@ pub struct HostAnswer {
     pub network: Option<IpNet>,
     /// Its rates.
     pub rates: HostRates,
+    /// What was counted for it, incoming and outgoing; `None` where that is not known.
+    pub counted: Option<[Volumes; 2]>,
     /// Whether an attack on it is alive.
     pub under_attack: bool,
 }
@@ -180,13 +182,7 @@ impl Control {
             Request::Totals(reply) => drop(reply.send(self.totals())),
             Request::Attacks { alive_only, limit, reply } => drop(reply.send(self.attacks(alive_only, limit))),
             Request::Ban { target, seconds, reason, by, reply } => {
-                let group = self.group_of(target.prefix.addr());
-                let banned = self.detector.ban(self.now(), target, &group, seconds, &reason, &by);
-                let answer = banned.map(|(id, effects)| {
-                    self.carry_out(effects);
-                    id
-                });
-                drop(reply.send(answer.map_err(|error| error.to_string())));
+                drop(reply.send(self.ban(target, seconds, &reason, &by)));
             }
             Request::Unban { host, reason, by, reply } => {
                 let (ids, effects) = self.detector.unban(self.now(), host, &reason, &by);
@@ -195,6 +191,18 @@ impl Control {
             }
             Request::Stop => {}
         }
+    }
+
+    fn ban(&mut self, target: Target, seconds: u64, reason: &str, by: &str) -> Result<Uuid, String> {
+        let host = target.prefix.addr();
+        if self.meter.map().network(host).is_none() {
+            return Err(format!("{host} is in no protected network"));
+        }
+        let group = self.group_of(host);
+        let banned = self.detector.ban(self.now(), target, &group, seconds, reason, by);
+        let (id, effects) = banned.map_err(|error| error.to_string())?;
+        self.carry_out(effects);
+        Ok(id)
     }
 
     fn status(&self) -> StatusAnswer {
@@ -271,8 +279,8 @@ impl Control {
                 alarms.push(format!("port {}: {lost} packets lost or broken before a worker saw them", port.device()));
             }
         }
-        if self.ticks_late > 0 {
-            alarms.push(format!("{} looks at the thresholds came late", self.ticks_late));
+        if self.last_late.is_some_and(|late| late.elapsed() < LATE_ALARM) {
+            alarms.push(format!("looks at the thresholds come late: {} since the start", self.ticks_late));
         }
         alarms
     }
@@ -290,6 +298,7 @@ impl Control {
                 group: Arc::clone(&map.group(address).name),
                 network: map.network(address),
                 rates,
+                counted: self.meter.counted(address),
                 under_attack: attacked(address),
             })
             .collect();

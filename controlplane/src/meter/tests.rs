@@ -109,7 +109,7 @@ impl Rig {
                 }
             });
             let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
-            owner.count(&shared.slab, shared.slab.place(slot, plane), traffic.bytes, stamp);
+            owner.count(slab, slab.cells(), slab.place(slot, plane), traffic.bytes, stamp);
         }
         shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
     }
@@ -334,6 +334,8 @@ fn a_block_that_serves_another_24_brings_no_old_counts_along() {
     let (first, second) = (host("198.18.0.1"), host("198.18.1.1"));
     rig.count(0, Traffic::udp(first, 10));
     assert_eq!(volumes_of(&rig.look(0.1)).len(), 1);
+    let nothing = Volumes::default();
+    assert_eq!(rig.meter.counted(first), Some([Traffic::udp(first, 10).volumes(), nothing]));
     for _ in 0..SILENT_TICKS {
         assert_eq!(rig.look(0.1).active, 0);
     }
@@ -342,6 +344,8 @@ fn a_block_that_serves_another_24_brings_no_old_counts_along() {
     let all = volumes_of(&rig.look(0.1));
     let expected = (target(second, Direction::Incoming), Traffic::udp(second, 3).volumes());
     assert_eq!(all, BTreeMap::from([expected]), "the first has no block any more");
+    assert_eq!(rig.meter.counted(first), Some([nothing; 2]));
+    assert_eq!(rig.meter.counted(second), None, "its counters hold those of the first, too");
 }
 
 #[test]
@@ -352,7 +356,13 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
         let (shared, owner) = &mut rig.workers[worker];
         let plane = plane(direction == Direction::Outgoing, false, traffic.class);
         for _ in 0..times {
-            owner.count(&shared.slab, shared.slab.place(shared.slab.rule(3), plane), traffic.bytes, rig.tick);
+            owner.count(
+                &shared.slab,
+                shared.slab.cells(),
+                shared.slab.place(shared.slab.rule(3), plane),
+                traffic.bytes,
+                rig.tick,
+            );
         }
     };
     count(&mut rig, 0, Direction::Incoming, 5);

@@ -11,7 +11,7 @@ use dataplane::packet::fragment;
 use dataplane::pipeline::Shared;
 use dataplane::rule::{Bits, FlowRule, Ranges};
 use dataplane::stats::Lost;
-use dataplane::watch::{ActiveRule, Capture, Watch, Watched};
+use dataplane::watch::{ActiveRule, ActiveRules, Capture, Watch, Watched};
 use serde_json::json;
 
 use crate::measure::Bench;
@@ -154,9 +154,13 @@ fn rules() -> [FlowRule; RULES as usize] {
 }
 
 fn watched() -> Watched {
-    let active = rules().into_iter().zip(0..).map(|(rule, slot)| ActiveRule { rule, slot }).collect();
+    let active: Vec<ActiveRule> = rules().into_iter().zip(0..).map(|(rule, slot)| ActiveRule { rule, slot }).collect();
     let capture = Capture { request: REQUEST, place: 0, stride: STRIDE, worker_max: u32::MAX, outgoing: false };
-    Watched { host: Ipv4Addr::from(HOSTS_V4).into(), rules: [active, Vec::new()], captures: vec![capture] }
+    Watched {
+        host: Ipv4Addr::from(HOSTS_V4).into(),
+        rules: [ActiveRules::new(&active), ActiveRules::default()],
+        captures: vec![capture],
+    }
 }
 
 /// Rewrites source and source port: random sources; one port in three is a reflector's, in an order that no branch

@@ -3,6 +3,8 @@
 #ifndef LEVEE_DPDK_H
 #define LEVEE_DPDK_H
 
+#include <stddef.h>
+
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
@@ -14,17 +16,15 @@
 #include <rte_mempool.h>
 #include <rte_version.h>
 
-/* A received frame: its first segment, and the length of all segments. */
-struct levee_frame {
-	const uint8_t *data;
-	uint32_t data_len;
-	uint32_t pkt_len;
+/* Where the fields of an mbuf are: they move between releases, and differ in how unions name them. */
+enum levee_mbuf {
+	LEVEE_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
+	LEVEE_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+	LEVEE_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+	LEVEE_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
 };
 
-/* rte_eth_rx_burst, and then each mbuf's frame. Returns how many came. */
-uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, struct levee_frame *frames, uint16_t n);
-/* rte_eth_rx_burst alone. */
-uint16_t levee_rx_only(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
+uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
 /* rte_errno of this thread. */
 int levee_errno(void);
 /* Calls `rewrite(context, data, data_len)` for each frame inside rte_eth_rx_burst. NULL: not installed. */

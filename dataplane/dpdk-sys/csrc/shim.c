@@ -1,20 +1,6 @@
 #include "levee_dpdk.h"
 
-uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, struct levee_frame *frames, uint16_t n)
-{
-	uint16_t received = rte_eth_rx_burst(port, queue, mbufs, n);
-
-	for (uint16_t i = 0; i < received; i++) {
-		struct rte_mbuf *mbuf = mbufs[i];
-
-		frames[i].data = rte_pktmbuf_mtod(mbuf, const uint8_t *);
-		frames[i].data_len = mbuf->data_len;
-		frames[i].pkt_len = mbuf->pkt_len;
-	}
-	return received;
-}
-
-uint16_t levee_rx_only(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n)
+uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n)
 {
 	return rte_eth_rx_burst(port, queue, mbufs, n);
 }

@@ -4,7 +4,10 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use dpdk_sys::{levee_frame, rte_eth_conf, rte_mbuf, rte_mempool};
+use dpdk_sys::{
+    LEVEE_MBUF_BUF_ADDR, LEVEE_MBUF_DATA_LEN, LEVEE_MBUF_DATA_OFF, LEVEE_MBUF_PKT_LEN, rte_eth_conf, rte_mbuf,
+    rte_mempool,
+};
 
 use super::{Eal, Error, last_reason, reason};
 
@@ -313,16 +316,11 @@ impl RxQueue {
     #[inline(always)]
     pub fn receive(&mut self, burst: &mut Burst, max: usize) -> usize {
         burst.free();
-        // SAFETY: this is the only value for the queue, and it is borrowed mutably, so no other thread polls it. Both
-        // arrays hold BURST_MAX entries, and max is no more than that.
+        // SAFETY: this is the only value for the queue, and it is borrowed mutably, so no other thread polls it. The array
+        // holds BURST_MAX entries, and max is no more than that.
         let received = unsafe {
-            dpdk_sys::levee_rx_burst(
-                self.port,
-                self.queue,
-                burst.mbufs.as_mut_ptr(),
-                burst.frames.as_mut_ptr(),
-                max.min(BURST_MAX) as u16,
-            )
+            let max = max.min(BURST_MAX) as u16;
+            dpdk_sys::levee_rx_burst(self.port, self.queue, burst.mbufs.as_mut_ptr(), max)
         };
         burst.len = usize::from(received);
         burst.len
@@ -333,17 +331,9 @@ impl RxQueue {
     /// Receives at most `max` packets and frees them unseen: the least that receiving costs.
     #[inline(always)]
     pub fn drain(&mut self, burst: &mut Burst, max: usize) -> usize {
+        let received = self.receive(burst, max);
         burst.free();
-        // SAFETY: as in receive; the mbufs are freed before anyone asks for their frames.
-        let received = unsafe {
-            let received =
-                dpdk_sys::levee_rx_only(self.port, self.queue, burst.mbufs.as_mut_ptr(), max.min(BURST_MAX) as u16);
-            if received > 0 {
-                dpdk_sys::rte_pktmbuf_free_bulk(burst.mbufs.as_mut_ptr(), u32::from(received));
-            }
-            received
-        };
-        usize::from(received)
+        received
     }
 }
 
@@ -351,7 +341,6 @@ impl RxQueue {
 #[derive(Debug)]
 pub struct Burst {
     mbufs: Box<[*mut rte_mbuf; BURST_MAX]>,
-    frames: Box<[levee_frame; BURST_MAX]>,
     len: usize,
 }
 
@@ -360,8 +349,7 @@ unsafe impl Send for Burst {}
 
 impl Default for Burst {
     fn default() -> Burst {
-        let empty = levee_frame { data: std::ptr::null(), data_len: 0, pkt_len: 0 };
-        Burst { mbufs: Box::new([std::ptr::null_mut(); BURST_MAX]), frames: Box::new([empty; BURST_MAX]), len: 0 }
+        Burst { mbufs: Box::new([std::ptr::null_mut(); BURST_MAX]), len: 0 }
     }
 }
 
@@ -381,11 +369,17 @@ impl Burst {
     /// The packets: the first segment of each, and the length in bytes of the whole frame, all segments.
     #[inline(always)]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], u32)> + Clone {
-        self.frames[..self.len.min(BURST_MAX)].iter().map(|frame| {
-            // SAFETY: the first len frames were filled by levee_rx_burst from mbufs that are freed only through &mut self; data
-            // points to data_len bytes of the mbuf's first segment.
-            let data = unsafe { std::slice::from_raw_parts(frame.data, frame.data_len as usize) };
-            (data, frame.pkt_len)
+        self.mbufs[..self.len.min(BURST_MAX)].iter().map(|&mbuf| {
+            // SAFETY: the first len mbufs were given by rte_eth_rx_burst, and are freed only through &mut self. The fields are
+            // where the C compiler says; data_off and data_len lie within the mbuf's buffer.
+            unsafe {
+                let field = |offset: u32| mbuf.byte_add(offset as usize).cast_const();
+                let buffer: *const u8 = field(LEVEE_MBUF_BUF_ADDR).cast::<*const u8>().read();
+                let start = field(LEVEE_MBUF_DATA_OFF).cast::<u16>().read();
+                let length = field(LEVEE_MBUF_DATA_LEN).cast::<u16>().read();
+                let data = std::slice::from_raw_parts(buffer.add(usize::from(start)), usize::from(length));
+                (data, field(LEVEE_MBUF_PKT_LEN).cast::<u32>().read())
+            }
         })
     }
 
@@ -394,12 +388,13 @@ impl Burst {
         self.iter().nth(index)
     }
 
-    /// Asks the CPU to fetch the headers of all packets.
+    /// Asks the CPU to fetch the headers of all packets; gives the bytes of all frames.
     #[inline(always)]
-    pub fn prefetch(&self) {
-        for (data, _) in self.iter() {
+    pub fn prefetch(&self) -> u64 {
+        self.iter().fold(0, |bytes, (data, frame_len)| {
             super::prefetch(data);
-        }
+            bytes + u64::from(frame_len)
+        })
     }
 
     #[inline(always)]

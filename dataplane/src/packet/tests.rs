@@ -61,6 +61,21 @@ fn ipv4_udp() {
 }
 
 #[test]
+fn the_plain_path_is_taken_by_plain_packets_alone() {
+    let plain = |packet: &[u8]| outline_plain(&frame(&[packet])).map(|outline| outline.class);
+    let whole = |protocol, offset, options: &[u8]| ip4(protocol, offset, 60, options);
+    assert_eq!(plain(&whole(17, 0, &[])), Some(Class::Udp));
+    assert_eq!(plain(&whole(17, 0x4000, &[])), Some(Class::Udp), "don't fragment");
+    assert_eq!(plain(&[whole(6, 0, &[]), tcp([0x50, 0x02])].concat()), Some(Class::TcpSyn));
+    assert_eq!(plain(&whole(17, 0x2000, &[])), None, "first fragment");
+    assert_eq!(plain(&whole(17, 7, &[])), None, "later fragment");
+    assert_eq!(plain(&whole(17, 0, &[1; 4])), None, "options");
+    assert_eq!(plain(&ip4(17, 0, 19, &[])), None, "a length that lies");
+    assert_eq!(plain(&[&[0x81, 0x00, 0, 1], &*whole(17, 0, &[])].concat()), None, "a tag");
+    assert_eq!(outline_plain(&[]), None);
+}
+
+#[test]
 fn ipv6_udp() {
     let expected = Headers {
         addresses: Addresses::V6 {
@@ -520,6 +535,21 @@ proptest! {
         let _ = parse(&bytes);
         let ethertype = [[0x08, 0x00], [0x86, 0xdd], [0x81, 0x00], [0x88, 0xa8]][ethertype];
         let _ = parse(&frame(&[&ethertype, &bytes]));
+    }
+
+    /// Where the plain path answers, the whole path gives the same.
+    #[test]
+    fn the_plain_path_agrees(recipe in recipe(), at in any::<prop::sample::Index>(), flip: u8, cut in any::<prop::sample::Index>()) {
+        let mut frame = recipe.build();
+        let at = at.index(frame.len());
+        frame[at] ^= flip & (flip >> 1);
+        frame.truncate(frame.len().min(cut.index(4 * frame.len()) + 1));
+        if let Some(plain) = outline_plain(&frame) {
+            prop_assert_eq!(network(&frame).map(|network| match network {
+                Network::V4(packet) => outline_v4(packet),
+                Network::V6(_) => Err(Unparsed::NotIp),
+            }), Ok(Ok(plain)));
+        }
     }
 
     #[test]

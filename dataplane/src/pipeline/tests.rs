@@ -1,0 +1,196 @@
+//! A pipeline fed with frames from memory.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use etherparse::PacketBuilder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::packet::{Class, Upper};
+use crate::rule::{FlowRule, Ranges};
+use crate::snapshot::Snapshot;
+use crate::watch::{ActiveRule, ActiveRules, Watched};
+
+const OURS: [u8; 4] = [198, 18, 0, 1];
+const OURS_TOO: [u8; 4] = [198, 18, 0, 2];
+const THEIRS: [u8; 4] = [203, 0, 113, 9];
+
+struct Rig {
+    pipeline: Pipeline,
+    watch: Snapshot<Watch>,
+    _networks: Snapshot<Networks>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256 };
+        let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
+        let list = ["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
+        let networks = Snapshot::new(Networks::new(&list).expect("networks"));
+        let watch = Snapshot::new(Watch::default());
+        let pipeline = Pipeline::new(shared, networks.reader(), watch.reader());
+        Rig { pipeline, watch, _networks: networks }
+    }
+
+    fn burst(&mut self, frames: &[Vec<u8>]) {
+        for frames in frames.chunks(BURST_MAX) {
+            let packets = frames.iter().map(|frame| (frame.as_slice(), frame.len() as u32));
+            let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+            self.pipeline.burst(packets, bytes, 7, 9);
+        }
+    }
+
+    fn kind(&self, kind: Kind) -> (u64, u64) {
+        let stats = &self.pipeline.shared().stats;
+        (stats.packets[kind as usize].get(), stats.bytes[kind as usize].get())
+    }
+
+    fn cell(&self, host: [u8; 4], outgoing: bool, class: Class) -> (u32, u64) {
+        let slab = &self.pipeline.shared().slab;
+        let Some(slot) = slab.find_v4(u32::from_be_bytes(host)) else { return (0, 0) };
+        let cell = slab.cell(slot, plane(outgoing, false, class));
+        (cell.packets(), cell.bytes())
+    }
+
+    /// Watches [`OURS`] for what it receives.
+    fn watch(&mut self, rules: Vec<ActiveRule>, captures: Vec<Capture>) {
+        let host = IpAddr::V4(Ipv4Addr::from(OURS));
+        self.watch.replace(Watch::new(vec![Some(Watched {
+            host,
+            rules: [ActiveRules::new(&rules), ActiveRules::default()],
+            captures,
+        })]));
+        let slab = &self.pipeline.shared().slab;
+        slab.set_watch(slab.find_v4(u32::from_be_bytes(OURS)).expect("a slot"), 1);
+    }
+}
+
+fn udp(source: [u8; 4], destination: [u8; 4], port: u16, payload: usize) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source, destination, 64).udp(port, 53);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &vec![0; payload]).expect("a frame");
+    frame
+}
+
+fn ports(port: u32) -> FlowRule {
+    FlowRule {
+        destination: Some("198.18.0.1/32".parse().expect("a prefix")),
+        source_ports: Ranges::from(port),
+        ..FlowRule::default()
+    }
+}
+
+#[test]
+fn each_packet_is_of_one_kind_and_counts_for_its_hosts() {
+    let mut rig = Rig::new();
+    let frames = [
+        udp(THEIRS, OURS, 1, 10),
+        udp(THEIRS, OURS, 1, 20),
+        udp(OURS, THEIRS, 1, 30),
+        udp(OURS, OURS_TOO, 1, 40),
+        udp(THEIRS, [192, 0, 2, 1], 1, 50),
+        vec![0; 60],
+    ];
+    rig.burst(&frames);
+    let length = |index: usize| frames[index].len() as u64;
+    assert_eq!(rig.kind(Kind::Incoming), (2, length(0) + length(1)));
+    assert_eq!(rig.kind(Kind::Outgoing), (1, length(2)));
+    assert_eq!(rig.kind(Kind::Internal), (1, length(3)));
+    assert_eq!(rig.kind(Kind::Other), (1, length(4)));
+    assert_eq!(rig.kind(Kind::Unparsed), (1, length(5)));
+    assert_eq!(rig.pipeline.shared().stats.unparsed[Unparsed::NotIp as usize].get(), 1);
+    assert_eq!(rig.cell(OURS, false, Class::Udp), (2, 38 + 48));
+    assert_eq!(rig.cell(OURS, true, Class::Udp), (2, 58 + 68));
+    assert_eq!(rig.cell(OURS_TOO, false, Class::Udp), (1, 68));
+    assert_eq!(rig.cell(OURS_TOO, true, Class::Udp), (0, 0));
+}
+
+#[test]
+fn without_a_free_block_a_packet_counts_for_its_network() {
+    let mut rig = Rig::new();
+    rig.burst(&[1, 2, 3].map(|third| udp(THEIRS, [198, 18, third, 1], 1, 0)));
+    let stats = &rig.pipeline.shared().stats;
+    assert_eq!(stats.lost[Lost::NoBlock as usize].get(), 1);
+    let slab = &rig.pipeline.shared().slab;
+    assert_eq!(slab.cell(slab.network(0), plane(false, false, Class::Udp)).packets(), 1);
+    assert_eq!(rig.kind(Kind::Incoming).0, 3);
+}
+
+#[test]
+fn what_a_rule_matches_is_counted_for_it_and_not_captured() {
+    let mut rig = Rig::new();
+    rig.burst(&[udp(THEIRS, OURS, 1, 0)]);
+    let capture = Capture { request: 5, place: 3, stride: 2, worker_max: 4, outgoing: false };
+    rig.watch(vec![ActiveRule { rule: ports(123), slot: 2 }], vec![capture]);
+    let frames: Vec<Vec<u8>> = (0..60)
+        .map(|index| match index % 3 {
+            0 => udp(THEIRS, OURS, 123, 100),
+            1 => udp(THEIRS, OURS, 124, 0),
+            _ => udp(THEIRS, OURS_TOO, 124, 0),
+        })
+        .collect();
+    rig.burst(&frames);
+    let shared = rig.pipeline.shared();
+    let cell = shared.slab.cell(shared.slab.rule(2), plane(false, false, Class::Udp));
+    assert_eq!((cell.packets(), cell.bytes()), (20, 20 * 128));
+    let samples: Vec<Sample> = std::iter::from_fn(|| shared.ring.pop()).collect();
+    assert_eq!(samples.len(), 4, "one in two of 20, and no more than 4");
+    assert!(samples.iter().all(|sample| sample.request == 5 && sample.data() == frames[1] && sample.tsc == 9));
+}
+
+#[test]
+fn a_capture_of_an_incoming_attack_takes_both_directions() {
+    let mut rig = Rig::new();
+    rig.burst(&[udp(THEIRS, OURS, 1, 0)]);
+    let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
+    rig.watch(Vec::new(), vec![capture]);
+    rig.burst(&[udp(THEIRS, OURS, 1, 0), udp(OURS, THEIRS, 2, 0), udp(THEIRS, OURS_TOO, 3, 0)]);
+    let shared = rig.pipeline.shared();
+    let sources: Vec<Upper> = std::iter::from_fn(|| shared.ring.pop())
+        .map(|sample| parse(sample.data()).expect("whole headers").upper)
+        .collect();
+    let ports = |source| Upper::Ports { source, destination: 53 };
+    assert_eq!(sources, [ports(1), ports(2)]);
+}
+
+#[test]
+fn a_mark_that_outlived_its_host_does_nothing() {
+    let mut rig = Rig::new();
+    rig.burst(&[udp(THEIRS, OURS, 1, 0), udp(THEIRS, OURS_TOO, 1, 0)]);
+    let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
+    rig.watch(vec![ActiveRule { rule: ports(1), slot: 0 }], vec![capture]);
+    let slab = &rig.pipeline.shared().slab;
+    slab.set_watch(slab.find_v4(u32::from_be_bytes(OURS_TOO)).expect("a slot"), 1);
+    rig.burst(&[udp(THEIRS, OURS_TOO, 1, 0)]);
+    let shared = rig.pipeline.shared();
+    assert_eq!(shared.ring.pop(), None);
+    assert_eq!(shared.slab.cell(shared.slab.rule(0), plane(false, false, Class::Udp)).packets(), 0);
+}
+
+proptest! {
+    #[test]
+    fn the_kinds_sum_to_what_came(
+        frames in prop::collection::vec(
+            (any::<[u8; 2]>(), any::<[u8; 2]>(), 0usize..80, any::<bool>(), any::<prop::sample::Index>()), 0..300),
+    ) {
+        let frames: Vec<Vec<u8>> = frames
+            .into_iter()
+            .map(|(from, to, payload, garbled, cut)| {
+                let mut frame = udp([198, 18 + (from[0] & 1), 0, from[1]], [198, 18 + (to[0] & 1), 0, to[1]], 1, payload);
+                if garbled {
+                    let at = cut.index(frame.len());
+                    frame[at] ^= 0x55;
+                    frame.truncate(at + 1);
+                }
+                frame
+            })
+            .collect();
+        let mut rig = Rig::new();
+        rig.burst(&frames);
+        let stats = &rig.pipeline.shared().stats;
+        prop_assert_eq!(stats.total_packets(), frames.len() as u64);
+        prop_assert_eq!(stats.total_bytes(), frames.iter().map(|frame| frame.len() as u64).sum::<u64>());
+        let reasons: u64 = stats.unparsed.iter().map(crate::stats::Counter::get).sum();
+        prop_assert_eq!(reasons, rig.kind(Kind::Unparsed).0);
+    }
+}

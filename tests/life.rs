@@ -1,0 +1,406 @@
+//! The life of attacks, over paced live traffic: `leveed` on `net_af_packet`, a real gobgpd as engine, a real BIRD as
+//! router. Needs root, for namespaces.
+//!
+//! ```text
+//!   players ──veth── leveed ──Unix socket── gobgpd, AS 65001 ──veth── BIRD, AS 65002
+//!       out0         tap0                   192.0.2.1                 192.0.2.2
+//! ```
+
+mod support;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proto::v1;
+use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
+use support::daemon::{Leveed, Setup, cores, now_ms};
+use support::netns::{Netns, veth};
+use support::pcap::{self, flags};
+use support::traffic::{self, Amount, Player, VICTIM};
+use support::{never, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Long enough for a wrong withdrawal or announcement to reach the router, which takes milliseconds.
+const A_WHILE: Duration = Duration::from_secs(2);
+const ATTACK_PPS: u32 = 3_000;
+const BAN_TIME_MS: i64 = 3_000;
+const NETWORKS: [&str; 2] = ["198.18.78.0/24", "2001:db8::/48"];
+const DETECTION: &str = "[groups.default.incoming]\nudp_pps = 1000\n[groups.default.outgoing]\nudp_pps = 1000\n\
+                         [detection]\nban_time_s = 3\ncapture_packets = 100\nprobation_s = 1\n";
+/// What BIRD holds against the amplified ISAKMP traffic of `tests/data`: all of it, and nothing else, comes from port 4500.
+const ISAKMP_RULE: [&str; 1] = ["dst 198.18.78.1/32; proto 17; sport 4500"];
+
+/// Everything in the drawing.
+struct Site {
+    outside: Netns,
+    link: Link,
+    gobgpd: Gobgpd,
+    bird: Bird,
+    leveed: Leveed,
+}
+
+impl Site {
+    /// All but `leveed` and the engine run.
+    fn prepare() -> Site {
+        let (outside, link) = (Netns::silent(), Link::new());
+        link.engine.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+        veth((&outside, "out0"), (&link.engine, "tap0"));
+        let (gobgpd, bird) = (Gobgpd::prepare(), Bird::start(&link.router));
+        let leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ..Setup::default() });
+        Site { outside, link, gobgpd, bird, leveed }
+    }
+
+    /// Everything runs.
+    fn start(daemon: &str, detection: &str) -> Site {
+        let mut site = Site::prepare();
+        site.gobgpd.start(&site.link.engine);
+        site.configure(daemon, detection);
+        site.start_leveed();
+        site.bird.wait_established();
+        site
+    }
+
+    fn configure(&self, daemon: &str, detection: &str) {
+        // The last core: players and routers then mostly run beside the worker.
+        let core = [*cores().last().unwrap()];
+        let device = "net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192";
+        let address = self.gobgpd.address();
+        let bgp =
+            format!("[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{address}\"\n");
+        let rest = format!("{detection}{bgp}");
+        self.leveed.configure(&Setup { networks: &NETWORKS, ports: &[(device, &core)], daemon, rest: &rest });
+    }
+
+    fn start_leveed(&mut self) {
+        self.leveed.start_in(&self.link.engine);
+    }
+
+    fn play(&self, file: &Path, rate_pps: u32, amount: Amount) -> Player {
+        Player::start(&self.outside, "out0", file, rate_pps, amount)
+    }
+
+    /// A capture file of these frames.
+    fn file(&self, name: &str, frames: &[Vec<u8>]) -> PathBuf {
+        let file = self.leveed.path(name);
+        pcap::write(&file, frames);
+        file
+    }
+
+    /// The captured amplification attack, towards [`VICTIM`].
+    fn isakmp(&self) -> PathBuf {
+        let file = self.leveed.path("isakmp.pcap");
+        traffic::retarget(&traffic::capture("amp.UDP.isakmp.pcap"), VICTIM, &file);
+        file
+    }
+
+    fn isakmp_for_long(&self) -> Player {
+        self.play(&self.isakmp(), ATTACK_PPS, Amount::Seconds(100))
+    }
+
+    #[track_caller]
+    fn wait_flow4(&self, expected: &[&str]) {
+        wait_rules("IPv4 rules", || shown(&self.bird.flow4()), expected);
+    }
+
+    #[track_caller]
+    fn wait_flow6(&self, expected: &[&str]) {
+        wait_rules("IPv6 rules", || shown(&self.bird.flow6()), expected);
+    }
+
+    /// The newest attack, as soon as it is in this state.
+    #[track_caller]
+    fn wait_attack(&self, state: &str) -> v1::Attack {
+        wait_until(SOON, &format!("attack {state}"), || {
+            self.leveed.attacks().into_iter().next().filter(|attack| attack.state == state)
+        })
+    }
+
+    #[track_caller]
+    fn wait_held(&self) -> v1::Rule {
+        wait_until(SOON, "held rule", || self.leveed.rules().into_iter().find(|rule| rule.state == "held"))
+    }
+
+    /// The attack of this id.
+    #[track_caller]
+    fn attack(&self, id: &str) -> v1::Attack {
+        self.leveed.attacks().into_iter().find(|attack| attack.id == id).expect("the attack")
+    }
+}
+
+#[track_caller]
+fn wait_rules(what: &str, shown: impl Fn() -> Vec<String>, expected: &[&str]) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let shown = shown();
+        if shown == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} at the router: {shown:?}, expected {expected:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Each rule in BIRD's words. A route that is there twice is here twice.
+fn shown(routes: &[FlowRoute]) -> Vec<String> {
+    routes.iter().map(|route| route.components.join("; ")).collect()
+}
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().unwrap()
+}
+
+/// What a web host lives on, both directions.
+fn ordinary(host: IpAddr) -> Vec<Vec<u8>> {
+    let web = SocketAddr::new(host, 443);
+    let clients = (1..=8).map(|client| at(&format!("203.0.113.{client}:40{client:03}")));
+    clients
+        .flat_map(|client| {
+            [
+                pcap::tcp(client, web, flags::SYN, 0),
+                pcap::tcp(web, client, flags::SYN | flags::ACK, 0),
+                pcap::tcp(client, web, flags::ACK, 200),
+                pcap::tcp(web, client, flags::ACK, 1000),
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn from_peace_over_the_attack_to_its_end() {
+    let site = Site::start("", DETECTION);
+    let events = site.leveed.watch_events();
+    let peace = site.play(&site.file("peace.pcap", &ordinary(VICTIM.into())), 100, Amount::Seconds(100));
+    let busiest = || site.leveed.hosts(v1::ListHostsRequest::default()).into_iter().next();
+    wait_until(SOON, "host in peace", || busiest().filter(|host| host.address == VICTIM.to_string()));
+    never(A_WHILE, "an attack in peace", || site.leveed.attacks().pop());
+    assert!(site.bird.flow4().is_empty());
+
+    let started_ms = now_ms();
+    let attack_ms = 5_000;
+    let player = site.play(&site.isakmp(), ATTACK_PPS, Amount::Packets(ATTACK_PPS as u64 * attack_ms as u64 / 1000));
+    site.wait_flow4(&ISAKMP_RULE);
+    assert_eq!(site.bird.flow4()[0].extended_communities(), "(generic, 0x80060000, 0x0)", "discard");
+    assert_eq!(site.bird.flow4()[0].attributes["BGP.large_community"], "(64512, 7653, 1)");
+    let rule = site.wait_held();
+    let attack = site.attack(&rule.attack_id);
+    assert_eq!((attack.target.as_str(), attack.direction()), ("198.18.78.1/32", v1::Direction::Incoming));
+    assert_eq!((attack.metric.as_str(), attack.threshold, attack.by.as_str()), ("udp_pps", 1000.0, "threshold"));
+    assert!(attack.measured > 1000.0 && rule.coverage > 0.8, "{attack:?}");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&rule.flow_spec_json).unwrap(),
+        serde_json::json!({
+            "destination_prefix": "198.18.78.1/32", "protocols": ["udp"], "source_ports": [4500], "action_type": "discard"
+        })
+    );
+    wait_until(SOON, "attacked host", || busiest().filter(|host| host.under_attack));
+    let matched = wait_until(SOON, "matches", || Some(site.wait_held().matched_packets).filter(|&matched| matched > 0));
+    wait_until(SOON, "more matches", || Some(site.wait_held()).filter(|rule| rule.matched_packets > matched));
+    let sent = player.wait();
+    assert_eq!(shown(&site.bird.flow4()), ISAKMP_RULE, "the rule stands until the attack is over");
+
+    site.wait_flow4(&[]);
+    let over = wait_until(SOON, "end", || Some(site.attack(&attack.id)).filter(|attack| attack.state == "ended"));
+    assert!(over.ending_ms >= started_ms + attack_ms + BAN_TIME_MS, "withdrawn early: {started_ms}, {over:?}");
+    assert!(over.detected_ms <= over.mitigating_ms && over.mitigating_ms <= over.ending_ms);
+    assert!(over.rules[0].matched_packets <= sent, "{sent} sent, {:?}", over.rules);
+    let kinds: Vec<String> = events.of(&attack.id).into_iter().map(|event| event.kind).collect();
+    let life = ["detected", "captured", "mitigating", "rule_wanted", "rule_held", "rule_withdrawn", "ending", "ended"];
+    assert_eq!(kinds, life);
+    assert_eq!(site.leveed.attacks().len(), 1, "peace is no attack");
+    assert_eq!(site.leveed.alarms(), [""; 0]);
+    peace.stop();
+}
+
+#[test]
+fn killed_in_the_middle_of_an_attack() {
+    let mut site = Site::start("", DETECTION);
+    let player = site.isakmp_for_long();
+    site.wait_flow4(&ISAKMP_RULE);
+    let before = site.wait_held();
+    site.leveed.kill();
+    never(A_WHILE, "a change at the router", || Some(shown(&site.bird.flow4())).filter(|rules| *rules != ISAKMP_RULE));
+
+    site.start_leveed();
+    let after = site.wait_held();
+    assert_eq!((&after.id, &after.attack_id, &after.text), (&before.id, &before.attack_id, &before.text));
+    assert_eq!(after.wanted_ms, before.wanted_ms);
+    never(A_WHILE, "another route", || Some(shown(&site.bird.flow4())).filter(|rules| *rules != ISAKMP_RULE));
+    assert_eq!(site.leveed.attacks().len(), 1, "the same attack, and no other");
+    assert_eq!(site.leveed.rules().len(), 1);
+    player.stop();
+    site.wait_flow4(&[]);
+    site.wait_attack("ended");
+
+    // Again, but it ends while nobody looks.
+    let player = site.isakmp_for_long();
+    site.wait_flow4(&ISAKMP_RULE);
+    let second = site.wait_held().attack_id;
+    assert_ne!(second, before.attack_id);
+    site.leveed.kill();
+    player.stop();
+    site.start_leveed();
+    let started_ms = now_ms();
+    site.wait_flow4(&[]);
+    let over = site.wait_attack("ended");
+    assert_eq!(over.id, second);
+    // It was down for some part of the ban time, but nobody can say that the attack was over then.
+    assert!(over.ending_ms >= started_ms + BAN_TIME_MS - 1_000, "{started_ms}, {over:?}");
+
+    // A rule of ours that no record knows is nobody's wish.
+    let player = site.isakmp_for_long();
+    site.wait_flow4(&ISAKMP_RULE);
+    site.leveed.kill();
+    player.stop();
+    std::fs::remove_dir_all(site.leveed.state().parent().unwrap()).unwrap();
+    site.start_leveed();
+    site.wait_flow4(&[]);
+    assert!(site.leveed.attacks().is_empty());
+}
+
+#[test]
+fn killed_before_there_is_a_rule() {
+    let detection = DETECTION.replace("capture_packets = 100\n", "capture_packets = 100000\n");
+    let mut site = Site::start("", &detection);
+    let _player = site.isakmp_for_long();
+    let before = site.wait_attack("detected");
+    site.leveed.kill();
+    site.configure("", DETECTION);
+    site.start_leveed();
+    site.wait_flow4(&ISAKMP_RULE);
+    assert_eq!(site.wait_held().attack_id, before.id);
+    assert_eq!(site.leveed.attacks().len(), 1);
+}
+
+#[test]
+fn at_the_stop_announcements_are_kept_or_withdrawn() {
+    let mut site = Site::start("", DETECTION);
+    let _player = site.isakmp_for_long();
+    site.wait_flow4(&ISAKMP_RULE);
+    let before = site.wait_held();
+    assert_eq!(site.leveed.terminate().code(), Some(0));
+    assert!(!site.leveed.socket().exists());
+    never(A_WHILE, "a withdrawal", || site.bird.flow4().is_empty().then_some("withdrawn"));
+
+    site.configure("on_shutdown = \"withdraw\"", DETECTION);
+    site.start_leveed();
+    assert_eq!(site.wait_held().id, before.id);
+    assert_eq!(shown(&site.bird.flow4()), ISAKMP_RULE);
+    assert_eq!(site.leveed.terminate().code(), Some(0));
+    site.wait_flow4(&[]);
+}
+
+#[test]
+fn a_dry_run_does_all_but_announce() {
+    let site = Site::start("dry_run = true", DETECTION);
+    let _player = site.isakmp_for_long();
+    let attack = site.wait_attack("mitigating");
+    let rule = site.leveed.rules().pop().expect("a rule");
+    assert_eq!((rule.state.as_str(), &rule.attack_id, rule.held_ms), ("dry_run", &attack.id, 0));
+    assert!(rule.text.contains("sport 4500"), "{rule:?}");
+    assert!(site.leveed.status().dry_run);
+    never(A_WHILE, "a route", || site.bird.flow4().pop());
+    let rule = site.leveed.rules().pop().expect("still a rule");
+    assert_eq!((rule.state.as_str(), rule.matched_packets), ("dry_run", 0), "it must not blind the detector");
+    assert_eq!(site.gobgpd.gobgp("global rib -j -a ipv4-flowspec").trim(), "{}");
+}
+
+#[test]
+fn ban_and_unban_by_hand() {
+    let site = Site::start("", DETECTION);
+    // Under every threshold: nothing would happen by itself.
+    let _player = site.play(&site.isakmp(), 200, Amount::Seconds(100));
+    wait_until(SOON, "traffic", || site.leveed.hosts(v1::ListHostsRequest::default()).pop());
+    let events = site.leveed.watch_events();
+    let id = site.leveed.ban("198.18.78.1", "a call from the customer").expect("banned");
+    site.wait_flow4(&ISAKMP_RULE);
+    let attack = site.attack(&id);
+    assert_eq!((attack.by.as_str(), attack.metric.as_str()), ("root", ""));
+    let banned = &events.of(&id)[0];
+    assert!(banned.text.contains("root") && banned.text.contains("a call from the customer"), "{banned:?}");
+    assert_eq!(site.leveed.unban("198.18.78.1").expect("unbanned"), std::slice::from_ref(&id));
+    site.wait_flow4(&[]);
+    assert_eq!(site.attack(&id).state, "ended");
+    assert!(site.leveed.rules().is_empty());
+    let error = site.leveed.unban("198.18.78.1").expect_err("nothing left to unban");
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+}
+
+#[test]
+fn a_capture_that_is_never_full_is_an_orphan() {
+    let detection = DETECTION.replace("capture_packets = 100\n", "capture_packets = 50000\ncapture_timeout_s = 2\n");
+    let site = Site::start("", &detection);
+    let events = site.leveed.watch_events();
+    site.play(&site.isakmp(), ATTACK_PPS, Amount::Packets(3_000)).wait();
+    let attack = site.wait_attack("false_positive");
+    assert!(attack.captured > 0 && attack.captured < 3_000, "{attack:?}");
+    assert_eq!((attack.capture_wanted, attack.rules.len()), (50_000, 0));
+    let held = format!(
+        "capture not filled within 2 s: it has {0} of 50000 packets: {0} incoming, 0 outgoing",
+        attack.captured
+    );
+    assert_eq!(attack.note, held);
+    let log = site.leveed.log();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&held)), "a warning in the log");
+    let kinds: Vec<String> = events.of(&attack.id).into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["detected", "false_positive"]);
+
+    // What a person asked for is not called false, but nor is there a rule without a sample.
+    let id = site.leveed.ban("198.18.78.9", "test").expect("banned");
+    let note = wait_until(SOON, "note", || Some(site.attack(&id).note).filter(|note| note.contains("not filled")));
+    assert!(note.contains("0 of 50000 packets"), "{note}");
+    assert_ne!(site.attack(&id).state, "false_positive");
+    assert!(site.leveed.rules().is_empty() && site.bird.flow4().is_empty());
+}
+
+#[test]
+fn ipv6_and_outgoing_attacks() {
+    let site = Site::start("", DETECTION);
+    let far = |n: usize| at(&format!("[2001:db8:ffff::{n:x}]:53"));
+    let flood6: Vec<_> =
+        (1..=500).map(|n| pcap::udp(far(n), at(&format!("[2001:db8::10]:{}", 20_000 + 61 * n)), 400)).collect();
+    let ours = |n: usize| SocketAddr::new(VICTIM.into(), (30_000 + 31 * n) as u16);
+    let sent: Vec<_> = (1..=500).map(|n| pcap::udp(ours(n), at("203.0.113.80:80"), 900)).collect();
+    let players = [("flood6.pcap", flood6), ("sent.pcap", sent)]
+        .map(|(name, frames)| site.play(&site.file(name, &frames), ATTACK_PPS, Amount::Seconds(100)));
+    site.wait_flow6(&["dst 2001:db8::10/128; next header 17; sport 53"]);
+    site.wait_flow4(&["src 198.18.78.1/32; proto 17; dport 80"]);
+    let mut targets: Vec<_> = (site.leveed.attacks().iter())
+        .map(|attack| (attack.target.clone(), attack.direction(), attack.state.clone()))
+        .collect();
+    targets.sort();
+    let mitigating = |target: &str, direction| (target.to_owned(), direction, "mitigating".to_owned());
+    let expected = [
+        mitigating("198.18.78.1/32", v1::Direction::Outgoing),
+        mitigating("2001:db8::10/128", v1::Direction::Incoming),
+    ];
+    assert_eq!(targets, expected);
+    wait_until(SOON, "matches of both", || {
+        let rules = site.leveed.rules();
+        (rules.len() == 2 && rules.iter().all(|rule| rule.matched_packets > 0)).then_some(())
+    });
+    players.into_iter().for_each(Player::stop);
+    site.wait_flow6(&[]);
+    site.wait_flow4(&[]);
+}
+
+#[test]
+fn an_engine_that_comes_late() {
+    let mut site = Site::prepare();
+    site.configure("", DETECTION);
+    site.start_leveed();
+    let _player = site.isakmp_for_long();
+    let attack = site.wait_attack("mitigating");
+    let status = site.leveed.status();
+    assert!(status.alarms.iter().any(|alarm| alarm.starts_with("engine edge: ")), "{:?}", status.alarms);
+    assert!(!status.engines[0].connected && !status.engines[0].error.is_empty());
+    assert_eq!(attack.rules[0].state, "wanted");
+
+    site.gobgpd.start(&site.link.engine);
+    site.wait_held();
+    site.wait_flow4(&ISAKMP_RULE);
+    let status = site.leveed.status();
+    assert_eq!(site.leveed.alarms(), [""; 0]);
+    assert!(status.engines[0].connected && (status.engines[0].held, status.engines[0].wanted) == (1, 1));
+    assert_eq!(status.engines[0].peers[0].address, "192.0.2.2");
+}
