@@ -134,7 +134,7 @@ impl Counting {
             let place = slab
                 .find_v4(traffic::HOSTS_V4 + host)
                 .map_or(Place::NOWHERE, |slot| slab.place(slot, plane(false, false, Class::Udp)));
-            self.owner.count(slab, place, 46, tick);
+            self.owner.count(slab, slab.cells(), place, 46, tick);
         }
     }
 }
