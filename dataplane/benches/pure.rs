@@ -49,7 +49,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
     for _ in 0..passes {
         for burst in frames.chunks(BURST) {
-            pipeline.burst(burst.iter().map(|frame| (frame.as_slice(), frame.len() as u32)), TICK, 0);
+            let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
+            pipeline.burst(burst.iter().map(|frame| (frame.as_slice(), frame.len() as u32)), bytes, TICK, 0);
         }
     }
     let packets = passes * u64::from(HOSTS);
