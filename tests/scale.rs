@@ -49,7 +49,7 @@ struct Levee {
 
 impl Levee {
     fn new(networks: &[IpNet], ipv4_blocks: usize, ipv6_hosts: usize) -> Levee {
-        let layout = Layout { networks: networks.len(), rules: 16, ipv4_blocks, ipv6_hosts };
+        let layout = Layout { networks: networks.len(), rules: 16, ipv4_blocks, ipv6_hosts, flow_ticks: 0 };
         let shared = Arc::new(Shared::new(0, layout, [0x5eed, 0x1e7ee]).expect("memory"));
         let networks = Snapshot::new(Networks::new(networks).expect("networks"));
         let watch = Snapshot::new(Watch::default());

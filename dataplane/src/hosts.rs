@@ -13,34 +13,43 @@
 //!
 //! | field | written by | published |
 //! | --- | --- | --- |
-//! | packets, bytes, stamp of a cell; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
+//! | packets, bytes, stamp of a cell | worker | relaxed: monotone, so a late read is an old truth |
+//! | stamps of a head | worker | after what they tell of (release) |
 //! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //! | warmth of a hashed slot | worker | nobody else reads it |
 //!
 //! A reader brackets what it reads with two reads of the generation ([`Slab::generation`]), and drops it when they differ.
+//! `scripts/loom.sh` explores models of these promises, and sees them fail when one of the orderings goes.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
 //! from where they stand. A hashed slot may be reused at any time: what it counted moves to its network's slot, and it
 //! starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
 
 mod hashed;
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::dpdk::{self, Memory};
+use crate::dpdk;
+use crate::flows::Flows;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
+
+// A model explores every interleaving, so it has as few cells as can show a mistake.
 
 use hashed::Warmth;
 pub use hashed::{host, key};
 
 /// Slots of a block.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = if cfg!(loom) { 1 } else { 256 };
 /// Cells of a slot: both directions, whole packets and fragments, five classes.
-pub const PLANES: usize = 4 * Class::COUNT;
+pub const PLANES: usize = if cfg!(loom) { 1 } else { 4 * Class::COUNT };
+/// Entries of the directory: one for each /24 that there is.
+const DIRECTORY: usize = if cfg!(loom) { 4 } else { 1 << 24 };
 /// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
 pub const IPV4_BLOCKS_MAX: usize = 64_000;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
@@ -48,7 +57,7 @@ pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
 const CLOCK_STEPS: usize = 16;
 /// Slots of an IPv6 bucket: one cache line of addresses.
-const BUCKET: usize = 4;
+const BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The plane that a packet counts in.
 #[inline(always)]
@@ -67,7 +76,7 @@ pub struct Cell {
     stamp: AtomicU16,
 }
 
-const _: () = assert!(size_of::<Cell>() == 16);
+const _: () = assert!(cfg!(loom) || size_of::<Cell>() == 16);
 
 impl Cell {
     /// Packets, modulo 2³².
@@ -117,9 +126,10 @@ impl Head {
         self.key.load(Ordering::Relaxed)
     }
 
-    /// The tick in which a plane was last touched; 0: never.
+    /// The tick in which a plane was last touched; 0: never. Who sees a stamp sees what was counted before it was set, and
+    /// for which /24.
     pub fn stamp(&self, plane: usize) -> u32 {
-        self.stamps[plane].load(Ordering::Relaxed)
+        self.stamps[plane].load(Ordering::Acquire) // loom: stamp-seen
     }
 
     fn newest_age(&self, tick: u32) -> u32 {
@@ -137,12 +147,12 @@ impl Slot {
 
     /// Which block.
     pub fn block(self) -> usize {
-        (self.0 >> 8) as usize
+        self.0 as usize / BLOCK
     }
 
     /// Which slot of the block.
     pub fn index(self) -> usize {
-        (self.0 & 0xff) as usize
+        self.0 as usize % BLOCK
     }
 }
 
@@ -166,9 +176,16 @@ pub struct Layout {
     pub ipv4_blocks: usize,
     /// IPv6 hosts at once.
     pub ipv6_hosts: usize,
+    /// Ticks of an epoch in which a host's flows are counted; 0: they are not.
+    pub flow_ticks: u32,
 }
 
 impl Layout {
+    /// The slots of hosts.
+    pub(crate) fn host_slots(&self) -> std::ops::Range<u32> {
+        (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
+    }
+
     fn networks_at(&self) -> usize {
         1
     }
@@ -195,16 +212,17 @@ impl Layout {
         self.ipv6_at() + self.ipv6_slots() / BLOCK
     }
 
-    /// Bytes of each table of one worker's slab, as they are mapped.
-    pub fn tables(&self) -> [usize; 6] {
+    /// Bytes of each table of one worker, as they are mapped.
+    pub fn tables(&self) -> [usize; 7] {
         let (blocks, slots) = (self.blocks(), self.ipv6_slots());
         [
             blocks * BLOCK * PLANES * size_of::<Cell>(),
             blocks * size_of::<Head>(),
-            size_of::<Directory>(),
+            DIRECTORY * size_of::<AtomicU16>(),
             slots * size_of::<Key>(),
             slots * size_of::<AtomicU32>(),
             slots * size_of::<Warmth>(),
+            Flows::bytes(self),
         ]
         .map(|bytes| bytes.next_multiple_of(dpdk::HUGE_PAGE))
     }
@@ -214,9 +232,9 @@ impl Layout {
         let block = BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>();
         let slot = size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
         let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
-        let directory = size_of::<Directory>();
+        let (directory, flows) = (DIRECTORY * size_of::<AtomicU16>(), Flows::bytes(self));
         let all: usize = self.tables().iter().sum();
-        Parts { ipv4_blocks, ipv6_hosts, directory, rest: all - ipv4_blocks - ipv6_hosts - directory }
+        Parts { ipv4_blocks, ipv6_hosts, directory, flows, rest: all - ipv4_blocks - ipv6_hosts - directory - flows }
     }
 }
 
@@ -229,6 +247,8 @@ pub struct Parts {
     pub ipv6_hosts: usize,
     /// The directory of blocks: always the same.
     pub directory: usize,
+    /// Lines in which flows are counted: only where a group has a threshold for them.
+    pub flows: usize,
     /// Networks, rules, and what rounding up to pages takes.
     pub rest: usize,
 }
@@ -279,7 +299,7 @@ impl Slab {
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
             heads: Memory::new("block heads", layout.blocks())?,
-            directory: Memory::new("the directory of blocks", 1 << 24)?,
+            directory: Memory::new("the directory of blocks", DIRECTORY)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             warmth: Memory::new("IPv6 hosts' warmth (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
@@ -404,12 +424,12 @@ impl Slab {
     /// The generation of whatever a slot of a block belongs to; odd while it changes hands. Pairs with a second call after
     /// the reads: see [`Slab::unchanged`].
     pub fn generation(&self, slot: Slot) -> u32 {
-        self.generation_of(slot).load(Ordering::Acquire)
+        self.generation_of(slot).load(Ordering::Acquire) // loom: generation-read
     }
 
     /// Whether what was read since `generation` was read belongs together.
     pub fn unchanged(&self, slot: Slot, generation: u32) -> bool {
-        fence(Ordering::Acquire);
+        fence(Ordering::Acquire); // loom: reads-before-second-look
         generation.is_multiple_of(2) && self.generation_of(slot).load(Ordering::Relaxed) == generation
     }
 
@@ -443,26 +463,32 @@ impl Slab {
     /// The first slots of the two buckets of an address. The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
     fn buckets(&self, address: u128) -> [usize; 2] {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            (product >> 64) as u64 ^ product as u64
-        };
-        let mixed = fold((address >> 64) as u64 ^ self.seed[0], address as u64 ^ self.seed[1]);
-        let hash = fold(mixed ^ self.seed[1], 0x9e37_79b9_7f4a_7c15 ^ self.seed[0]);
+        let hash = hash(&self.seed, (address >> 64) as u64, address as u64);
         let buckets = (self.keys.len() / BUCKET) as u64;
         [hash & 0xffff_ffff, hash >> 32].map(|half| (half * buckets >> 32) as usize * BUCKET)
     }
 }
 
+/// A seeded hash by two folded multiplications.
+#[inline(always)]
+pub(crate) fn hash(seed: &[u64; 2], a: u64, b: u64) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product >> 64) as u64 ^ product as u64
+    };
+    fold(fold(a ^ seed[0], b ^ seed[1]) ^ seed[1], 0x9e37_79b9_7f4a_7c15 ^ seed[0])
+}
+
 /// By /24: 0, or the block.
-pub type Directory = [AtomicU16; 1 << 24];
+pub type Directory = [AtomicU16; DIRECTORY];
 
 /// The slot that counts for an IPv4 host now.
 #[inline(always)]
 pub fn find_v4(directory: &Directory, address: u32) -> Option<Slot> {
-    match directory[(address >> 8) as usize].load(Ordering::Acquire) {
+    let block = directory[(address >> 8) as usize].load(Ordering::Acquire); // loom: directory-read
+    match block {
         0 => None,
-        block => Some(Slot(u32::from(block) << 8 | address & 0xff)),
+        block => Some(Slot(u32::from(block) * BLOCK as u32 + address % BLOCK as u32)),
     }
 }
 
@@ -524,7 +550,8 @@ impl Owner {
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
-        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
+        // After the packet was counted: who sees the stamp sees it.
+        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
         if slot.block() >= slab.layout.ipv6_at() {
             slab.warmth[slab.ipv6_index(slot)].touch(plane, tick);
         }
@@ -549,15 +576,15 @@ impl Owner {
         let head = &slab.heads[block];
         let generation = head.generation.load(Ordering::Relaxed);
         head.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: block-odd-first
         if generation != 0 {
-            slab.directory[head.key() as usize].store(0, Ordering::Release);
+            slab.directory[head.key() as usize].store(0, Ordering::Relaxed);
         }
         head.key.store(address >> 8, Ordering::Relaxed);
         // A block in use is never taken for a silent one before it is touched.
         head.stamps.iter().for_each(|stamp| stamp.store(tick.saturating_sub(SILENT_TICKS / 2), Ordering::Relaxed));
-        head.generation.store(generation.wrapping_add(2), Ordering::Release);
-        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release);
+        head.generation.store(generation.wrapping_add(2), Ordering::Release); // loom: block-even-last
+        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release); // loom: directory-published
         slab.find_v4(address).map_or(Found::Full, Found::New)
     }
 
@@ -586,14 +613,14 @@ impl Default for Owner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(super) mod tests {
     use ipnet::IpNet;
 
     use super::*;
 
     pub(super) fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
-        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts }, [1, 2]).expect("memory")
+        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts, flow_ticks: 0 }, [1, 2]).expect("memory")
     }
 
     pub(super) fn networks() -> Networks {

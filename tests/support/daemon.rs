@@ -173,7 +173,9 @@ impl Leveed {
     /// Alarms, without those that only say that this machine is busy with other things.
     #[track_caller]
     pub(crate) fn alarms(&self) -> Vec<String> {
-        let busy = |alarm: &String| alarm.ends_with("came late") || alarm.contains("before a worker saw them");
+        let busy = |alarm: &String| {
+            alarm.starts_with("looks at the thresholds come late") || alarm.contains("before a worker saw them")
+        };
         self.status().alarms.into_iter().filter(|alarm| !busy(alarm)).collect()
     }
 

@@ -220,6 +220,9 @@ impl Display for Table<'_> {
         )?;
         line(format!("hashed hosts, {} for each (tables.ipv6_hosts)", layout.ipv6_hosts), each(parts.ipv6_hosts))?;
         line("directory of IPv4 blocks".to_owned(), each(parts.directory))?;
+        if parts.flows > 0 {
+            line("flows of hosts, as a group has a threshold for them".to_owned(), each(parts.flows))?;
+        }
         line("networks, rules, sample rings".to_owned(), each(parts.rest) + workers * WORKER_BYTES)?;
         line(
             format!(

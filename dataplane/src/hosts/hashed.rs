@@ -110,7 +110,7 @@ impl Owner {
         let (generation, warmth) = (&slab.generations[index], &slab.warmth[index]);
         let before = generation.load(Ordering::Relaxed);
         generation.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: slot-odd-first
         slab.keys[index].store(address);
         for plane in warmth.planes() {
             self.retire(slab, slot, plane, network, tick);
@@ -119,7 +119,7 @@ impl Owner {
             slab.set_watch(slot, 0);
         }
         warmth.hand_over(warm.unwrap_or(0), tick);
-        generation.store(before.wrapping_add(2), Ordering::Release);
+        generation.store(before.wrapping_add(2), Ordering::Release); // loom: slot-even-last
         if evicted == 0 {
             self.used_ipv6 += 1;
             Found::New(slot)
@@ -161,5 +161,5 @@ fn per_tick(slab: &Slab, index: usize, tick: u32) -> Option<u32> {
     Some(warmth.look(packets, tick))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
