@@ -55,17 +55,22 @@ impl RuleSet {
     /// The first rule that matches, as [`FlowRule::matches`] has it.
     #[inline]
     pub fn first(&self, headers: &Headers) -> Option<usize> {
-        let mut left = self.all & self.protocols.of(Some(headers.protocol.into()));
+        // What tells most comes first: most packets that no rule matches are done with here.
+        let mut left = self.all & self.upper(headers.upper) & self.protocols.of(Some(headers.protocol.into()));
+        if left == 0 {
+            return None;
+        }
+        left &= self.packet_lengths.of(Some(headers.ip_length)) & self.fragments.of(Some(headers.fragment.into()));
+        left &= self.dscps.of(Some(headers.dscp.into()));
         left &= match headers.addresses {
-            Addresses::V4 { source, destination } => self.source.of_v4(source) & self.destination.of_v4(destination),
-            Addresses::V6 { source, destination } => self.source.of_v6(source) & self.destination.of_v6(destination),
-        };
-        left &= self.upper(headers.upper);
-        left &= self.packet_lengths.of(Some(headers.ip_length)) & self.dscps.of(Some(headers.dscp.into()));
-        left &= self.fragments.of(Some(headers.fragment.into()));
-        left &= match headers.addresses {
-            Addresses::V4 { .. } => self.flow_labels.of(None),
-            Addresses::V6 { .. } => self.flow_labels.of(Some(headers.flow_label)),
+            Addresses::V4 { source, destination } => {
+                self.source.of_v4(source) & self.destination.of_v4(destination) & self.flow_labels.of(None)
+            }
+            Addresses::V6 { source, destination } => {
+                self.source.of_v6(source)
+                    & self.destination.of_v6(destination)
+                    & self.flow_labels.of(Some(headers.flow_label))
+            }
         };
         (left != 0).then(|| left.trailing_zeros() as usize)
     }
