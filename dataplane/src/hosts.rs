@@ -465,7 +465,7 @@ impl Slab {
     fn buckets(&self, address: u128) -> [usize; 2] {
         let hash = hash(&self.seed, (address >> 64) as u64, address as u64);
         let buckets = (self.keys.len() / BUCKET) as u64;
-        [hash & 0xffff_ffff, hash >> 32].map(|half| (half * buckets >> 32) as usize * BUCKET)
+        [hash & 0xffff_ffff, hash >> 32].map(|half| ((half * buckets) >> 32) as usize * BUCKET)
     }
 }
 

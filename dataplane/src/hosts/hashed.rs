@@ -134,7 +134,7 @@ impl Owner {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        ((self.random ^ slab.seed[0]) >> 32) * u64::from(warm.unwrap_or(0)) >> 32 == 0
+        (((self.random ^ slab.seed[0]) >> 32) * u64::from(warm.unwrap_or(0))) >> 32 == 0
     }
 
     /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.

@@ -148,7 +148,7 @@ fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
     let mut owner = Owner::new();
     for index in 0..20_000u128 {
         let tick = 1 + (index / 100) as u32;
-        let slot = slot_v6(&mut owner, &slab, BASE | 1 + index, tick);
+        let slot = slot_v6(&mut owner, &slab, BASE | (1 + index), tick);
         if slot != slab.network(1) {
             assert_eq!(sum(&slab, slot), (0, 0), "host {index}");
         }
