@@ -75,8 +75,16 @@ impl Map {
 
     /// The group of a host.
     pub fn group(&self, host: IpAddr) -> &Group {
-        let index = self.prefixes.find(host).map_or(0, |prefix| self.group_of_prefix[usize::from(prefix)]);
-        &self.groups[usize::from(index)]
+        &self.groups[self.group_index(host)]
+    }
+
+    fn group_index(&self, host: IpAddr) -> usize {
+        self.prefixes.find(host).map_or(0, |prefix| self.group_of_prefix[usize::from(prefix)].into())
+    }
+
+    /// The group of what was counted for none of a network's hosts: that of its first address.
+    fn group_of_rest(&self, network: NetworkId) -> usize {
+        self.group_index(self.networks.list()[usize::from(network)].network())
     }
 
     /// The protected network of a host.
@@ -125,6 +133,8 @@ struct Block {
     hosts: Box<[HostRates; 256]>,
     /// The network of all its hosts; `None`: look it up for each.
     network: Option<NetworkId>,
+    /// The group of all its hosts; `None`: look it up for each.
+    group: Option<usize>,
     followed: u32,
     touched: u32,
 }
@@ -148,6 +158,8 @@ pub struct Meter {
     /// Most of them.
     hashed_max: usize,
     accounts: Vec<Account>,
+    /// As the accounts of networks, for groups.
+    group_accounts: Vec<Account>,
     followed: HashSet<Target>,
     epochs: Epochs,
     tick: u32,
@@ -170,6 +182,7 @@ impl Meter {
     pub fn new(workers: Vec<Arc<Shared>>, map: Map) -> Meter {
         let slots = |shared: &Arc<Shared>| 2 * shared.slab.layout().ipv6_slots();
         let hashed_max = workers.iter().map(slots).sum();
+        let group_accounts = map.groups.iter().map(|_| Account::default()).collect();
         let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
         let workers = workers.into_iter().map(|shared| {
             let seen = Seen::new(&shared.slab);
@@ -182,6 +195,7 @@ impl Meter {
             hashed: HashMap::new(),
             hashed_max,
             accounts,
+            group_accounts,
             followed: HashSet::new(),
             epochs: Epochs::default(),
             tick: 0,
@@ -231,7 +245,7 @@ impl Meter {
 
     /// `elsewhere` holds what came for hosts in hashed tables; those that have a block with some worker are taken out.
     fn tick_ipv4(&mut self, ticks: Ticks, step: Step, elsewhere: &mut BTreeMap<u32, Delta>, result: &mut Tick) {
-        let Meter { workers, map, blocks, hashed, accounts, followed, touched, came, .. } = self;
+        let Meter { workers, map, blocks, hashed, accounts, group_accounts, followed, touched, came, .. } = self;
         touched.clear();
         for (worker, (shared, _)) in workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
@@ -263,8 +277,12 @@ impl Meter {
             if let Some(account) = block.network.and_then(|id| accounts.get_mut(usize::from(id))) {
                 account.balance.add(&came.total);
             }
+            if let Some(group) = block.group {
+                group_accounts[group].balance.add(&came.total);
+            }
             for index in came.hosts() {
                 let address = key << 8 | index as u32;
+                let host = IpAddr::V4(Ipv4Addr::from(address));
                 result.active += 1;
                 for direction in Direction::ALL {
                     if let Some(volumes) = came.get(index, direction) {
@@ -275,10 +293,12 @@ impl Meter {
                         {
                             account.balance.add_volumes(direction, volumes);
                         }
+                        if block.group.is_none() {
+                            group_accounts[map.group_index(host)].balance.add_volumes(direction, volumes);
+                        }
                     }
                 }
                 let followed = (block.followed > 0).then_some(&*followed);
-                let host = IpAddr::V4(Ipv4Addr::from(address));
                 let came = Direction::ALL.map(|direction| came.get(index, direction));
                 observe(map, followed, host, came, &block.hosts[index], step, &mut result.observed);
             }
@@ -305,6 +325,8 @@ impl Meter {
                         && let Some(account) = self.accounts.get_mut(usize::from(id))
                     {
                         account.balance.subtract(&counts);
+                        // The network's group gets them with the network; the host's own group has had them.
+                        self.group_accounts[self.map.group_of_rest(id)].balance.subtract(&counts);
                     }
                     if delta.is_zero() {
                         continue;
@@ -327,6 +349,7 @@ impl Meter {
             {
                 account.balance.add(&delta);
             }
+            self.group_accounts[self.map.group_index(host)].balance.add(&delta);
             result.active += 1;
             let came = Direction::ALL.map(|direction| delta.volumes(direction));
             let rates = self.rates_of(host);
@@ -360,11 +383,14 @@ impl Meter {
                 let slot = shared.slab.network(id as NetworkId);
                 let touched = Touched::of(&shared.slab, slot.block(), ticks);
                 if touched.any() {
-                    seen.take(&shared.slab, slot, touched, &mut account.balance);
+                    let mut came = Delta::default();
+                    seen.take(&shared.slab, slot, touched, &mut came);
+                    account.balance.add(&came);
+                    self.group_accounts[self.map.group_of_rest(id as NetworkId)].balance.add(&came);
                 }
             }
         }
-        for account in &mut self.accounts {
+        for account in self.accounts.iter_mut().chain(&mut self.group_accounts) {
             let settled = account.balance.settle();
             for direction in Direction::ALL {
                 account.rates[direction as usize].update(step, &settled.volumes(direction));
@@ -456,6 +482,12 @@ impl Meter {
         }
     }
 
+    /// Smoothed rates of each host group. What hosts that lost their slots at once had is in the group of their network.
+    pub fn groups(&self) -> Vec<(Arc<str>, HostRates)> {
+        let rates = self.group_accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+        self.map.groups.iter().map(|group| Arc::clone(&group.name)).zip(rates).collect()
+    }
+
     /// Smoothed rates of each protected network.
     pub fn networks(&self) -> Vec<(IpNet, HostRates)> {
         let rates = self.accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
@@ -468,8 +500,11 @@ impl Block {
         let first = map.networks.find_v4(key << 8);
         let same = (1..256).all(|index| map.networks.find_v4(key << 8 | index) == first);
         let here = |target: &&Target| matches!(target.prefix.addr(), IpAddr::V4(host) if u32::from(host) >> 8 == key);
+        let group = |index: u32| map.group_index(Ipv4Addr::from(key << 8 | index).into());
+        let of_first = group(0);
         Block {
             hosts: Box::new([HostRates::default(); 256]),
+            group: (1..256).all(|index| group(index) == of_first).then_some(of_first),
             network: first.filter(|_| same),
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,

@@ -154,6 +154,15 @@ pub(crate) fn totals(totals: &Totals) -> String {
     let mut text = rates(&[(">INCOMING", incoming), (">OUTGOING", outgoing)]);
     text.push('\n');
     text += &kinds(&totals.counted.clone().unwrap_or_default());
+    if !totals.groups.is_empty() {
+        let row = |group: &proto::v1::GroupTotals| {
+            let mut row = vec![group.group.clone()];
+            row.extend(both_ways(&group.incoming, &group.outgoing));
+            row
+        };
+        text.push('\n');
+        text += &table(&["GROUP", ">IN", ">", ">OUT", ">"], totals.groups.iter().map(row));
+    }
     if !totals.networks.is_empty() {
         let row = |network: &proto::v1::NetworkTotals| {
             let mut row = vec![network.network.clone(), network.group.clone()];

@@ -214,6 +214,15 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
                 outgoing: Some(of_direction(host, Direction::Outgoing)),
             })
             .collect(),
+        groups: answer
+            .groups
+            .iter()
+            .map(|(group, rates)| v1::GroupTotals {
+                group: group.to_string(),
+                incoming: Some(of_direction(rates, Direction::Incoming)),
+                outgoing: Some(of_direction(rates, Direction::Outgoing)),
+            })
+            .collect(),
     }
 }
 

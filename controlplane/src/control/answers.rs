@@ -35,7 +35,7 @@ pub enum Request {
         /// Where to.
         reply: Reply<HostsAnswer>,
     },
-    /// Rates of networks and of the whole box.
+    /// Rates of networks, of host groups and of the whole box.
     Totals(Reply<TotalsAnswer>),
     /// Attacks, the newest first.
     Attacks {
@@ -158,6 +158,8 @@ pub struct TotalsAnswer {
     pub workers: Vec<Arc<Shared>>,
     /// Each protected network, its group, and its rates.
     pub networks: Vec<(IpNet, Arc<str>, HostRates)>,
+    /// Each host group and its rates.
+    pub groups: Vec<(Arc<str>, HostRates)>,
 }
 
 impl From<&Smooth> for Rates {
@@ -318,6 +320,7 @@ impl Control {
         TotalsAnswer {
             workers: self.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect(),
             networks: networks.collect(),
+            groups: self.meter.groups(),
         }
     }
 

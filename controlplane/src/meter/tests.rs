@@ -288,6 +288,8 @@ fn a_scan_of_ipv6_addresses_neither_loses_nor_doubles_what_its_network_got() {
         send(&mut rig, 0, Traffic::udp(heavy, 2000));
         let observed = volumes_of(&rig.look(LONG_S));
         assert_eq!(rig.network_packets(), sent, "tick {tick}");
+        let in_group = rig.meter.groups()[0].1.rates.map(|rate| (rate.of(&Class::ALL).0 * LONG_S).round() as u64);
+        assert_eq!(in_group, [0, 1].map(|way| sent[0][way] + sent[1][way]), "tick {tick}");
         let expected = BTreeMap::from([(target(heavy, Direction::Incoming), Traffic::udp(heavy, 2000).volumes())]);
         assert_eq!(observed, expected, "tick {tick}");
     }
@@ -337,6 +339,30 @@ fn hosts_without_a_block_are_counted_in_the_hashed_table() {
     let listed: Vec<IpAddr> = rig.meter.busiest(Order::Pps, 9, None).0.into_iter().map(|(host, _)| host).collect();
     assert_eq!(listed, [hosts[2], hosts[1], hosts[0]]);
     assert_eq!(rig.meter.counted(hosts[1]).unwrap()[0], Traffic::udp(hosts[1], 250).volumes());
+}
+
+#[test]
+fn groups_have_what_their_hosts_have() {
+    let groups = vec![
+        group("default", &[], Thresholds::default()),
+        group("half", &["198.18.0.0/25", "2001:db8:1::/48"], Thresholds::default()),
+    ];
+    let mut rig = Rig::new(2, &["198.18.0.0/16", "2001:db8::/32"], groups);
+    for (worker, address, packets) in [
+        (0, "198.18.0.1", 1),
+        (1, "198.18.0.1", 2),
+        (0, "198.18.0.200", 4),
+        (0, "198.18.1.1", 8),
+        (1, "2001:db8:1::1", 16),
+        (0, "2001:db8:2::1", 32),
+    ] {
+        rig.count(worker, Traffic::udp(host(address), packets));
+    }
+    rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(host("198.18.0.3"), 64) });
+    rig.look(LONG_S);
+    let packets = |rate: Smooth| (rate.of(&Class::ALL).0 * LONG_S).round() as u64;
+    let groups: Vec<_> = rig.meter.groups().into_iter().map(|(_, rates)| rates.rates.map(packets)).collect();
+    assert_eq!(groups, [[4 + 8 + 32, 0], [1 + 2 + 16, 64]]);
 }
 
 #[test]

@@ -58,6 +58,9 @@ other            20  2.00 kB
 ignored           0      0 B
 unparsed          3    300 B  3 truncated
 
+GROUP         IN                 OUT
+web    1.50 Mpps  1.20 Gbps  950 pps  2.00 Mbps
+
 NETWORK        GROUP         IN               OUT
 198.18.0.0/24  web    1.50 Mpps  1.20 Gbps  0 pps  0 bps
 "#,
