@@ -111,7 +111,7 @@ fn eal(config: &Config, free_huge_pages: u64) -> Vec<String> {
 
 /// Whether a device is a PCI address, perhaps with arguments, and not a virtual device.
 pub fn is_pci(device: &str) -> bool {
-    let address = device.split(',').next().unwrap_or(device);
+    let address = dataplane::dpdk::arguments::name(device);
     address.contains(':') && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
 }
 

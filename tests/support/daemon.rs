@@ -123,6 +123,18 @@ impl Leveed {
         });
     }
 
+    /// Stops it where it is, all its threads.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.process.as_ref().expect("started").signal("STOP");
+    }
+
+    /// Lets it go on.
+    #[track_caller]
+    pub(crate) fn thaw(&self) {
+        self.process.as_ref().expect("started").signal("CONT");
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process = None;
@@ -173,7 +185,9 @@ impl Leveed {
     /// Alarms, without those that only say that this machine is busy with other things.
     #[track_caller]
     pub(crate) fn alarms(&self) -> Vec<String> {
-        let busy = |alarm: &String| alarm.ends_with("came late") || alarm.contains("before a worker saw them");
+        let busy = |alarm: &String| {
+            ["came late", "before a worker saw them", "does not poll"].iter().any(|words| alarm.contains(words))
+        };
         self.status().alarms.into_iter().filter(|alarm| !busy(alarm)).collect()
     }
 
