@@ -131,18 +131,19 @@ impl Tap {
     }
 }
 
-/// Plays a mix three times into a live port, which delivers and counts all of it.
+/// Plays a mix into a live port, which delivers and counts all of it. The rate leaves time for whatever else runs here:
+/// libpcap has room for some 30 packets.
 #[track_caller]
 fn assert_live(tap: &Tap) -> v1::Status {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mix.pcap");
     let sent = write_mix(&file);
-    tap.play(&file, 2_000, sent.frames.packets * 3);
-    let status = assert_delivered(&tap.leveed, &sent, 3);
+    tap.play(&file, 200, sent.frames.packets);
+    let status = assert_delivered(&tap.leveed, &sent, 1);
     assert!(status.ports[0].link_up);
     wait_until(SOON, "the kernel's own count", || {
         let port = &tap.leveed.status().ports[0];
-        (port.kernel_packets == Some(sent.frames.packets * 3) && port.kernel_dropped == Some(0)).then_some(())
+        (port.kernel_packets == Some(sent.frames.packets) && port.kernel_dropped == Some(0)).then_some(())
     });
     assert_eq!(tap.leveed.alarms(), [""; 0]);
     status
@@ -180,7 +181,7 @@ fn several_kinds_at_once() {
     let sent = write_mix(&file);
     let from_file = format!("net_pcap0,rx_pcap={}", file.display());
     let tap = Tap::start(&[&from_file, "net_af_packet1,iface=IFACE", "net_ring2"]);
-    tap.play(&file, 2_000, sent.frames.packets);
+    tap.play(&file, 500, sent.frames.packets);
     let status = assert_delivered(&tap.leveed, &sent, 2);
     let delivered: Vec<_> = status.ports.iter().map(|port| (port.driver.as_str(), port.packets)).collect();
     assert_eq!(delivered, [("net_pcap", sent.frames.packets), ("net_af_packet", sent.frames.packets), ("net_ring", 0)]);
@@ -269,8 +270,19 @@ fn memif() {
     wait_until(SOON, "an alarm", || leveed.alarms().iter().any(|alarm| alarm.contains("no link")).then_some(()));
 
     let log = folder.path().join("testpmd.log");
-    let mut testpmd = Command::new("dpdk-testpmd")
-        .args(["--no-huge", "-m", "128", "--no-pci", "--no-telemetry", "--file-prefix", &unique("levee-peer-")])
+    // Line by line, so that its log can be read while it runs.
+    let mut testpmd = Command::new("stdbuf")
+        .args([
+            "-oL",
+            "dpdk-testpmd",
+            "--no-huge",
+            "-m",
+            "128",
+            "--no-pci",
+            "--no-telemetry",
+            "--file-prefix",
+            &unique("levee-peer-"),
+        ])
         .args(["-l", &format!("{},{}", cores[0], cores[1])])
         .args(["--vdev", &format!("net_memif1,role=client,socket={socket},socket-abstract=no")])
         .args(["--", "-i", "--forward-mode=txonly", "--total-num-mbufs=4096", "--burst=8"])
@@ -315,7 +327,7 @@ fn a_link_goes_down_and_comes_up() {
         netns.run(&format!("ip link set {device} up"));
         wait_until(SOON, "a link", || has_link().then_some(()));
         assert_eq!(tap.leveed.alarms(), [""; 0]);
-        tap.play(&file, 2_000, sent.frames.packets);
+        tap.play(&file, 500, sent.frames.packets);
         assert_delivered(&tap.leveed, &sent, round);
     }
     let told = || -> Vec<String> {
@@ -332,14 +344,14 @@ fn a_device_goes_away() {
     let sent = write_mix(&file);
     let mut tap = Tap::start(&["net_af_packet0,iface=IFACE", &format!("net_pcap1,rx_pcap={}", file.display())]);
     let events = tap.leveed.watch_events();
-    tap.play(&file, 2_000, sent.frames.packets);
+    tap.play(&file, 500, sent.frames.packets);
     assert_delivered(&tap.leveed, &sent, 2);
     tap.outside.run("ip link delete play");
     tap.wait_event(&events, "alarm", "the device is gone");
     assert!(tap.leveed.alarms().iter().any(|alarm| alarm.contains("net_af_packet0,iface=mirror: the device is gone")));
     // Another one of that name is not the one that is polled.
     veth((&tap.inside, "mirror"), (&tap.outside, "play"));
-    tap.play(&file, 2_000, sent.frames.packets);
+    tap.play(&file, 500, sent.frames.packets);
     let status = assert_delivered(&tap.leveed, &sent, 2);
     assert_eq!(status.ports.iter().map(|port| port.link_up).collect::<Vec<_>>(), [false, true]);
     let polls = || tap.leveed.status().workers[0].polls;

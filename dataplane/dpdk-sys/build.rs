@@ -27,6 +27,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_remove_rx_callback",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
+    "rte_eth_tx_queue_setup",
     "rte_get_tsc_hz",
     "rte_mempool_avail_count",
     "rte_mempool_free",

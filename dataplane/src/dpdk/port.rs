@@ -123,22 +123,22 @@ impl Port {
         if let Some(mtu) = options.mtu {
             conf.rxmode.mtu = u32::from(mtu);
         }
-        // SAFETY: conf and key live through the call; the port was probed and is not started.
+        // SAFETY: conf and key live through the calls; the port was probed and is not started.
         unsafe {
-            call("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, options.queues as u16, 0, &conf))?;
-            let socket = dpdk_sys::rte_eth_dev_socket_id(id);
-            for queue in 0..options.queues as u16 {
-                call(
-                    "rte_eth_rx_queue_setup",
-                    dpdk_sys::rte_eth_rx_queue_setup(
-                        id,
-                        queue,
-                        options.descriptors,
-                        socket as u32,
-                        std::ptr::null(),
-                        pool.0,
-                    ),
-                )?;
+            let queues = options.queues as u16;
+            // Nothing is ever sent, but some devices know queues in pairs only: net_af_xdp, and net_memif's other end.
+            let senders = if info.max_tx_queues >= queues { queues } else { 0 };
+            call("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, queues, senders, &conf))?;
+            let socket = dpdk_sys::rte_eth_dev_socket_id(id) as u32;
+            for queue in 0..queues {
+                let (descriptors, pool) = (options.descriptors, pool.0);
+                let code = dpdk_sys::rte_eth_rx_queue_setup(id, queue, descriptors, socket, std::ptr::null(), pool);
+                call("rte_eth_rx_queue_setup", code)?;
+            }
+            for queue in 0..senders {
+                // 0: as many descriptors as the device likes best.
+                let code = dpdk_sys::rte_eth_tx_queue_setup(id, queue, 0, socket, std::ptr::null());
+                call("rte_eth_tx_queue_setup", code)?;
             }
         }
         let port =
