@@ -6,7 +6,7 @@ mod support;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use controlplane::attack::Direction;
@@ -232,6 +232,9 @@ fn null() {
     // It counts on between one figure and the next: bytes are read after packets.
     assert!(after.bytes >= after.packets * 128, "{} bytes of {} packets", after.bytes, after.packets);
     assert!(leveed.status().ports[0].link_up);
+    for percentiles in [&after.cycles_per_packet, &after.burst_packets] {
+        assert!(percentiles.len() == 3 && percentiles[0] > 0 && percentiles.is_sorted(), "{percentiles:?}");
+    }
     assert_eq!(after.empty_polls, 0, "it always has packets");
     assert_eq!(leveed.alarms(), [""; 0]);
 }
@@ -269,36 +272,22 @@ fn memif() {
     assert!(!has_link(), "nobody is at the other end");
     wait_until(SOON, "an alarm", || leveed.alarms().iter().any(|alarm| alarm.contains("no link")).then_some(()));
 
-    let log = folder.path().join("testpmd.log");
     // Line by line, so that its log can be read while it runs.
-    let mut testpmd = Command::new("stdbuf")
-        .args([
-            "-oL",
-            "dpdk-testpmd",
-            "--no-huge",
-            "-m",
-            "128",
-            "--no-pci",
-            "--no-telemetry",
-            "--file-prefix",
-            &unique("levee-peer-"),
-        ])
-        .args(["-l", &format!("{},{}", cores[0], cores[1])])
+    let mut command = Command::new("stdbuf");
+    command
+        .args(["-oL", "dpdk-testpmd", "--no-huge", "-m", "128", "--no-pci", "--no-telemetry"])
+        .args(["--file-prefix", &unique("levee-peer-"), "-l", &format!("{},{}", cores[0], cores[1])])
         .args(["--vdev", &format!("net_memif1,role=client,socket={socket},socket-abstract=no")])
-        .args(["--", "-i", "--forward-mode=txonly", "--total-num-mbufs=4096", "--burst=8"])
-        .stdin(Stdio::piped())
-        .stdout(std::fs::File::create(&log).unwrap())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("dpdk-testpmd runs (scripts/setup.sh installs it)");
-    let mut commands = testpmd.stdin.take().unwrap();
+        .args(["--", "-i", "--forward-mode=txonly", "--total-num-mbufs=4096", "--burst=8"]);
+    let (mut testpmd, mut commands) =
+        Process::start_with_input("testpmd", &mut command, folder.path().join("testpmd.log"));
     wait_until(SOON, "a link", || has_link().then_some(()));
     commands.write_all(b"start\n").unwrap();
     let delivered = || leveed.status().workers[0].packets;
     wait_until(SOON, "packets", || (delivered() > 10_000).then_some(()));
     commands.write_all(b"stop\nshow port stats 0\n").unwrap();
     let sent = wait_until(SOON, "what was sent", || {
-        let log = std::fs::read_to_string(&log).unwrap();
+        let log = testpmd.log();
         let (_, stats) = log.split_once("NIC statistics for port 0")?;
         stats.split_once("TX-packets: ")?.1.split_once(char::is_whitespace)?.0.parse::<u64>().ok()
     });
@@ -308,8 +297,7 @@ fn memif() {
     assert_eq!((status.ports[0].packets, status.ports[0].bytes), (sent, sent * 64));
     assert_eq!(kinds.incoming, Some(v1::Count { packets: sent, bytes: sent * 64 }));
     assert_eq!(ip_bytes(&leveed, "198.18.0.2", Direction::Incoming), sent * 50);
-    drop(testpmd.kill());
-    testpmd.wait().unwrap();
+    testpmd.kill();
     wait_until(SOON, "no link", || (!has_link()).then_some(()));
 }
 
