@@ -1,13 +1,38 @@
 #!/usr/bin/env bash
-# Runs the fair rig (dataplane/benches/rig.rs), on huge pages where it can get them. Arguments go to the rig.
-# Prints what the rig wrote into target/bench/results.json.
+# The whole report of Levee's speed, into target/bench/results.json: the fair rig, the meter, instructions a packet, and
+# FastNetMon beside it; on huge pages where it can get them. Prints it as a table, with the bars that it is held against.
+#   scripts/bench.sh [--quick] [options of the rig: dataplane/benches/rig]
+#     --quick      short: proves that everything runs and touches what it says; figures mean little. Into quick.json
+#     --case NAME  only this case of the rig, and nothing else
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 PAGES=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 WANTED=512
-RESULTS=target/bench/results.json
+OUT=target/bench
+
+results=$OUT/results.json
+rig_options=()
+meter_options=()
+peer_options=()
+only_rig=no
+while (($#)); do
+  case $1 in
+    --quick)
+      results=$OUT/quick.json
+      rig_options+=(--pairs 1 --millions 2)
+      meter_options+=(--ticks 2 --pairs 1 --millions 2)
+      peer_options+=(--packets 300000)
+      ;;
+    --case | --only-bare | --only-levee)
+      only_rig=yes
+      rig_options+=("$1")
+      ;;
+    *) rig_options+=("$1") ;;
+  esac
+  shift
+done
 
 mounted=no
 pages_before=""
@@ -37,6 +62,61 @@ restore() {
   [[ -z $pages_before ]] || set_pages "$pages_before" || true
 }
 
+# Instructions that so many passes of the pure pipeline take.
+instructions() { # binary passes
+  valgrind --tool=callgrind --callgrind-out-file="$OUT/callgrind.out" "$1" --passes "$2" >"$OUT/pure.out" 2>&1 ||
+    die "callgrind failed: $(tail -n 3 "$OUT/pure.out")"
+  awk '$1 == "summary:" { print $2 }' "$OUT/callgrind.out"
+}
+
+# The difference of two runs: what it costs to start is in both.
+instructions_per_packet() {
+  local binary few many
+  binary=$(cargo bench --locked --quiet -p dataplane --bench pure --no-run --message-format json |
+    jq -r 'select(.target.name? == "pure") | .executable // empty')
+  few=$(instructions "$binary" 1)
+  many=$(instructions "$binary" 3)
+  jq -n --argjson few "$few" --argjson many "$many" \
+    '{instructions_per_packet: (($many - $few) / (2 * 65536) * 100 | round / 100)}' >"$OUT/pure.json"
+}
+
+print_table() {
+  jq -r '
+    def verdict(value; bar; aim; higher):
+      if value == null then "not measured"
+      elif (if higher then value >= aim else value <= aim end) then "aim"
+      elif (if higher then value >= bar else value <= bar end) then "bar"
+      else "below" end;
+    def line(name; value; bar; aim; higher; also):
+      [name, value // "-", bar, aim, verdict(value; bar; aim; higher), also // "-"];
+    def ratio(name; bar; aim):
+      .[name] as $case | line(name; $case.ratio; bar; aim; true;
+        if $case == null then null
+        elif $case.added_ns then "\($case.levee_mpps) of \($case.bare_mpps) Mpps, \($case.added_ns) ns added, \($case.ratio_min) to \($case.ratio_max)"
+        else "\($case.two_mpps) to \($case.one_mpps) Mpps, \($case.ratio_min) to \($case.ratio_max)" end);
+    def tick(name; bar; aim):
+      .[name] as $case | line(name; $case.tick_ms; bar; aim; false;
+        if $case then "ms, \($case.tick_ms_min) to \($case.tick_ms_max)" else null end);
+    ["figure", "value", "bar", "aim", "met", "more"],
+    ratio("hosts_64k"; 0.65; 0.8),
+    ratio("hosts_1m"; 0.55; 0.7),
+    ratio("hosts_v6"; 0.5; 0.65),
+    ratio("flows"; 0.5; 0.65),
+    ratio("attack_10_rules"; 0.5; 0.7),
+    ratio("two_workers"; 1.8; 1.95),
+    tick("meter_1m_active"; 100; 40),
+    tick("meter_10k_of_1m"; 10; 3),
+    (.fastnetmon as $peer |
+      line("fastnetmon"; $peer.ratio; 12; 30; true;
+        if $peer then "\($peer.ns_per_packet) ns to \($peer.levee_ns_per_packet) ns" else null end),
+      line("fastnetmon, flows"; $peer.ratio_tracking; 12; 30; true;
+        if $peer then "\($peer.ns_per_packet_tracking) ns to \($peer.levee_ns_per_packet_flows // "?") ns" else null end)),
+    (.slow_down | if . then ["slow_down", .ratio, "-", "-", "-", "\(.ratio_min) to \(.ratio_max) while the meter looks"] else empty end),
+    (if .instructions_per_packet then ["instructions", .instructions_per_packet, "-", "-", "-", "a packet, pure pipeline"] else empty end)
+    | @tsv' "$1" | column -t -s $'\t'
+}
+
+[[ $only_rig == yes ]] || scripts/setup.sh --no-build --no-tests --bench
 trap restore EXIT
 trap 'exit 130' INT TERM
 if can_be_root; then
@@ -46,8 +126,28 @@ else
   say "huge pages: only root can get them; going on without"
 fi
 # Results of an earlier run must not pass for this one's.
-mkdir -p "$(dirname "$RESULTS")"
-rm -f "$RESULTS"
-cargo bench --locked -p dataplane --bench rig -- "$@"
-[[ -s $RESULTS ]] || die "the rig wrote no $RESULTS"
-cat "$RESULTS"
+mkdir -p "$OUT"
+rm -f "$OUT"/{rig,meter,pure,fastnetmon}.json "$results"
+say "rig"
+cargo bench --locked --quiet -p dataplane --bench rig -- "${rig_options[@]}" >/dev/null
+if [[ $only_rig == no ]]; then
+  say "instructions a packet"
+  instructions_per_packet
+  say "meter"
+  cargo bench --locked --quiet -p controlplane --bench meter -- "${meter_options[@]}" >/dev/null
+  scripts/bench-fastnetmon.sh "${peer_options[@]}" >/dev/null
+fi
+if [[ ! -s $OUT/rig.json ]]; then
+  say "one side alone: nothing to report"
+  exit
+fi
+parts=()
+for part in meter pure; do
+  [[ ! -s $OUT/$part.json ]] || parts+=("$OUT/$part.json")
+done
+peer='{}'
+[[ ! -s $OUT/fastnetmon.json ]] || peer=$(jq '{fastnetmon: .}' "$OUT/fastnetmon.json")
+jq -s --argjson peer "$peer" '(.[0] | del(.cases)) + .[0].cases + (.[1:] | add // {}) + $peer' \
+  "$OUT/rig.json" "${parts[@]}" >"$results"
+print_table "$results"
+say "all of it: $results"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian 12 with a Rust toolchain ready for Levee: packages, cargo-nextest, release build. Does nothing twice.
-#   scripts/setup.sh [--no-build] [--no-tests]
+#   scripts/setup.sh [--no-build] [--no-tests] [--bench]
 #     --no-build   leave out the release build
 #     --no-tests   leave out what only scripts/test.sh needs beside packages
+#     --bench      also what scripts/bench.sh needs: FastNetMon to compare with, and valgrind
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -11,14 +12,16 @@ BUILD=(build-essential pkg-config libdpdk-dev dpdk libclang-dev clang)
 ROUTERS=(gobgpd bird2 frr exabgp)
 TRAFFIC=(dpdk-dev tshark tcpreplay netsniff-ng hping3 iproute2 ethtool procps jq)
 CHECKS=(shellcheck)
+BENCH=(fastnetmon valgrind bsdextrautils)
 POLICY=/usr/sbin/policy-rc.d
 
-build=yes tests=yes
+build=yes tests=yes bench=()
 for argument in "$@"; do
   case $argument in
     --no-build) build=no ;;
     --no-tests) tests=no ;;
-    *) die "unknown argument $argument (known: --no-build, --no-tests)" ;;
+    --bench) bench=("${BENCH[@]}") ;;
+    *) die "unknown argument $argument (known: --no-build, --no-tests, --bench)" ;;
   esac
 done
 
@@ -43,7 +46,7 @@ install_packages() {
   command -v apt-get >/dev/null ||
     die "no apt-get here: this is for Debian 12; elsewhere install by hand: ${BUILD[*]} ${ROUTERS[*]} ${TRAFFIC[*]}"
   local missing
-  mapfile -t missing < <(missing_packages "${BUILD[@]}" "${ROUTERS[@]}" "${TRAFFIC[@]}" "${CHECKS[@]}")
+  mapfile -t missing < <(missing_packages "${BUILD[@]}" "${ROUTERS[@]}" "${TRAFFIC[@]}" "${CHECKS[@]}" "${bench[@]}")
   if ((${#missing[@]} == 0)); then
     say "packages: all there"
     return

@@ -20,6 +20,8 @@ say "shellcheck"
 shellcheck --external-sources scripts/*.sh tests/*.sh .ci/run
 say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+say "models"
+scripts/loom.sh --weaken slot-odd-first sample-published
 say "install"
 tests/install.sh
 if has_doc_tests; then

@@ -69,6 +69,9 @@ pub struct Volumes {
     pub packets: [[u64; Class::COUNT]; 2],
     /// Bytes, `[fragment][class]`.
     pub bytes: [[u64; Class::COUNT]; 2],
+    /// Flows a second times the milliseconds that they were seen for: an estimate, only where flows are counted.
+    #[serde(default)]
+    pub flow_ms: u64,
 }
 
 impl Volumes {
@@ -76,10 +79,12 @@ impl Volumes {
         classes.iter().map(|&class| table[0][class as usize] + table[1][class as usize]).sum()
     }
 
-    /// The figure that a metric looks at: packets, or bits, of its classes.
-    pub fn of(&self, metric: Metric) -> u64 {
+    /// The figure that a metric looks at: packets, or bits, of its classes; or flows.
+    pub fn of(&self, metric: Metric) -> f64 {
         let (packets, bits) = match metric.kind {
-            Kind::Total => (Self::sum(&self.packets, &Class::ALL), Self::sum(&self.bytes, &Class::ALL) * 8),
+            Kind::Total | Kind::Flows => {
+                (Self::sum(&self.packets, &Class::ALL), Self::sum(&self.bytes, &Class::ALL) * 8)
+            }
             Kind::Tcp => self.classes(&[Class::Tcp, Class::TcpSyn]),
             Kind::TcpSyn => self.classes(&[Class::TcpSyn]),
             Kind::Udp => self.classes(&[Class::Udp]),
@@ -87,8 +92,9 @@ impl Volumes {
             Kind::Fragments => (self.packets[1].iter().sum(), self.bytes[1].iter().sum::<u64>() * 8),
         };
         match metric.unit {
-            Unit::Pps => packets,
-            Unit::Bps => bits,
+            Unit::Pps => packets as f64,
+            Unit::Bps => bits as f64,
+            Unit::Fps => self.flow_ms as f64 / 1000.0,
         }
     }
 
@@ -99,6 +105,18 @@ impl Volumes {
     /// Packets and bytes of all classes.
     pub fn total(&self) -> (u64, u64) {
         (Self::sum(&self.packets, &Class::ALL), Self::sum(&self.bytes, &Class::ALL))
+    }
+
+    /// So many flows a second for `seconds`.
+    pub fn set_flows(&mut self, rate: f64, seconds: f64) {
+        self.flow_ms = (rate * seconds * 1000.0).round() as u64;
+    }
+
+    /// As a part of `all`: a sketch of flows knows no rules, so the part has as large a share of the flows as of the packets.
+    pub fn with_flows_of(mut self, all: &Volumes) -> Volumes {
+        let share = self.total().0 as f64 / all.total().0.max(1) as f64;
+        self.flow_ms = (all.flow_ms as f64 * share.min(1.0)).round() as u64;
+        self
     }
 
     /// Adds `other` to this.
@@ -113,6 +131,7 @@ impl Volumes {
     }
 
     fn each(&mut self, other: &Volumes, f: impl Fn(u64, u64) -> u64) {
+        self.flow_ms = f(self.flow_ms, other.flow_ms);
         for fragment in 0..2 {
             for class in 0..Class::COUNT {
                 self.packets[fragment][class] = f(self.packets[fragment][class], other.packets[fragment][class]);
@@ -146,14 +165,17 @@ pub struct Rates {
     pub icmp: Rate,
     /// Fragments of any protocol.
     pub fragments: Rate,
+    /// Flows a second: an estimate, only where flows are counted.
+    #[serde(default)]
+    pub flows: f64,
 }
 
 impl Rates {
     /// The rates of what came within `seconds`.
     pub fn of(volumes: &Volumes, seconds: f64) -> Rates {
         let rate = |kind| Rate {
-            pps: volumes.of(Metric { kind, unit: Unit::Pps }) as f64 / seconds,
-            bps: volumes.of(Metric { kind, unit: Unit::Bps }) as f64 / seconds,
+            pps: volumes.of(Metric { kind, unit: Unit::Pps }) / seconds,
+            bps: volumes.of(Metric { kind, unit: Unit::Bps }) / seconds,
         };
         Rates {
             total: rate(Kind::Total),
@@ -162,6 +184,7 @@ impl Rates {
             udp: rate(Kind::Udp),
             icmp: rate(Kind::Icmp),
             fragments: rate(Kind::Fragments),
+            flows: volumes.of(Metric::FLOWS) / seconds,
         }
     }
 
@@ -175,6 +198,7 @@ impl Rates {
             udp: max(self.udp, other.udp),
             icmp: max(self.icmp, other.icmp),
             fragments: max(self.fragments, other.fragments),
+            flows: self.flows.max(other.flows),
         }
     }
 }
@@ -195,13 +219,15 @@ pub enum Kind {
     Icmp,
     /// Fragments of any protocol.
     Fragments,
+    /// Everything, by its flows.
+    Flows,
 }
 
 impl Kind {
     /// Whether a packet is of this traffic.
     pub fn includes(self, headers: &Headers) -> bool {
         match self {
-            Kind::Total => true,
+            Kind::Total | Kind::Flows => true,
             Kind::Tcp => matches!(headers.class, Class::Tcp | Class::TcpSyn),
             Kind::TcpSyn => headers.class == Class::TcpSyn,
             Kind::Udp => headers.class == Class::Udp,
@@ -211,7 +237,7 @@ impl Kind {
     }
 }
 
-/// Packets or bits a second.
+/// Packets, bits or flows a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -219,6 +245,8 @@ pub enum Unit {
     Pps,
     /// Bits a second.
     Bps,
+    /// Flows a second.
+    Fps,
 }
 
 /// What a threshold is on: "udp_pps".
@@ -233,7 +261,7 @@ pub struct Metric {
 impl Metric {
     /// Every metric, the most telling first: where several are crossed at once, the attack is named after the first one
     /// of those that are exceeded most.
-    pub const ALL: [Metric; 12] = {
+    pub const ALL: [Metric; 13] = {
         const fn m(kind: Kind, unit: Unit) -> Metric {
             Metric { kind, unit }
         }
@@ -248,10 +276,14 @@ impl Metric {
             m(Kind::Udp, Unit::Bps),
             m(Kind::Tcp, Unit::Pps),
             m(Kind::Tcp, Unit::Bps),
+            Metric::FLOWS,
             m(Kind::Total, Unit::Pps),
             m(Kind::Total, Unit::Bps),
         ]
     };
+
+    /// Flows a second.
+    pub const FLOWS: Metric = Metric { kind: Kind::Flows, unit: Unit::Fps };
 
     /// This metric's place in [`Metric::ALL`].
     pub fn index(self) -> usize {
@@ -268,16 +300,18 @@ impl fmt::Display for Metric {
             Kind::Udp => "udp",
             Kind::Icmp => "icmp",
             Kind::Fragments => "fragments",
+            Kind::Flows => "flows",
         };
         let unit = match self.unit {
             Unit::Pps => "pps",
             Unit::Bps => "bps",
+            Unit::Fps => "per_second",
         };
         write!(f, "{kind}_{unit}")
     }
 }
 
-/// Thresholds of a host group for one direction: packets or bits a second; one that is not set is off.
+/// Thresholds of a host group for one direction: packets, bits or flows a second; one that is not set is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Thresholds([Option<u64>; Metric::ALL.len()]);
 
@@ -308,7 +342,7 @@ impl Thresholds {
         let mut worst: Option<(Metric, u64, f64)> = None;
         for (index, metric) in Metric::ALL.into_iter().enumerate() {
             let Some(threshold) = self.0[index] else { continue };
-            let rate = volumes.of(metric) as f64 / seconds;
+            let rate = volumes.of(metric) / seconds;
             if rate <= threshold as f64 {
                 continue;
             }

@@ -36,6 +36,8 @@ use watching::Watching;
 
 /// Samples and engines are looked at this often.
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
+/// A look at the thresholds that came late is an alarm for this long.
+const LATE_ALARM: Duration = Duration::from_secs(60);
 /// Ended attacks that are kept at hand for clients.
 const ENDED_MAX: usize = 1000;
 
@@ -86,6 +88,7 @@ pub struct Control {
     started_ms: i64,
     last_tick: Instant,
     ticks_late: u64,
+    last_late: Option<Instant>,
 }
 
 impl Control {
@@ -116,6 +119,7 @@ impl Control {
             started_ms: wall_ms(),
             last_tick: started,
             ticks_late: 0,
+            last_late: None,
         };
         if !alive.is_empty() {
             info!(attacks = alive.len(), "taking up attacks on record");
@@ -148,6 +152,7 @@ impl Control {
                 if next_tick <= now {
                     // Late by more than a period: rates use real time, so a missed tick is only a later look.
                     self.ticks_late += 1;
+                    self.last_late = Some(now);
                     next_tick = now + check_period;
                 }
             }

@@ -3,6 +3,7 @@
 //! values out: the tick's length is an argument.
 
 mod counted;
+mod flows;
 mod seen;
 mod smooth;
 #[cfg(test)]
@@ -14,13 +15,16 @@ use std::sync::Arc;
 
 use dataplane::hosts::{SILENT_TICKS, Slot};
 use dataplane::networks::{self, NetworkId, Networks};
+use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
-use crate::attack::{Direction, Target, Thresholds, Volumes};
+use crate::attack::{Direction, Target, Thresholds, Unit, Volumes};
 use crate::detector::Observed;
-use seen::{Delta, Ipv6Taken, Seen, Touched};
+use flows::Epochs;
+use seen::{Came, Delta, Ipv6Taken, Seen, Ticks, Touched};
 pub use smooth::Smooth;
+use smooth::Step;
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
@@ -45,6 +49,8 @@ pub struct Map {
     group_of_prefix: Vec<u16>,
     /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
     floor: [(f64, f64); 2],
+    /// The same for flows a second; infinite where no group minds.
+    flow_floor: [f64; 2],
 }
 
 impl Map {
@@ -56,12 +62,13 @@ impl Map {
         let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
         let group_of_prefix =
             groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
-        let floor = [0, 1].map(|direction| {
-            let lowest = |unit| groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
-            let of = |unit| lowest(unit).map_or(f64::INFINITY, |rate| rate as f64);
-            (of(crate::attack::Unit::Pps), of(crate::attack::Unit::Bps))
-        });
-        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor })
+        let lowest = |direction: usize, unit| {
+            let lowest = groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
+            lowest.map_or(f64::INFINITY, |rate| rate as f64)
+        };
+        let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
+        let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
+        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor, flow_floor })
     }
 
     /// The group of a host.
@@ -134,13 +141,17 @@ pub struct Meter {
     ipv6: HashMap<u128, (HostRates, u32)>,
     accounts: Vec<Account>,
     followed: HashSet<Target>,
+    epochs: Epochs,
     tick: u32,
+    /// Kept from look to look, so that none allocates: blocks that were touched (/24, worker, block), and what came in one.
+    touched: Vec<(u32, usize, usize, Touched)>,
+    came: Came,
 }
 
 /// What one tick gave.
 #[derive(Debug, Default)]
 pub struct Tick {
-    /// Hosts over a threshold within the tick, and followed ones that had traffic.
+    /// Hosts over a threshold within the tick, and followed ones that had traffic, or flows within the last second.
     pub observed: Vec<Observed>,
     /// Hosts with traffic.
     pub active: u64,
@@ -161,7 +172,10 @@ impl Meter {
             ipv6: HashMap::new(),
             accounts,
             followed: HashSet::new(),
+            epochs: Epochs::default(),
             tick: 0,
+            touched: Vec::new(),
+            came: Came::default(),
         }
     }
 
@@ -187,24 +201,27 @@ impl Meter {
     /// how long the one that ends really was; `matched` gives what the held rules of a target matched within it.
     pub fn tick(&mut self, tick: u32, seconds: f64, matched: impl Fn(&Target) -> Volumes) -> Tick {
         let mut result = Tick::default();
-        // Workers stamped with self.tick since the last call; one that was in the middle of a burst then, with the one before.
-        let since = self.tick.saturating_sub(2);
+        let ticks = Ticks::new(self.tick, tick);
+        let step = Step::new(tick, seconds);
         self.tick = tick;
-        self.tick_ipv4(since, seconds, &matched, &mut result);
-        self.tick_ipv6(since, seconds, &matched, &mut result);
-        self.tick_networks(since, seconds);
+        self.tick_ipv4(ticks, step, &mut result);
+        self.tick_ipv6(ticks, step, &mut result);
+        self.tick_networks(ticks, step);
+        self.tick_flows(seconds, &mut result);
+        result.observed.iter_mut().for_each(|observed| observed.matched = matched(&observed.target));
         if tick.is_multiple_of(SILENT_TICKS) {
             self.forget(tick);
         }
         result
     }
 
-    fn tick_ipv4(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
-        let mut touched: Vec<(u32, usize, usize, Touched)> = Vec::new();
-        for (worker, (shared, _)) in self.workers.iter().enumerate() {
+    fn tick_ipv4(&mut self, ticks: Ticks, step: Step, result: &mut Tick) {
+        let Meter { workers, map, blocks, accounts, followed, touched, came, .. } = self;
+        touched.clear();
+        for (worker, (shared, _)) in workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
             for block in shared.slab.ipv4_blocks().take(used) {
-                let planes = Touched::of(&shared.slab, block, since);
+                let planes = Touched::of(&shared.slab, block, ticks);
                 if planes.any() {
                     touched.push((shared.slab.head(block).key(), worker, block, planes));
                 }
@@ -212,39 +229,45 @@ impl Meter {
         }
         touched.sort_unstable();
         for sharers in touched.chunk_by(|a, b| a.0 == b.0) {
+            came.clear();
             let key = sharers[0].0;
-            let block = self.blocks.entry(key).or_insert_with(|| Block::new(&self.map, &self.followed, key));
-            block.touched = self.tick;
-            for index in 0..256u32 {
-                let mut delta = Delta::default();
-                for &(_, worker, block, planes) in sharers {
-                    let (shared, seen) = &mut self.workers[worker];
-                    let slot = Slot((block as u32) << 8 | index);
-                    seen.take(&shared.slab, slot, planes, &mut delta);
-                }
-                if delta.is_zero() {
-                    continue;
-                }
-                let address = key << 8 | index;
-                let network = block.network.or_else(|| self.map.networks.find_v4(address));
-                if let Some(account) = network.and_then(|id| self.accounts.get_mut(usize::from(id))) {
-                    account.balance.add(&delta);
-                }
+            for &(_, worker, block, planes) in sharers {
+                let (shared, seen) = &mut workers[worker];
+                seen.take_block(&shared.slab, (key, block), planes, ticks, came);
+            }
+            let block = blocks.entry(key).or_insert_with(|| Block::new(map, followed, key));
+            block.touched = step.tick;
+            if let Some(account) = block.network.and_then(|id| accounts.get_mut(usize::from(id))) {
+                account.balance.add(&came.total);
+            }
+            for index in came.hosts() {
+                let address = key << 8 | index as u32;
                 result.active += 1;
+                for direction in Direction::ALL {
+                    if let Some(volumes) = came.get(index, direction) {
+                        block.hosts[index].rates[direction as usize].update(step, volumes);
+                        if block.network.is_none()
+                            && let Some(id) = map.networks.find_v4(address)
+                            && let Some(account) = accounts.get_mut(usize::from(id))
+                        {
+                            account.balance.add_volumes(direction, volumes);
+                        }
+                    }
+                }
+                let followed = (block.followed > 0).then_some(&*followed);
                 let host = IpAddr::V4(Ipv4Addr::from(address));
-                let followed = (block.followed > 0).then_some(&self.followed);
-                block.hosts[index as usize].update(self.tick, seconds, &delta);
-                observe(&self.map, followed, host, &delta, seconds, matched, &mut result.observed);
+                let came = Direction::ALL.map(|direction| came.get(index, direction));
+                observe(map, followed, host, came, &block.hosts[index], step, &mut result.observed);
             }
         }
     }
 
-    fn tick_ipv6(&mut self, since: u32, seconds: f64, matched: &impl Fn(&Target) -> Volumes, result: &mut Tick) {
+    fn tick_ipv6(&mut self, ticks: Ticks, step: Step, result: &mut Tick) {
         let mut hosts: HashMap<u128, Delta> = HashMap::new();
         for (shared, seen) in &mut self.workers {
             let slab = &shared.slab;
             for block in slab.ipv6_blocks() {
-                let planes = Touched::of(slab, block, since);
+                let planes = Touched::of(slab, block, ticks);
                 if !planes.any() {
                     continue;
                 }
@@ -272,27 +295,31 @@ impl Meter {
                 account.balance.add(&delta);
             }
             result.active += 1;
-            let (rates, touched) = self.ipv6.entry(address).or_default();
-            rates.update(self.tick, seconds, &delta);
+            let (host, touched) = self.ipv6.entry(address).or_default();
             *touched = self.tick;
+            let came = Direction::ALL.map(|direction| delta.volumes(direction));
+            host.rates.iter_mut().zip(&came).for_each(|(rates, volumes)| rates.update(step, volumes));
+            let rates = *host;
             let host = IpAddr::V6(Ipv6Addr::from(address));
-            observe(&self.map, Some(&self.followed), host, &delta, seconds, matched, &mut result.observed);
+            let came = [Some(&came[0]), Some(&came[1])];
+            observe(&self.map, Some(&self.followed), host, came, &rates, step, &mut result.observed);
         }
     }
 
-    fn tick_networks(&mut self, since: u32, seconds: f64) {
+    fn tick_networks(&mut self, ticks: Ticks, step: Step) {
         for (shared, seen) in &mut self.workers {
             for (id, account) in self.accounts.iter_mut().enumerate() {
                 let slot = shared.slab.network(id as NetworkId);
-                let mut delta = Delta::default();
-                seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), since), &mut delta);
-                account.balance.add(&delta);
+                let touched = Touched::of(&shared.slab, slot.block(), ticks);
+                if touched.any() {
+                    seen.take(&shared.slab, slot, touched, &mut account.balance);
+                }
             }
         }
         for account in &mut self.accounts {
             let settled = account.balance.settle();
             for direction in Direction::ALL {
-                account.rates[direction as usize].update(self.tick, seconds, &settled.volumes(direction));
+                account.rates[direction as usize].update(step, &settled.volumes(direction));
             }
         }
     }
@@ -363,11 +390,11 @@ impl Meter {
 
     /// What a rule's slot counted since the last look, in its direction.
     pub fn rule(&mut self, slot: u16, direction: Direction) -> Volumes {
-        let since = self.tick.saturating_sub(2);
+        let ticks = Ticks::new(self.tick, self.tick);
         let mut delta = Delta::default();
         for (shared, seen) in &mut self.workers {
             let slot = shared.slab.rule(slot);
-            seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), since), &mut delta);
+            seen.take(&shared.slab, slot, Touched::of(&shared.slab, slot.block(), ticks), &mut delta);
         }
         delta.volumes(direction)
     }
@@ -400,28 +427,33 @@ impl Block {
     }
 }
 
-/// Passes a host on to the detector if a threshold is exceeded within the tick, or if it is followed.
+/// Passes a host on to the detector if a threshold is exceeded within the tick, if it is followed, or if it may have too
+/// many flows. `came` is what came for it, in and out.
+#[inline]
 fn observe(
     map: &Map,
     followed: Option<&HashSet<Target>>,
     host: IpAddr,
-    delta: &Delta,
-    seconds: f64,
-    matched: &impl Fn(&Target) -> Volumes,
+    came: [Option<&Volumes>; 2],
+    rates: &HostRates,
+    step: Step,
     observed: &mut Vec<Observed>,
 ) {
+    let seconds = step.seconds;
     for direction in Direction::ALL {
-        let all = delta.volumes(direction);
+        let came = came[direction as usize];
         let target = Target { prefix: host.into(), direction };
-        let follow = followed.is_some_and(|followed| followed.contains(&target));
-        if !follow && !map.may_exceed(direction, &all, seconds) {
+        let follow = followed.is_some_and(|followed| followed.contains(&target))
+            || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
+        if !follow && !came.is_some_and(|all| map.may_exceed(direction, all, seconds)) {
             continue;
         }
+        let all = came.copied().unwrap_or_default();
         let group = map.group(host);
         let thresholds = group.thresholds[direction as usize];
         if follow || thresholds.worst(&all, seconds).is_some() {
             let group = Arc::clone(&group.name);
-            observed.push(Observed { target, group, thresholds, seconds, all, matched: matched(&target) });
+            observed.push(Observed { target, group, thresholds, seconds, all, matched: Volumes::default() });
         }
     }
 }

@@ -107,7 +107,7 @@ fn target_rule(target: &Target) -> FlowRule {
 
 fn weight_of(packet: &Headers, by: Unit) -> f64 {
     match by {
-        Unit::Pps => 1.0,
+        Unit::Pps | Unit::Fps => 1.0,
         Unit::Bps => f64::from(packet.ip_length),
     }
 }
@@ -331,7 +331,7 @@ fn reason(predicates: &[Predicate], coverage: f64, by: Unit, packets: usize, of:
     let what: Vec<String> = predicates.iter().map(Predicate::to_string).collect();
     let share = coverage * 100.0;
     let unit = match by {
-        Unit::Pps => "packets",
+        Unit::Pps | Unit::Fps => "packets",
         Unit::Bps => "bytes",
     };
     let caution = match predicates.iter().any(|predicate| predicate.is_telling()) {

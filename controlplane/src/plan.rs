@@ -8,6 +8,7 @@ use dataplane::{Plan, PortPlan};
 use ipnet::IpNet;
 
 use crate::actions::bgp;
+use crate::attack::Metric;
 use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
 use crate::meter::{Group, Map};
@@ -55,7 +56,18 @@ pub fn layout(config: &Config) -> Layout {
         rules: RULE_SLOTS,
         ipv4_blocks: blocks.clamp(1, IPV4_BLOCKS_MAX),
         ipv6_hosts: config.tables.ipv6_hosts as usize,
+        flow_ticks: flow_ticks(config),
     }
+}
+
+/// Ticks of an epoch of flow counting: the fewest that last a second. None where no group has a threshold on flows, since
+/// sketches cost memory and a cache line a packet.
+fn flow_ticks(config: &Config) -> u32 {
+    let thresholds = config.groups.iter().flat_map(|group| [group.incoming, group.outgoing]);
+    if !thresholds.into_iter().any(|thresholds| thresholds.get(Metric::FLOWS).is_some()) {
+        return 0;
+    }
+    1000u32.div_ceil((config.detection.check_period.as_millis() as u32).max(1))
 }
 
 /// How many /24 networks the protected IPv4 networks touch.

@@ -13,27 +13,36 @@
 //!
 //! | field | written by | published |
 //! | --- | --- | --- |
-//! | packets, bytes, stamp of a cell; stamps of a head | worker | relaxed: monotone, so a late read is an old truth |
+//! | packets, bytes, stamp of a cell | worker | relaxed: monotone, so a late read is an old truth |
+//! | stamps of a head | worker | after what they tell of (release) |
 //! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
 //! | IPv6 keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //!
 //! A reader brackets what it reads with two reads of the generation ([`Slab::generation`]), and drops it when they differ.
+//! `scripts/loom.sh` explores models of these promises, and sees them fail when one of the orderings goes.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
 //! from where they stand. An IPv6 slot may be reused at any time: what it counted moves to its network's slot, and it
 //! starts at zero.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(all(test, loom))]
+mod loom_tests;
 
-use crate::dpdk::{self, Memory};
+use crate::dpdk;
+use crate::flows::Flows;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
+
+// A model explores every interleaving, so it has as few cells as can show a mistake.
 
 /// Slots of a block.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = if cfg!(loom) { 1 } else { 256 };
 /// Cells of a slot: both directions, whole packets and fragments, five classes.
-pub const PLANES: usize = 4 * Class::COUNT;
+pub const PLANES: usize = if cfg!(loom) { 1 } else { 4 * Class::COUNT };
+/// Entries of the directory: one for each /24 that there is.
+const DIRECTORY: usize = if cfg!(loom) { 4 } else { 1 << 24 };
 /// Most IPv4 blocks of a worker: what a directory entry can name, less what networks and rules take.
 pub const IPV4_BLOCKS_MAX: usize = 64_000;
 /// Ticks of the control thread for which an IPv4 block must have been silent before it may serve another /24.
@@ -41,7 +50,7 @@ pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
 const CLOCK_STEPS: usize = 16;
 /// Slots of an IPv6 bucket: one cache line of addresses.
-const BUCKET: usize = 4;
+const BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The plane that a packet counts in.
 #[inline(always)]
@@ -60,7 +69,7 @@ pub struct Cell {
     stamp: AtomicU16,
 }
 
-const _: () = assert!(size_of::<Cell>() == 16);
+const _: () = assert!(cfg!(loom) || size_of::<Cell>() == 16);
 
 impl Cell {
     /// Packets, modulo 2³².
@@ -110,9 +119,10 @@ impl Head {
         self.key.load(Ordering::Relaxed)
     }
 
-    /// The tick in which a plane was last touched; 0: never.
+    /// The tick in which a plane was last touched; 0: never. Who sees a stamp sees what was counted before it was set, and
+    /// for which /24.
     pub fn stamp(&self, plane: usize) -> u32 {
-        self.stamps[plane].load(Ordering::Relaxed)
+        self.stamps[plane].load(Ordering::Acquire) // loom: stamp-seen
     }
 
     fn newest_age(&self, tick: u32) -> u32 {
@@ -130,12 +140,12 @@ impl Slot {
 
     /// Which block.
     pub fn block(self) -> usize {
-        (self.0 >> 8) as usize
+        self.0 as usize / BLOCK
     }
 
     /// Which slot of the block.
     pub fn index(self) -> usize {
-        (self.0 & 0xff) as usize
+        self.0 as usize % BLOCK
     }
 }
 
@@ -159,9 +169,16 @@ pub struct Layout {
     pub ipv4_blocks: usize,
     /// Slots for IPv6 hosts; rounded up to a power of two.
     pub ipv6_hosts: usize,
+    /// Ticks of an epoch in which a host's flows are counted; 0: they are not.
+    pub flow_ticks: u32,
 }
 
 impl Layout {
+    /// The slots of hosts.
+    pub(crate) fn host_slots(&self) -> std::ops::Range<u32> {
+        (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
+    }
+
     fn networks_at(&self) -> usize {
         1
     }
@@ -186,10 +203,11 @@ impl Layout {
         self.ipv6_at() + self.ipv6_slots() / BLOCK
     }
 
-    /// Memory of one worker's slab in bytes.
+    /// Memory of one worker's tables in bytes.
     pub fn bytes(&self) -> usize {
         let blocks = self.blocks() * (BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>());
-        blocks + (1 << 24) * size_of::<AtomicU16>() + self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>())
+        let ipv6 = self.ipv6_slots() * (size_of::<Key>() + size_of::<AtomicU32>());
+        blocks + DIRECTORY * size_of::<AtomicU16>() + ipv6 + Flows::bytes(self)
     }
 }
 
@@ -238,7 +256,7 @@ impl Slab {
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
             heads: Memory::new("block heads", layout.blocks())?,
-            directory: Memory::new("the directory of blocks", 1 << 24)?,
+            directory: Memory::new("the directory of blocks", DIRECTORY)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             seed: seed.map(|word| word | 1),
@@ -356,12 +374,12 @@ impl Slab {
     /// The generation of whatever a slot of a block belongs to; odd while it changes hands. Pairs with a second call after
     /// the reads: see [`Slab::unchanged`].
     pub fn generation(&self, slot: Slot) -> u32 {
-        self.generation_of(slot).load(Ordering::Acquire)
+        self.generation_of(slot).load(Ordering::Acquire) // loom: generation-read
     }
 
     /// Whether what was read since `generation` was read belongs together.
     pub fn unchanged(&self, slot: Slot, generation: u32) -> bool {
-        fence(Ordering::Acquire);
+        fence(Ordering::Acquire); // loom: reads-before-second-look
         generation.is_multiple_of(2) && self.generation_of(slot).load(Ordering::Relaxed) == generation
     }
 
@@ -395,26 +413,32 @@ impl Slab {
     /// The first slots of the two buckets of an address. The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
     fn buckets(&self, address: u128) -> [usize; 2] {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            (product >> 64) as u64 ^ product as u64
-        };
-        let mixed = fold((address >> 64) as u64 ^ self.seed[0], address as u64 ^ self.seed[1]);
-        let hash = fold(mixed ^ self.seed[1], 0x9e37_79b9_7f4a_7c15 ^ self.seed[0]);
+        let hash = hash(&self.seed, (address >> 64) as u64, address as u64);
         let mask = self.keys.len() / BUCKET - 1;
         [(hash as usize & mask) * BUCKET, ((hash >> 32) as usize & mask) * BUCKET]
     }
 }
 
+/// A seeded hash by two folded multiplications.
+#[inline(always)]
+pub(crate) fn hash(seed: &[u64; 2], a: u64, b: u64) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product >> 64) as u64 ^ product as u64
+    };
+    fold(fold(a ^ seed[0], b ^ seed[1]) ^ seed[1], 0x9e37_79b9_7f4a_7c15 ^ seed[0])
+}
+
 /// By /24: 0, or the block.
-pub type Directory = [AtomicU16; 1 << 24];
+pub type Directory = [AtomicU16; DIRECTORY];
 
 /// The slot that counts for an IPv4 host now.
 #[inline(always)]
 pub fn find_v4(directory: &Directory, address: u32) -> Option<Slot> {
-    match directory[(address >> 8) as usize].load(Ordering::Acquire) {
+    let block = directory[(address >> 8) as usize].load(Ordering::Acquire); // loom: directory-read
+    match block {
         0 => None,
-        block => Some(Slot(u32::from(block) << 8 | address & 0xff)),
+        block => Some(Slot(u32::from(block) * BLOCK as u32 + address % BLOCK as u32)),
     }
 }
 
@@ -471,7 +495,8 @@ impl Owner {
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
-        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Relaxed);
+        // After the packet was counted: who sees the stamp sees it.
+        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
     }
 
     /// Gives the /24 of a protected IPv4 host, which has none, a block.
@@ -488,15 +513,15 @@ impl Owner {
         let head = &slab.heads[block];
         let generation = head.generation.load(Ordering::Relaxed);
         head.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: block-odd-first
         if generation != 0 {
-            slab.directory[head.key() as usize].store(0, Ordering::Release);
+            slab.directory[head.key() as usize].store(0, Ordering::Relaxed);
         }
         head.key.store(address >> 8, Ordering::Relaxed);
         // A block in use is never taken for a silent one before it is touched.
         head.stamps.iter().for_each(|stamp| stamp.store(tick.saturating_sub(SILENT_TICKS / 2), Ordering::Relaxed));
-        head.generation.store(generation.wrapping_add(2), Ordering::Release);
-        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release);
+        head.generation.store(generation.wrapping_add(2), Ordering::Release); // loom: block-even-last
+        slab.directory[(address >> 8) as usize].store(block as u16, Ordering::Release); // loom: directory-published
         slab.find_v4(address).map_or(Found::Full, Found::New)
     }
 
@@ -522,12 +547,12 @@ impl Owner {
         let generation = &slab.generations[index];
         let before = generation.load(Ordering::Relaxed);
         generation.store(before.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
+        fence(Ordering::Release); // loom: slot-odd-first
         slab.keys[index].store(address);
         for plane in 0..PLANES {
             self.retire(slab, slot, plane, network, tick);
         }
-        generation.store(before.wrapping_add(2), Ordering::Release);
+        generation.store(before.wrapping_add(2), Ordering::Release); // loom: slot-even-last
         if evicted == 0 {
             self.used_ipv6 += 1;
             Found::New(slot)
@@ -568,14 +593,14 @@ fn heat(slab: &Slab, index: usize, tick: u32) -> (bool, bool, u64) {
     (slab.keys[index].load() != 0, recent, counted().map(|cell| u64::from(cell.packets())).sum())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use ipnet::IpNet;
 
     use super::*;
 
     fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
-        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts }, [1, 2]).expect("memory")
+        Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts, flow_ticks: 0 }, [1, 2]).expect("memory")
     }
 
     fn networks() -> Networks {

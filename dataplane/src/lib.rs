@@ -2,6 +2,7 @@
 //! thread reads counters and tells workers what to watch.
 
 pub mod dpdk;
+pub mod flows;
 pub mod hosts;
 pub mod networks;
 pub mod packet;
@@ -9,6 +10,7 @@ pub mod pipeline;
 pub mod rule;
 pub mod snapshot;
 pub mod stats;
+mod sync;
 pub mod tap;
 pub mod watch;
 pub mod worker;
@@ -125,6 +127,8 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
         networks: Snapshot::new(plan.networks),
         watch: Snapshot::new(Watch::default()),
     };
+    // One for all, so that their sketches of a host's flows merge.
+    let seed = random_seed();
     let mut by_core: BTreeMap<usize, Vec<(usize, RxQueue)>> = BTreeMap::new();
     for (index, (port, queues)) in opened.into_iter().enumerate() {
         dataplane.ports.push(port);
@@ -133,7 +137,7 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
         }
     }
     for (core, queues) in by_core {
-        let worker = start_worker(&dataplane, core, queues, plan.layout, plan.burst_max)?;
+        let worker = start_worker(&dataplane, core, queues, plan.layout, seed, plan.burst_max)?;
         dataplane.workers.push(worker);
     }
     Ok(dataplane)
@@ -167,6 +171,7 @@ fn start_worker(
     core: usize,
     queues: Vec<(usize, RxQueue)>,
     layout: Layout,
+    seed: [u64; 2],
     burst_max: usize,
 ) -> Result<RunningWorker, Error> {
     let names = queues.iter().map(|(port, queue)| (*port, queue.queue())).collect();
@@ -174,7 +179,6 @@ fn start_worker(
     let (networks, watch) = (dataplane.networks.reader(), dataplane.watch.reader());
     let (tick, stop) = (Arc::clone(&dataplane.tick), Arc::clone(&dataplane.stop));
     let (ready, answer) = channel::bounded(1);
-    let seed = random_seed();
     let thread = std::thread::Builder::new()
         .name(format!("levee-worker-{core}"))
         .spawn(move || {

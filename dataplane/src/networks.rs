@@ -129,10 +129,16 @@ impl Networks {
         Ok(networks)
     }
 
-    /// The first level of the IPv4 lookup, for [`Networks::is_none_v4`].
+    /// The first level of the IPv4 lookup: by the address's upper half. 0: no network holds any address of that half.
     #[inline(always)]
     pub fn root_v4(&self) -> &[u16; 1 << 16] {
         &self.v4.root
+    }
+
+    /// Whether a network holds this IPv4 address, whose first level says `entry`.
+    #[inline(always)]
+    pub fn holds_v4(&self, entry: u16, address: u32) -> bool {
+        if entry & PAGE == 0 { entry != 0 } else { self.find_v4(address).is_some() }
     }
 
     /// The network that holds this IPv4 address.

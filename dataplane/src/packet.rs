@@ -276,6 +276,17 @@ pub struct Outline<A> {
     pub ip_length: u32,
 }
 
+/// What makes a flow; `A` is the family's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// The protocol, and the ports of those that have any. All later fragments between two hosts are one flow.
+    pub upper: u64,
+}
+
 /// From behind the first tag's ethertype to the ethertype behind the last tag, and what follows it.
 fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
     for _ in 0..TAGS_MAX {
@@ -287,6 +298,40 @@ fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
         rest = behind;
     }
     Err(Unparsed::TooManyTags)
+}
+
+/// The outline of what nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. `None` says nothing
+/// but that [`network`] and the rest must look. One comparison for what those test one by one.
+#[inline(always)]
+pub fn outline_plain(frame: &[u8]) -> Option<Outline<u32>> {
+    const HEADERS: usize = 14 + 20;
+    /// Ethertype, version and header length.
+    const PLAIN: u64 = 0x08_0045;
+    const FRAGMENT: u16 = 0x3fff_u16.to_be();
+    let head = frame.first_chunk::<HEADERS>()?;
+    let word = |at: usize| {
+        let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
+        u64::from_be_bytes(octets)
+    };
+    let (start, addresses) = (word(12), word(26));
+    let total_length = (start >> 16) as u16;
+    if start >> 40 != PLAIN || u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT != 0 || total_length < 20 {
+        return None;
+    }
+    let payload = || frame.get(HEADERS..frame.len().min(14 + usize::from(total_length))).unwrap_or(&[]);
+    Some(Outline {
+        source: (addresses >> 32) as u32,
+        destination: addresses as u32,
+        class: class(&CLASSES_V4, head[23], payload),
+        is_fragment: false,
+        ip_length: u32::from(total_length),
+    })
+}
+
+/// The packet of a frame that has an [`outline_plain`].
+#[inline(always)]
+pub fn plain_packet(frame: &[u8]) -> &[u8] {
+    frame.get(14..).unwrap_or(&[])
 }
 
 /// The outline of an IPv4 packet (RFC 791 section 3.1); fails where [`parse`] fails.
@@ -333,6 +378,38 @@ fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Resu
         is_fragment: offset_field & 0x3fff != 0,
         ip_length,
     })
+}
+
+/// The flow of an IPv4 packet that has this outline.
+#[inline(always)]
+pub fn flow_v4(packet: &[u8], outline: &Outline<u32>) -> Flow<u32> {
+    let &Outline { source, destination, ip_length, .. } = outline;
+    let upper = packet.first_chunk::<20>().map_or(0, |header| {
+        let fragment = fragment_v4(u16::from_be_bytes([header[6], header[7]]));
+        let payload = payload_v4(packet, usize::from(header[0] & 0x0f) * 4, ip_length, fragment);
+        flow_upper(header[9], payload)
+    });
+    Flow { source, destination, upper }
+}
+
+/// The flow of an IPv6 packet; fails where [`parse`] fails.
+///
+/// # Errors
+/// [`Unparsed`].
+#[inline]
+pub fn flow_v6(packet: &[u8]) -> Result<Flow<u128>, Unparsed> {
+    let (Outline { source, destination, .. }, Chain { protocol, payload, .. }) = ipv6(packet)?;
+    Ok(Flow { source, destination, upper: flow_upper(protocol, payload) })
+}
+
+#[inline(always)]
+fn flow_upper(protocol: u8, payload: &[u8]) -> u64 {
+    use protocol::*;
+    let ports = match payload.first_chunk() {
+        Some(&ports) if matches!(protocol, TCP | UDP | SCTP | UDP_LITE | DCCP) => u32::from_be_bytes(ports),
+        _ => 0,
+    };
+    u64::from(protocol) << 32 | u64::from(ports)
 }
 
 /// What is behind the header, but for a later fragment. What is behind the total length is padding, not the packet.

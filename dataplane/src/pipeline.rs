@@ -3,13 +3,18 @@
 //!
 //! Two passes: the first asks the CPU for every cell that the second one writes.
 
+mod flows;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dpdk::{self, BURST_MAX};
+use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{
+    Addresses, Headers, Network, Outline, Unparsed, network, outline_plain, outline_v4, outline_v6, parse, plain_packet,
+};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -22,6 +27,8 @@ pub struct Shared {
     pub core: usize,
     /// Its counters.
     pub slab: Slab,
+    /// Its sketches of flows.
+    pub flows: Flows,
     /// Its samples.
     pub ring: Ring,
     /// Its figures.
@@ -29,12 +36,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Memory for a worker; call it on the worker's core.
+    /// Memory for a worker; call it on the worker's core. The seed is that of all workers.
     ///
     /// # Errors
     /// When the system has not enough memory.
     pub fn new(core: usize, layout: Layout, seed: [u64; 2]) -> Result<Shared, dpdk::Error> {
-        Ok(Shared { core, slab: Slab::new(layout, seed)?, ring: Ring::new()?, stats: Stats::default() })
+        let (slab, flows) = (Slab::new(layout, seed)?, Flows::new(&layout, seed)?);
+        Ok(Shared { core, slab, flows, ring: Ring::new()?, stats: Stats::default() })
     }
 }
 
@@ -61,6 +69,7 @@ pub struct Pipeline {
     watch: Reader<Watch>,
     owner: Owner,
     jobs: Box<[Job; BURST_MAX]>,
+    flow_jobs: Box<[flows::Job; BURST_MAX]>,
     captures: Box<[Progress; CAPTURES_MAX]>,
 }
 
@@ -73,6 +82,7 @@ impl Pipeline {
             watch,
             owner: Owner::new(),
             jobs: Box::new([Job::default(); BURST_MAX]),
+            flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
         }
     }
@@ -91,14 +101,37 @@ impl Pipeline {
         P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
     {
         let length = packets.len().min(BURST_MAX);
-        self.find(packets.clone(), bytes, tick);
-        if self.count(length, tick) {
+        let is_watched = match self.shared.flows.is_on() {
+            true => self.find_and_count_with_flows(packets.clone(), length, bytes, tick),
+            false => {
+                self.find::<false>(packets.clone(), bytes, tick);
+                self.count(length, tick)
+            }
+        };
+        if is_watched {
             self.look_closer(packets, tick, now);
         }
     }
 
+    /// Apart, so that the usual path is as short as without flow counting.
+    #[inline(never)]
+    fn find_and_count_with_flows<'a, P>(&mut self, packets: P, length: usize, bytes: u64, tick: u32) -> bool
+    where
+        P: ExactSizeIterator<Item = (&'a [u8], u32)>,
+    {
+        self.find::<true>(packets, bytes, tick);
+        let is_watched = self.count(length, tick);
+        self.count_flows(length);
+        is_watched
+    }
+
     #[inline(always)]
-    fn find<'a>(&mut self, packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>, bytes: u64, tick: u32) {
+    fn find<'a, const FLOWS: bool>(
+        &mut self,
+        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        bytes: u64,
+        tick: u32,
+    ) {
         let shared = &*self.shared;
         let Some(directory) = shared.slab.directory() else { return };
         let networks = self.networks.load();
@@ -110,15 +143,19 @@ impl Pipeline {
             watch: self.watch.load(),
             owner: &mut self.owner,
             tick,
+            epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
         };
         // Nearly all are incoming: these are what is left of the burst.
         let mut incoming = Tally { packets: packets.len() as u64, bytes };
         let mut kinds = [Tally::default(); Kind::COUNT];
-        packets.zip(self.jobs.iter_mut()).for_each(|((frame, frame_len), job)| {
-            let kind = match network(frame) {
-                Ok(Network::V4(packet)) => finder.v4(packet, job),
-                Ok(Network::V6(packet)) => finder.v6(packet, job),
-                Err(reason) => finder.unparsed(reason, job),
+        let jobs = self.jobs.iter_mut().zip(self.flow_jobs.iter_mut());
+        packets.zip(jobs).for_each(|((frame, frame_len), (job, flow))| {
+            if FLOWS {
+                *flow = flows::Job::NONE;
+            }
+            let kind = match outline_plain(frame) {
+                Some(outline) => finder.v4::<FLOWS>(plain_packet(frame), &outline, job, flow),
+                None => finder.any::<FLOWS>(frame, job, flow),
             };
             if kind != Kind::Incoming {
                 let tally = &mut kinds[kind as usize];
@@ -176,11 +213,11 @@ impl Pipeline {
         let (source, destination) = ends(&headers);
         for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
             let Some(watched) = watch.get(mark).filter(|watched| watched.host == host) else { continue };
-            let matched = watched.matching(outgoing, &headers);
-            if let Some(active) = matched {
+            let matched = watched.rules[usize::from(outgoing)].first(&headers);
+            if let Some(rule) = matched {
                 let slab = &self.shared.slab;
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                let place = slab.place(slab.rule(active.slot), plane);
+                let place = slab.place(slab.rule(rule), plane);
                 self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
             }
             for capture in &watched.captures {
@@ -238,35 +275,56 @@ struct Finder<'a> {
     networks: &'a Networks,
     watch: &'a Watch,
     tick: u32,
+    /// Of flow counting.
+    epoch: u32,
 }
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v4(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v4(outline.destination);
-                let from = self.slot_v4(outline.source);
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
+    fn v4<const FLOWS: bool>(
+        &mut self,
+        packet: &[u8],
+        outline: &Outline<u32>,
+        job: &mut Job,
+        flow: &mut flows::Job,
+    ) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v4(outline.destination);
+        let from = self.slot_v4(outline.source);
+        if FLOWS {
+            *flow = self.flow_v4(packet, outline, to, from);
         }
+        self.place(job, plane, to, from)
     }
 
-    #[inline(never)]
-    fn v6(&mut self, packet: &[u8], job: &mut Job) -> Kind {
-        match outline_v6(packet) {
-            Ok(outline) => {
-                let plane = plane(false, outline.is_fragment, outline.class);
-                job.bytes = outline.ip_length;
-                let to = self.slot_v6(outline.destination);
-                let from = self.slot_v6(outline.source);
-                self.place(job, plane, to, from)
-            }
-            Err(reason) => self.unparsed(reason, job),
+    #[inline(always)]
+    fn v6<const FLOWS: bool>(
+        &mut self,
+        packet: &[u8],
+        outline: &Outline<u128>,
+        job: &mut Job,
+        flow: &mut flows::Job,
+    ) -> Kind {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        job.bytes = outline.ip_length;
+        let to = self.slot_v6(outline.destination);
+        let from = self.slot_v6(outline.source);
+        if FLOWS {
+            *flow = self.flow_v6(packet, to, from);
         }
+        self.place(job, plane, to, from)
+    }
+
+    /// Whatever is not plain.
+    #[inline(never)]
+    fn any<const FLOWS: bool>(&mut self, frame: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
+        let outline = match network(frame) {
+            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| self.v4::<FLOWS>(packet, &outline, job, flow)),
+            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| self.v6::<FLOWS>(packet, &outline, job, flow)),
+            Err(reason) => Err(reason),
+        };
+        outline.unwrap_or_else(|reason| self.unparsed(reason, job))
     }
 
     #[inline(always)]
@@ -288,13 +346,13 @@ impl Finder<'_> {
     #[inline(always)]
     fn slot_v4(&mut self, address: u32) -> Slot {
         // One read tells the addresses that are none of ours.
-        if self.root[(address >> 16) as usize] == 0 {
+        let entry = self.root[(address >> 16) as usize];
+        if entry == 0 || !self.networks.holds_v4(entry, address) {
             return Slot::NOWHERE;
         }
-        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         match find_v4(self.directory, address) {
             Some(slot) => slot,
-            None => self.new_v4(address, network),
+            None => self.new_v4(address),
         }
     }
 
@@ -312,7 +370,8 @@ impl Finder<'_> {
 
     #[cold]
     #[inline(never)]
-    fn new_v4(&mut self, address: u32, network: NetworkId) -> Slot {
+    fn new_v4(&mut self, address: u32) -> Slot {
+        let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         let found = self.owner.insert_v4(&self.shared.slab, address, self.tick);
         self.new_slot(found, network, None)
     }

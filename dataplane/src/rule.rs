@@ -5,7 +5,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::packet::{Addresses, Headers, Upper};
 
 pub mod nlri;
+mod set;
 mod text;
+pub use set::{RuleSet, SET_MAX};
 pub use text::{FRAGMENT_FLAGS, TCP_FLAGS, protocol_name, protocol_number};
 
 /// A set of numbers: inclusive ranges, sorted, disjoint, not adjacent. Empty means that the component is absent: any.

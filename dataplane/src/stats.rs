@@ -150,12 +150,19 @@ impl Stats {
         now.saturating_sub(self.seen_alive.get())
     }
 
-    /// Owner only: a poll that brought `packets` in so many cycles.
+    /// Owner only: a poll that brought `packets`, from `start` to `end` of the time-stamp counter.
     #[inline(always)]
-    pub(crate) fn burst(&self, packets: usize, cycles: u64) {
+    pub(crate) fn polled(&self, packets: usize, start: u64, end: u64) {
+        self.polls.add(1);
+        self.seen_alive.set(end);
+        if packets == 0 {
+            self.empty_polls.add(1);
+            return;
+        }
+        let cycles = end.wrapping_sub(start);
         self.busy_cycles.add(cycles);
         self.bursts[packets.min(BURST_MAX)].add(1);
-        let bucket = (cycles / packets.max(1) as u64 / CYCLE_WIDTH) as usize;
+        let bucket = (cycles / packets as u64 / CYCLE_WIDTH) as usize;
         self.cycles[bucket.min(CYCLE_BUCKETS - 1)].add(1);
     }
 }

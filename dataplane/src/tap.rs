@@ -1,16 +1,20 @@
 //! Capture: packets that a request asks for, from a worker to the control thread, through a bounded ring. Plain memory and
 //! atomics; no clock, no I/O.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 use crossbeam::utils::CachePadded;
 
-use crate::dpdk::{self, Memory};
+use crate::dpdk;
+use crate::sync::{AtomicU64, AtomicUsize, Memory, Ordering};
+
+// A model explores every interleaving, so its ring is as small as can show a mistake.
 
 /// Bytes kept of a frame: every header that a rule looks at.
-pub const SNAP: usize = 128;
+pub const SNAP: usize = if cfg!(loom) { 8 } else { 128 };
 /// Samples that a ring holds.
-pub const RING: usize = 4096;
+pub const RING: usize = if cfg!(loom) { 2 } else { 4096 };
 
 const META_WORDS: usize = 2;
 const WORDS: usize = META_WORDS + SNAP / 8;
@@ -61,8 +65,8 @@ impl Ring {
     pub fn new() -> Result<Ring, dpdk::Error> {
         Ok(Ring {
             words: Memory::new("the sample ring", RING * WORDS)?,
-            tail: CachePadded::new(AtomicUsize::new(0)),
-            head: CachePadded::new(AtomicUsize::new(0)),
+            tail: CachePadded::default(),
+            head: CachePadded::default(),
         })
     }
 
@@ -85,14 +89,15 @@ impl Ring {
         for (word, chunk) in place[META_WORDS..].iter().zip(chunks) {
             word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
-        self.tail.store(tail.wrapping_add(1), Ordering::Release);
+        self.tail.store(tail.wrapping_add(1), Ordering::Release); // loom: sample-published
         true
     }
 
     /// Control only. The oldest sample.
     pub fn pop(&self) -> Option<Sample> {
         let head = self.head.load(Ordering::Relaxed);
-        if head == self.tail.load(Ordering::Acquire) {
+        let tail = self.tail.load(Ordering::Acquire); // loom: sample-seen
+        if head == tail {
             return None;
         }
         let place = self.place(head);
@@ -109,12 +114,12 @@ impl Ring {
             data,
             kept: meta as u8,
         };
-        self.head.store(head.wrapping_add(1), Ordering::Release);
+        self.head.store(head.wrapping_add(1), Ordering::Release); // loom: place-given-back
         Some(sample)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::packet::Headers;
-use crate::rule::FlowRule;
+use crate::rule::{FlowRule, RuleSet, SET_MAX};
 
 /// Hosts that can be watched at once.
 pub const WATCHED_MAX: usize = 4096;
@@ -18,6 +18,38 @@ pub struct ActiveRule {
     pub rule: FlowRule,
     /// Where its matches are counted: see [`crate::hosts::Slab::rule`].
     pub slot: u16,
+}
+
+/// The active rules of a host in one direction, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct ActiveRules {
+    sets: Vec<RuleSet>,
+    slots: Vec<u16>,
+}
+
+impl ActiveRules {
+    /// Of these rules; where several match a packet, it counts for the first one.
+    pub fn new(rules: &[ActiveRule]) -> ActiveRules {
+        let set = |rules: &[ActiveRule]| RuleSet::new(rules.iter().map(|active| &active.rule));
+        ActiveRules {
+            sets: rules.chunks(SET_MAX).map(set).collect(),
+            slots: rules.iter().map(|active| active.slot).collect(),
+        }
+    }
+
+    /// The slots of all rules, in their order.
+    pub fn slots(&self) -> &[u16] {
+        &self.slots
+    }
+
+    /// The slot of the first rule that matches.
+    #[inline]
+    pub fn first(&self, headers: &Headers) -> Option<u16> {
+        self.sets.iter().enumerate().find_map(|(set, rules)| {
+            let rule = rules.first(headers)?;
+            self.slots.get(set * SET_MAX + rule).copied()
+        })
+    }
 }
 
 /// A request for samples of a host's packets, in both directions.
@@ -41,16 +73,9 @@ pub struct Watched {
     /// Which host.
     pub host: IpAddr,
     /// Active rules for what it receives, and for what it sends.
-    pub rules: [Vec<ActiveRule>; 2],
+    pub rules: [ActiveRules; 2],
     /// Open captures.
     pub captures: Vec<Capture>,
-}
-
-impl Watched {
-    /// The first active rule that matches a packet of this direction.
-    pub fn matching(&self, outgoing: bool, headers: &Headers) -> Option<&ActiveRule> {
-        self.rules[usize::from(outgoing)].iter().find(|active| active.rule.matches(headers))
-    }
 }
 
 /// Every watched host.

@@ -15,12 +15,14 @@ pub struct Worker {
     tick: Arc<AtomicU32>,
     burst_max: usize,
     burst: Burst,
+    /// The time-stamp counter at the end of the last poll.
+    now: u64,
 }
 
 impl Worker {
     /// A worker that polls these queues for at most `burst_max` packets at once. `tick` is the control thread's.
     pub fn new(queues: Vec<RxQueue>, pipeline: Pipeline, tick: Arc<AtomicU32>, burst_max: usize) -> Worker {
-        Worker { queues, pipeline, tick, burst_max, burst: Burst::default() }
+        Worker { queues, pipeline, tick, burst_max, burst: Burst::default(), now: tsc() }
     }
 
     /// Polls until told to stop.
@@ -41,21 +43,14 @@ impl Worker {
         let tick = self.tick.load(Ordering::Relaxed);
         let mut received = 0;
         for queue in &mut self.queues {
-            let start = tsc();
             let packets = queue.receive(&mut self.burst, self.burst_max);
-            let stats = &self.pipeline.shared().stats;
-            stats.polls.add(1);
-            if packets == 0 {
-                stats.empty_polls.add(1);
-                stats.seen_alive.set(start);
-                continue;
+            if packets > 0 {
+                let bytes = self.burst.prefetch();
+                self.pipeline.burst(self.burst.iter(), bytes, tick, self.now);
             }
-            let bytes = self.burst.prefetch();
-            self.pipeline.burst(self.burst.iter(), bytes, tick, start);
             let end = tsc();
-            let stats = &self.pipeline.shared().stats;
-            stats.burst(packets, end.wrapping_sub(start));
-            stats.seen_alive.set(end);
+            self.pipeline.shared().stats.polled(packets, self.now, end);
+            self.now = end;
             received += packets;
         }
         received

@@ -186,7 +186,8 @@ impl Leveed {
     #[track_caller]
     pub(crate) fn alarms(&self) -> Vec<String> {
         let busy = |alarm: &String| {
-            ["came late", "before a worker saw them", "does not poll"].iter().any(|words| alarm.contains(words))
+            let words = ["looks at the thresholds come late", "before a worker saw them", "does not poll"];
+            words.iter().any(|words| alarm.contains(words))
         };
         self.status().alarms.into_iter().filter(|alarm| !busy(alarm)).collect()
     }

@@ -13,7 +13,7 @@ use proto::v1::{
     Attack, Count, Engine, Event, Kinds, ListHostsResponse, Port, Rates, Reason, Rule, Status, Totals, Worker,
 };
 
-use crate::units::{age, bps, bytes, count, direction, duration, metric, percent, pps, time};
+use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
 
 /// A table without lines. Columns whose heading begins with '>' are figures and stand to the right.
 fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -205,7 +205,12 @@ fn rates(named: &[(&str, Rates)]) -> String {
         let cells = figures.flat_map(|(packets, bits)| [pps(packets), bps(bits)]);
         std::iter::once(class.to_owned()).chain(cells).collect()
     };
-    table(&headings, classes.map(row))
+    let flows_row = || {
+        let figures = named.iter().flat_map(|(_, rates)| [flows(rates.flows_per_second), String::new()]);
+        std::iter::once("flows".to_owned()).chain(figures).collect()
+    };
+    let has_flows = named.iter().any(|(_, rates)| rates.flows_per_second > 0.0);
+    table(&headings, classes.map(row).into_iter().chain(has_flows.then(flows_row)))
 }
 
 fn kinds(kinds: &Kinds) -> String {
@@ -229,13 +234,26 @@ pub(crate) fn hosts(hosts: &ListHostsResponse) -> String {
     if hosts.hosts.is_empty() {
         return format!("no hosts to show; {} with traffic in all\n", count(hosts.active));
     }
+    let flows_of = |host: &proto::v1::Host| {
+        [&host.incoming, &host.outgoing].map(|rates| rates.unwrap_or_default().flows_per_second)
+    };
+    // Where no group minds flows, nobody counts them.
+    let has_flows = hosts.hosts.iter().flat_map(flows_of).any(|rate| rate > 0.0);
     let row = |host: &proto::v1::Host| {
         let mut row = vec![host.address.clone(), host.group.clone()];
         row.extend(both_ways(&host.incoming, &host.outgoing));
+        if has_flows {
+            row.splice(4..4, [flows(flows_of(host)[0])]);
+            row.push(flows(flows_of(host)[1]));
+        }
         row.push(if host.under_attack { "under attack".to_owned() } else { String::new() });
         row
     };
-    let mut text = table(&["HOST", "GROUP", ">IN", ">", ">OUT", ">", ""], hosts.hosts.iter().map(row));
+    let headings: &[&str] = match has_flows {
+        true => &["HOST", "GROUP", ">IN", ">", ">", ">OUT", ">", ">", ""],
+        false => &["HOST", "GROUP", ">IN", ">", ">OUT", ">", ""],
+    };
+    let mut text = table(headings, hosts.hosts.iter().map(row));
     let _ = writeln!(text, "\n{} of {} hosts with traffic", hosts.hosts.len(), count(hosts.active));
     text
 }

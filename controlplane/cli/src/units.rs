@@ -12,6 +12,11 @@ pub(crate) fn bps(rate: f64) -> String {
     scaled(rate, 1000.0, &["bps", "kbps", "Mbps", "Gbps", "Tbps"])
 }
 
+/// Flows a second.
+pub(crate) fn flows(rate: f64) -> String {
+    scaled(rate, 1000.0, &["flows/s", "kflows/s", "Mflows/s"])
+}
+
 /// A length.
 pub(crate) fn bytes(length: u64) -> String {
     scaled(length as f64, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
@@ -19,7 +24,11 @@ pub(crate) fn bytes(length: u64) -> String {
 
 /// A figure of a metric such as "udp_pps".
 pub(crate) fn metric(name: &str, figure: f64) -> String {
-    if name.ends_with("_bps") { bps(figure) } else { pps(figure) }
+    match name {
+        "flows_per_second" => flows(figure),
+        name if name.ends_with("_bps") => bps(figure),
+        _ => pps(figure),
+    }
 }
 
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {

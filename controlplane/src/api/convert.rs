@@ -11,7 +11,7 @@ use proto::v1;
 
 use crate::actions::bgp::Report;
 use crate::attack::{Direction, Rates, Volumes};
-use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
+use crate::control::{Answered, HostAnswer, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
 use crate::meter::HostRates;
 use crate::mitigation::Standing;
@@ -151,6 +151,7 @@ fn rates(rates: &Rates) -> v1::Rates {
         tcp_syn_bps: rates.tcp_syn.bps,
         fragment_pps: rates.fragments.pps,
         fragment_bps: rates.fragments.bps,
+        flows_per_second: rates.flows,
     }
 }
 
@@ -175,13 +176,17 @@ fn of_direction(host: &HostRates, direction: Direction) -> v1::Rates {
     rates(&Rates::from(&host.rates[direction as usize]))
 }
 
+fn with_flows(host: &HostAnswer, direction: Direction) -> v1::Rates {
+    v1::Rates { flows_per_second: host.flows[direction as usize], ..of_direction(&host.rates, direction) }
+}
+
 pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
     let hosts = answer.hosts.iter().map(|host| v1::Host {
         address: host.address.to_string(),
         group: host.group.to_string(),
         network: host.network.map(|network| network.to_string()).unwrap_or_default(),
-        incoming: Some(of_direction(&host.rates, Direction::Incoming)),
-        outgoing: Some(of_direction(&host.rates, Direction::Outgoing)),
+        incoming: Some(with_flows(host, Direction::Incoming)),
+        outgoing: Some(with_flows(host, Direction::Outgoing)),
         under_attack: host.under_attack,
         counted_incoming: host.counted.as_ref().map(|[incoming, _]| volumes(incoming)),
         counted_outgoing: host.counted.as_ref().map(|[_, outgoing]| volumes(outgoing)),

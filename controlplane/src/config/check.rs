@@ -20,6 +20,8 @@ use crate::attack::{Metric, Unit};
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
 const THRESHOLD_MAX: i64 = 1_000_000_000_000;
+/// Largest threshold on flows a second: as far as estimates have their stated error.
+const FLOWS_MAX: i64 = dataplane::flows::RANGE;
 /// Longest path of a Unix socket that Linux takes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -337,7 +339,8 @@ fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Thre
             unknown_threshold(key, name, value, &known, findings);
             continue;
         };
-        match threshold(value.get_ref()) {
+        let max = if metric.unit == Unit::Fps { FLOWS_MAX } else { THRESHOLD_MAX };
+        match threshold(value.get_ref(), max) {
             Ok(number) => thresholds.set(*metric, if metric.unit == Unit::Bps { number * 1_000_000 } else { number }),
             Err((found, hint)) => findings.add(value.span(), key, found, hint),
         }
@@ -366,14 +369,15 @@ pub(super) fn threshold_name(metric: Metric) -> String {
     match metric.unit {
         Unit::Pps => packets,
         Unit::Bps => packets.replace("_pps", "_mbps"),
+        Unit::Fps => metric.to_string(),
     }
 }
 
-fn threshold(value: &toml::Value) -> Result<u64, (String, String)> {
+fn threshold(value: &toml::Value, max: i64) -> Result<u64, (String, String)> {
     match value {
-        toml::Value::Integer(number @ 1..=THRESHOLD_MAX) => Ok(*number as u64),
+        toml::Value::Integer(number) if (1..=max).contains(number) => Ok(*number as u64),
         toml::Value::Integer(number) => {
-            let hint = format!("write a number from 1 to {THRESHOLD_MAX}; a threshold that is not set is off");
+            let hint = format!("write a number from 1 to {max}; a threshold that is not set is off");
             Err((format!("{number} is out of range"), hint))
         }
         toml::Value::String(text) => {

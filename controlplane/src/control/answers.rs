@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Control;
+use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes};
 use crate::interface::Counters;
@@ -137,6 +137,8 @@ pub struct HostAnswer {
     pub network: Option<IpNet>,
     /// Its rates.
     pub rates: HostRates,
+    /// Its flows a second, incoming and outgoing; 0 where flows are not counted.
+    pub flows: [f64; 2],
     /// What was counted for it, incoming and outgoing; `None` where that is not known.
     pub counted: Option<[Volumes; 2]>,
     /// Whether an attack on it is alive.
@@ -172,6 +174,7 @@ impl From<&Smooth> for Rates {
             udp: rate(smooth.of(&[Class::Udp])),
             icmp: rate(smooth.of(&[Class::Icmp])),
             fragments: rate(smooth.fragments()),
+            flows: 0.0,
         }
     }
 }
@@ -285,8 +288,8 @@ impl Control {
                 alarms.push(format!("port {}: {lost} packets lost or broken before a worker saw them", port.device()));
             }
         }
-        if self.ticks_late > 0 {
-            alarms.push(format!("{} looks at the thresholds came late", self.ticks_late));
+        if self.last_late.is_some_and(|late| late.elapsed() < LATE_ALARM) {
+            alarms.push(format!("looks at the thresholds come late: {} since the start", self.ticks_late));
         }
         alarms
     }
@@ -304,6 +307,7 @@ impl Control {
                 group: Arc::clone(&map.group(address).name),
                 network: map.network(address),
                 rates,
+                flows: self.meter.flows(address),
                 counted: self.meter.counted(address),
                 under_attack: attacked(address),
             })

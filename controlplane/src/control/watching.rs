@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use dataplane::Dataplane;
 use dataplane::hosts::{Slab, Slot};
-use dataplane::watch::{ActiveRule, Capture, WATCHED_MAX, Watch, Watched};
+use dataplane::watch::{ActiveRule, ActiveRules, Capture, WATCHED_MAX, Watch, Watched};
 use uuid::Uuid;
 
 use crate::attack::Target;
@@ -85,10 +85,10 @@ impl Watching {
         let mut hosts: BTreeMap<IpAddr, Watched> = BTreeMap::new();
         let blank = |host| Watched { host, rules: Default::default(), captures: Vec::new() };
         let (rules, fresh) = self.place_rules(slots, attacks);
-        for (target, rule) in rules {
+        for (target, rules) in rules {
             let host = target.prefix.addr();
             let watched = hosts.entry(host).or_insert_with(|| blank(host));
-            watched.rules[target.direction as usize].push(rule);
+            watched.rules[target.direction as usize] = ActiveRules::new(&rules);
         }
         for (host, capture) in captures {
             hosts.entry(host).or_insert_with(|| blank(host)).captures.push(capture);
@@ -102,11 +102,11 @@ impl Watching {
         &mut self,
         slots: usize,
         attacks: impl Iterator<Item = &'a AttackRecord>,
-    ) -> (Vec<(Target, ActiveRule)>, Vec<u16>) {
+    ) -> (BTreeMap<Target, Vec<ActiveRule>>, Vec<u16>) {
         let before = std::mem::take(&mut self.active);
         self.retired.extend(before.iter().map(|active| active.slot));
         let mut free = (0..slots as u16).filter(|slot| !self.retired.contains(slot));
-        let (mut rules, mut fresh) = (Vec::new(), Vec::new());
+        let (mut rules, mut fresh) = (BTreeMap::<Target, Vec<ActiveRule>>::new(), Vec::new());
         for (attack, rule) in attacks.flat_map(|attack| attack.held_rules().map(move |rule| (attack, rule))) {
             let known = before.iter().find(|active| active.attack == attack.id && active.rule == rule.id);
             let Some(slot) = known.map(|active| active.slot).or_else(|| free.next().inspect(|&slot| fresh.push(slot)))
@@ -115,7 +115,8 @@ impl Watching {
                 continue;
             };
             self.active.push(Active { attack: attack.id, rule: rule.id, target: attack.target, slot });
-            rules.push((attack.target, ActiveRule { rule: rule.flow_spec.rule.clone(), slot }));
+            let active = ActiveRule { rule: rule.flow_spec.rule.clone(), slot };
+            rules.entry(attack.target).or_default().push(active);
         }
         for active in &self.active {
             self.retired.remove(&active.slot);
@@ -194,7 +195,7 @@ mod tests {
 
     /// Marks of the hosts in a plan, and their rules' slots.
     fn watched(plan: &Plan) -> Vec<(u16, String, Vec<u16>)> {
-        let slots = |watched: &Watched| watched.rules.iter().flatten().map(|rule| rule.slot).collect();
+        let slots = |watched: &Watched| watched.rules.iter().flat_map(ActiveRules::slots).copied().collect();
         let places = (1..).zip(&plan.places);
         places.filter_map(|(mark, host)| host.as_ref().map(|host| (mark, host.host.to_string(), slots(host)))).collect()
     }
@@ -235,7 +236,7 @@ mod tests {
         let plan = watching.plan(SLOTS, [&wanted, &outgoing].into_iter(), captures.into_iter());
         let requests = |host: &Watched| host.captures.iter().map(|capture| capture.request).collect::<Vec<_>>();
         let [Some(first), Some(second)] = plan.places.as_slice() else { panic!("two hosts, not {:?}", plan.places) };
-        assert_eq!((first.rules[0].len(), first.rules[1].len(), requests(first)), (0, 1, vec![7, 8]));
+        assert_eq!((first.rules[0].slots().len(), first.rules[1].slots().len(), requests(first)), (0, 1, vec![7, 8]));
         assert_eq!((second.host, requests(second)), ("2001:db8::1".parse().unwrap(), vec![9]));
     }
 

@@ -176,6 +176,41 @@ fn detected_when_the_mean_of_the_rest_is_over_a_threshold() {
 }
 
 #[test]
+fn flows_a_second_begin_and_end_an_attack_and_are_shared_out_to_the_rest() {
+    let mut world = World::new(SETTINGS);
+    let run = |world: &mut World, ticks: u32, flows: f64, matched: u64| {
+        for _ in 0..ticks {
+            let mut observed = observed(host(), 0.1, 50, matched);
+            observed.thresholds = Thresholds::default();
+            observed.thresholds.set(Metric::FLOWS, 1000);
+            observed.all.set_flows(flows, 0.1);
+            world.tick(&[observed]);
+        }
+    };
+    // As many packets all the time, far below any threshold on packets.
+    run(&mut world, 30, 1000.0, 0);
+    assert_eq!(world.detector.attacks().count(), 0, "at the threshold is not over it");
+    run(&mut world, 10, 3000.0, 0);
+    let crossing = world.attack().crossing.expect("a crossing");
+    assert_eq!((crossing.metric, crossing.threshold), (Metric::FLOWS, 1000));
+    assert!(crossing.measured > 1000.0 && crossing.measured <= 3000.0, "{}", crossing.measured);
+    assert!((world.attack().current.flows - 3000.0).abs() < 1.0);
+    world.fill(500, 0);
+    world.mined(&[mined("203.0.113.0/24")], "");
+    world.hold_all();
+    let opened = world.opened();
+    // The rule takes four fifths of the packets: 600 flows a second are left of 3000.
+    run(&mut world, 50, 3000.0, 40);
+    assert!((world.attack().rest.flows - 600.0).abs() < 1.0, "{}", world.attack().rest.flows);
+    assert_eq!((world.attack().state, world.opened()), (State::Mitigating, opened), "the rest is under the threshold");
+    run(&mut world, 50, 9000.0, 40);
+    assert_eq!(world.opened(), opened + 1, "now it is over it");
+    assert_eq!(world.attack().state, State::Mitigating);
+    run(&mut world, 130, 900.0, 0);
+    assert_eq!(world.attack().state, State::Ending);
+}
+
+#[test]
 fn a_target_that_calmed_down_is_followed_no_more() {
     let mut world = World::new(SETTINGS);
     world.run(100, 9_000, 0);

@@ -77,7 +77,7 @@ impl History {
 
     /// The threshold that the mean of the rest exceeds most, its value, and the mean.
     pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
-        self.thresholds.worst(&self.rest, self.seconds())
+        self.thresholds.worst(&self.rest.with_flows_of(&self.all), self.seconds())
     }
 
     /// Whether the mean of everything exceeds any threshold.
@@ -102,7 +102,7 @@ impl History {
 
     /// Mean rates of the rest.
     pub(super) fn rest_rates(&self) -> Rates {
-        Rates::of(&self.rest, self.seconds())
+        Rates::of(&self.rest.with_flows_of(&self.all), self.seconds())
     }
 
     /// Packets a second of everything in the latest tick.

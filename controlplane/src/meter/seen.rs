@@ -12,10 +12,109 @@ struct Counts {
     packets: u32,
 }
 
+/// [`Counts`] as they are kept: bytes, packets.
+type Words = [u64; 2];
+
 impl Counts {
+    fn from_words([bytes, packets]: Words) -> Counts {
+        Counts { bytes, packets: packets as u32 }
+    }
+
     fn of(cell: &Cell) -> Counts {
         Counts { bytes: cell.bytes(), packets: cell.packets() }
     }
+
+    /// Packets and bytes since it said `before`.
+    #[inline]
+    fn since(self, before: Counts) -> (u64, u64) {
+        (self.packets.wrapping_sub(before.packets).into(), self.bytes.wrapping_sub(before.bytes))
+    }
+}
+
+/// The ticks that a look is about: those after `since`, up to the one that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticks {
+    since: u32,
+    now: u32,
+}
+
+impl Ticks {
+    /// For a look at the begin of tick `now`; the last look was at the begin of `last`.
+    pub(super) fn new(last: u32, now: u32) -> Ticks {
+        // Workers stamped with `last` since then; one that was in the middle of a burst then, with the one before.
+        Ticks { since: last.saturating_sub(2), now }
+    }
+
+    /// Whether the low bits of a stamp may stand for one of them. A stamp so old that its bits came round again may, too:
+    /// its cell then shows no change.
+    #[inline]
+    fn has(self, stamp: u16) -> bool {
+        let age = (self.now as u16).wrapping_sub(stamp);
+        u32::from(age) < self.now.wrapping_sub(self.since)
+    }
+}
+
+/// What came for the hosts of one /24 within a tick, over all workers.
+#[derive(Debug)]
+pub(super) struct Came {
+    hosts: Box<[[Volumes; 2]; BLOCK]>,
+    /// Hosts that something came for: one bit each, by direction.
+    active: [[u64; BLOCK / 64]; 2],
+    /// All hosts together.
+    pub(super) total: Delta,
+}
+
+impl Default for Came {
+    fn default() -> Came {
+        Came { hosts: Box::new([[Volumes::default(); 2]; BLOCK]), active: Default::default(), total: Delta::default() }
+    }
+}
+
+impl Came {
+    /// Makes it empty for another /24; costs only what was in it.
+    pub(super) fn clear(&mut self) {
+        for direction in Direction::ALL {
+            let side = direction as usize;
+            ones(self.active[side]).for_each(|index| self.hosts[index][side] = Volumes::default());
+        }
+        self.active = Default::default();
+        self.total = Delta::default();
+    }
+
+    /// The hosts that something came for: their last byte.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = usize> + use<> {
+        ones(std::array::from_fn(|word| self.active[0][word] | self.active[1][word]))
+    }
+
+    /// What came for a host in one direction, if anything did.
+    #[inline]
+    pub(super) fn get(&self, host: usize, direction: Direction) -> Option<&Volumes> {
+        let side = direction as usize;
+        (self.active[side][host / 64] >> (host % 64) & 1 != 0).then(|| &self.hosts[host][side])
+    }
+
+    #[inline]
+    fn add(&mut self, plane: usize, host: usize, now: Counts, before: Counts) {
+        let (side, fragment, class) = (2 * plane / PLANES, plane / Class::COUNT % 2, plane % Class::COUNT);
+        let (packets, bytes) = now.since(before);
+        let volumes = &mut self.hosts[host][side];
+        volumes.packets[fragment][class] += packets;
+        volumes.bytes[fragment][class] += bytes;
+        self.active[side][host / 64] |= 1 << (host % 64);
+        self.total.packets[plane] += packets as i64;
+        self.total.bytes[plane] += bytes as i64;
+    }
+}
+
+/// The places of the bits that are set.
+fn ones(words: [u64; BLOCK / 64]) -> impl Iterator<Item = usize> {
+    words.into_iter().enumerate().flat_map(|(word, mut left)| {
+        std::iter::from_fn(move || {
+            let bit = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (bit < u64::BITS).then_some(word * 64 + bit as usize)
+        })
+    })
 }
 
 /// What came within a tick for one slot, by plane; or a balance of such.
@@ -37,8 +136,19 @@ impl Delta {
     }
 
     fn add_plane(&mut self, plane: usize, now: Counts, before: Counts) {
-        self.packets[plane] += i64::from(now.packets.wrapping_sub(before.packets));
-        self.bytes[plane] += now.bytes.wrapping_sub(before.bytes) as i64;
+        let (packets, bytes) = now.since(before);
+        self.packets[plane] += packets as i64;
+        self.bytes[plane] += bytes as i64;
+    }
+
+    /// Adds what came in one direction.
+    pub(super) fn add_volumes(&mut self, direction: Direction, volumes: &Volumes) {
+        let first = direction as usize * PLANES / 2;
+        let add = |table: &mut [i64; PLANES], counts: &[[u64; Class::COUNT]; 2]| {
+            table[first..].iter_mut().zip(counts.as_flattened()).for_each(|(sum, &count)| *sum += count as i64);
+        };
+        add(&mut self.packets, &volumes.packets);
+        add(&mut self.bytes, &volumes.bytes);
     }
 
     pub(super) fn add(&mut self, other: &Delta) {
@@ -72,7 +182,7 @@ impl Delta {
                 std::array::from_fn(|class| table[first + fragment * Class::COUNT + class].max(0) as u64)
             })
         };
-        Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes) }
+        Volumes { packets: pick(&self.packets), bytes: pick(&self.bytes), ..Volumes::default() }
     }
 }
 
@@ -86,18 +196,15 @@ pub(super) struct Ipv6Taken {
     pub(super) moved: Option<(u128, Delta)>,
 }
 
-/// One block as it was seen: planes that were never touched take no memory.
-type SeenBlock = [Option<Box<[Counts; BLOCK]>>; PLANES];
-
 /// The planes of a block that were touched: one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touched(u32);
 
 impl Touched {
-    /// Since the tick `since`.
-    pub(super) fn of(slab: &Slab, block: usize, since: u32) -> Touched {
+    /// In these ticks.
+    pub(super) fn of(slab: &Slab, block: usize, ticks: Ticks) -> Touched {
         let head = slab.head(block);
-        Touched((0..PLANES).filter(|&plane| head.stamp(plane) > since).fold(0, |bits, plane| bits | 1 << plane))
+        Touched((0..PLANES).fold(0, |bits, plane| bits | u32::from(head.stamp(plane) > ticks.since) << plane))
     }
 
     pub(super) fn any(self) -> bool {
@@ -117,28 +224,66 @@ impl Touched {
 /// One worker's counters as they were seen.
 #[derive(Debug)]
 pub(super) struct Seen {
-    blocks: Vec<SeenBlock>,
+    /// By plane; one that was never touched is empty. Zeroes that the system gives take no memory until written.
+    planes: [Vec<Words>; PLANES],
+    slots: usize,
     ipv6_at: usize,
     ipv6: Vec<(u32, u128)>,
+    /// Of the block that is being read: plane and slot, and what its cell says.
+    fresh: Vec<(u8, u8, Counts)>,
 }
 
 impl Seen {
     pub(super) fn new(slab: &Slab) -> Seen {
         let ipv6 = slab.ipv6_blocks();
         Seen {
-            blocks: (0..ipv6.end).map(|_| SeenBlock::default()).collect(),
+            planes: Default::default(),
+            slots: ipv6.end * BLOCK,
             ipv6_at: ipv6.start,
             ipv6: vec![(0, 0); ipv6.len() * BLOCK],
+            fresh: Vec::with_capacity(BLOCK * PLANES),
+        }
+    }
+
+    /// Adds what came for the hosts of the /24 `key`, whose block this is, in the touched planes and these ticks.
+    pub(super) fn take_block(
+        &mut self,
+        slab: &Slab,
+        (key, block): (u32, usize),
+        touched: Touched,
+        ticks: Ticks,
+        came: &mut Came,
+    ) {
+        let first = Slot((block as u32) << 8);
+        let generation = slab.generation(first);
+        self.fresh.clear();
+        for plane in touched.planes() {
+            for index in 0..=u8::MAX {
+                let cell = slab.cell(Slot(first.0 | u32::from(index)), plane);
+                if ticks.has(cell.stamp()) {
+                    self.fresh.push((plane as u8, index, Counts::of(cell)));
+                }
+            }
+        }
+        // The block is, or became meanwhile, another /24's: what was read stays unseen until the next look.
+        if slab.head(block).key() != key || !slab.unchanged(first, generation) {
+            return;
+        }
+        for &(plane, index, now) in &self.fresh {
+            let slot = Slot(first.0 | u32::from(index));
+            let before = replace(&mut self.planes[usize::from(plane)], self.slots, slot, now);
+            if now != before {
+                came.add(usize::from(plane), usize::from(index), now, before);
+            }
         }
     }
 
     /// Adds what came for a slot since the last look, in the touched planes of its block.
     pub(super) fn take(&mut self, slab: &Slab, slot: Slot, touched: Touched, delta: &mut Delta) {
         let generation = slab.generation(slot);
-        let block = &self.blocks[slot.block()];
         let mut changed = false;
         for plane in touched.planes() {
-            changed |= Counts::of(slab.cell(slot, plane)) != seen(block, plane, slot);
+            changed |= Counts::of(slab.cell(slot, plane)) != self.seen(plane, slot);
         }
         if !changed {
             return;
@@ -147,7 +292,7 @@ impl Seen {
         let mut fresh = [Counts::default(); PLANES];
         for plane in touched.planes() {
             fresh[plane] = Counts::of(slab.cell(slot, plane));
-            found.add_plane(plane, fresh[plane], seen(block, plane, slot));
+            found.add_plane(plane, fresh[plane], self.seen(plane, slot));
         }
         // A block changed hands meanwhile: what was read may be the next /24's. It stays unseen until the next look.
         if slab.unchanged(slot, generation) {
@@ -169,8 +314,7 @@ impl Seen {
         let generation = slab.generation(slot);
         let (seen_generation, seen_address) = self.ipv6[place];
         let same = generation == seen_generation;
-        let block = &self.blocks[slot.block()];
-        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == seen(block, plane, slot)) {
+        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == self.seen(plane, slot)) {
             return None;
         }
         let address = slab.ipv6_key(slot)?;
@@ -178,7 +322,7 @@ impl Seen {
         let mut fresh = [Counts::default(); PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
             *fresh = Counts::of(slab.cell(slot, plane));
-            let before = seen(block, plane, slot);
+            let before = self.seen(plane, slot);
             if same {
                 delta.add_plane(plane, *fresh, before);
             } else {
@@ -195,17 +339,24 @@ impl Seen {
         Some(Ipv6Taken { address, delta, moved })
     }
 
+    fn seen(&self, plane: usize, slot: Slot) -> Counts {
+        self.planes[plane].get(slot.0 as usize).copied().map_or_else(Counts::default, Counts::from_words)
+    }
+
     fn store(&mut self, slot: Slot, plane: usize, counts: Counts) {
-        let seen = &mut self.blocks[slot.block()][plane];
-        if seen.is_none() && counts == Counts::default() {
-            return;
+        if !self.planes[plane].is_empty() || counts != Counts::default() {
+            replace(&mut self.planes[plane], self.slots, slot, counts);
         }
-        seen.get_or_insert_with(|| Box::new([Counts::default(); BLOCK]))[slot.index()] = counts;
     }
 }
 
-fn seen(block: &SeenBlock, plane: usize, slot: Slot) -> Counts {
-    block[plane].as_ref().map_or_else(Counts::default, |seen| seen[slot.index()])
+/// Puts what a cell says in the place of what it said.
+#[inline]
+fn replace(plane: &mut Vec<Words>, slots: usize, slot: Slot, now: Counts) -> Counts {
+    if plane.is_empty() {
+        *plane = vec![[0; 2]; slots];
+    }
+    Counts::from_words(std::mem::replace(&mut plane[slot.0 as usize], [now.bytes, now.packets.into()]))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use dataplane::packet::Class;
 
-use super::seen::Delta;
 use super::{HostRates, Order};
 use crate::attack::{Direction, Volumes};
 
@@ -10,6 +9,30 @@ use crate::attack::{Direction, Volumes};
 const TIME_CONSTANT_S: f64 = 1.0;
 /// A tick's length when only the number of missed ticks is known.
 const NOMINAL_TICK_S: f64 = 0.1;
+
+/// A tick, and what it weighs: worked out once for all hosts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) tick: u32,
+    pub(super) seconds: f64,
+    weight: f32,
+    per_packet: f32,
+    per_byte: f32,
+}
+
+impl Step {
+    pub(super) fn new(tick: u32, seconds: f64) -> Step {
+        let weight = 1.0 - (-seconds / TIME_CONSTANT_S).exp();
+        let per_packet = weight / seconds;
+        Step {
+            tick,
+            seconds,
+            weight: weight as f32,
+            per_packet: per_packet as f32,
+            per_byte: (per_packet * 8.0) as f32,
+        }
+    }
+}
 
 /// Packets and bits a second by class, and of fragments of any class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,19 +46,21 @@ pub struct Smooth {
 
 impl Smooth {
     /// Takes in what came within a tick.
-    pub(super) fn update(&mut self, tick: u32, seconds: f64, volumes: &Volumes) {
-        *self = self.at(tick.wrapping_sub(1));
-        let weight = 1.0 - (-seconds / TIME_CONSTANT_S).exp();
-        let mix = |rate: &mut f32, amount: u64| {
-            *rate += ((amount as f64 / seconds - f64::from(*rate)) * weight) as f32;
-        };
-        for class in 0..Class::COUNT {
-            mix(&mut self.pps[class], volumes.packets[0][class] + volumes.packets[1][class]);
-            mix(&mut self.bps[class], (volumes.bytes[0][class] + volumes.bytes[1][class]) * 8);
+    #[inline]
+    pub(super) fn update(&mut self, step: Step, volumes: &Volumes) {
+        if self.tick != step.tick.wrapping_sub(1) {
+            *self = self.at(step.tick.wrapping_sub(1));
         }
-        mix(&mut self.fragments_pps, volumes.packets[1].iter().sum());
-        mix(&mut self.fragments_bps, volumes.bytes[1].iter().sum::<u64>() * 8);
-        self.tick = tick;
+        let mix =
+            |rate: &mut f32, amount: u64, weight: f32| *rate += amount as i64 as f32 * weight - *rate * step.weight;
+        let (packets, bytes) = (&volumes.packets, &volumes.bytes);
+        for class in 0..Class::COUNT {
+            mix(&mut self.pps[class], packets[0][class] + packets[1][class], step.per_packet);
+            mix(&mut self.bps[class], bytes[0][class] + bytes[1][class], step.per_byte);
+        }
+        mix(&mut self.fragments_pps, packets[1].iter().sum(), step.per_packet);
+        mix(&mut self.fragments_bps, bytes[1].iter().sum(), step.per_byte);
+        self.tick = step.tick;
     }
 
     /// As it is at a later tick in which nothing came.
@@ -64,12 +89,6 @@ impl Smooth {
 }
 
 impl HostRates {
-    pub(super) fn update(&mut self, tick: u32, seconds: f64, delta: &Delta) {
-        for direction in Direction::ALL {
-            self.rates[direction as usize].update(tick, seconds, &delta.volumes(direction));
-        }
-    }
-
     pub(super) fn at(&self, tick: u32) -> HostRates {
         HostRates { rates: self.rates.map(|rates| rates.at(tick)) }
     }

@@ -1,5 +1,7 @@
 //! The meter over real counters: each test counts as a worker does, and looks as the control thread does.
 
+mod flows;
+
 use std::collections::BTreeMap;
 
 use dataplane::hosts::{Found, Layout, Owner, plane};
@@ -11,6 +13,8 @@ use crate::attack::{Kind, Metric, Unit};
 
 /// So long that smoothing takes up a tick as a whole: the rate is what came within the tick.
 const LONG_S: f64 = 1000.0;
+/// A second, where looks are a tenth of a second apart.
+const EPOCH_TICKS: u32 = 10;
 const UDP_OVER_1000_PPS: [(Kind, Unit, u64); 1] = [(Kind::Udp, Unit::Pps, 1000)];
 
 fn net(text: &str) -> IpNet {
@@ -77,7 +81,8 @@ impl Rig {
     fn with_blocks(workers: usize, ipv4_blocks: usize, networks: &[&str], groups: Vec<Group>) -> Rig {
         let networks: Vec<IpNet> = networks.iter().map(|text| net(text)).collect();
         let networks = Arc::new(Networks::new(&networks).expect("few networks"));
-        let layout = Layout { networks: networks.list().len(), rules: 8, ipv4_blocks, ipv6_hosts: 256 };
+        let layout =
+            Layout { networks: networks.list().len(), rules: 8, ipv4_blocks, ipv6_hosts: 256, flow_ticks: EPOCH_TICKS };
         let shared = |core| Arc::new(Shared::new(core, layout, [1, 2]).expect("memory"));
         let workers: Vec<_> = (0..workers).map(|core| (shared(core), Owner::new())).collect();
         let map = Map::new(Arc::clone(&networks), groups).expect("few groups");

@@ -61,6 +61,45 @@ fn ipv4_udp() {
 }
 
 #[test]
+fn a_flow_has_ports_only_where_the_protocol_has_any() {
+    const PORTS: u64 = 53 << 16 | 4096;
+    let upper4 = |protocol, offset| match network(&frame(&[&ip4(protocol, offset, 28, &[]), &UDP])) {
+        Ok(Network::V4(packet)) => flow_v4(packet, &outline_v4(packet).expect("a packet")).upper,
+        other => panic!("{other:?}"),
+    };
+    for protocol in [6, 17, 33, 132, 136] {
+        assert_eq!(upper4(protocol, 0), u64::from(protocol) << 32 | PORTS, "{protocol}");
+        // The first fragment has them, a later one has not.
+        assert_eq!(upper4(protocol, 0x2000), u64::from(protocol) << 32 | PORTS, "{protocol}");
+        assert_eq!(upper4(protocol, 7), u64::from(protocol) << 32, "{protocol}");
+    }
+    // What stands there in ICMP is a checksum, which differs from packet to packet.
+    assert_eq!([1, 47, 50].map(|protocol| upper4(protocol, 0)), [1 << 32, 47 << 32, 50 << 32]);
+    let upper6 = |frame: &[u8]| match network(frame) {
+        Ok(Network::V6(packet)) => flow_v6(packet).expect("a packet").upper,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(upper6(&frame(&[&ip6(17, 8), &UDP])), 17 << 32 | PORTS);
+    let options = [17, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(upper6(&frame(&[&ip6(60, 16), &options, &UDP])), 17 << 32 | PORTS);
+}
+
+#[test]
+fn the_plain_path_is_taken_by_plain_packets_alone() {
+    let plain = |packet: &[u8]| outline_plain(&frame(&[packet])).map(|outline| outline.class);
+    let whole = |protocol, offset, options: &[u8]| ip4(protocol, offset, 60, options);
+    assert_eq!(plain(&whole(17, 0, &[])), Some(Class::Udp));
+    assert_eq!(plain(&whole(17, 0x4000, &[])), Some(Class::Udp), "don't fragment");
+    assert_eq!(plain(&[whole(6, 0, &[]), tcp([0x50, 0x02])].concat()), Some(Class::TcpSyn));
+    assert_eq!(plain(&whole(17, 0x2000, &[])), None, "first fragment");
+    assert_eq!(plain(&whole(17, 7, &[])), None, "later fragment");
+    assert_eq!(plain(&whole(17, 0, &[1; 4])), None, "options");
+    assert_eq!(plain(&ip4(17, 0, 19, &[])), None, "a length that lies");
+    assert_eq!(plain(&[&[0x81, 0x00, 0, 1], &*whole(17, 0, &[])].concat()), None, "a tag");
+    assert_eq!(outline_plain(&[]), None);
+}
+
+#[test]
 fn ipv6_udp() {
     let expected = Headers {
         addresses: Addresses::V6 {
@@ -522,6 +561,21 @@ proptest! {
         let _ = parse(&frame(&[&ethertype, &bytes]));
     }
 
+    /// Where the plain path answers, the whole path gives the same.
+    #[test]
+    fn the_plain_path_agrees(recipe in recipe(), at in any::<prop::sample::Index>(), flip: u8, cut in any::<prop::sample::Index>()) {
+        let mut frame = recipe.build();
+        let at = at.index(frame.len());
+        frame[at] ^= flip & (flip >> 1);
+        frame.truncate(frame.len().min(cut.index(4 * frame.len()) + 1));
+        if let Some(plain) = outline_plain(&frame) {
+            prop_assert_eq!(network(&frame).map(|network| match network {
+                Network::V4(packet) => outline_v4(packet),
+                Network::V6(_) => Err(Unparsed::NotIp),
+            }), Ok(Ok(plain)));
+        }
+    }
+
     #[test]
     fn built_packets_come_out_as_built(recipe in recipe()) {
         let frame = recipe.build();
@@ -540,6 +594,44 @@ proptest! {
             prop_assert_eq!(cut.addresses, whole.addresses);
             prop_assert_eq!(cut.ip_length, whole.ip_length);
             prop_assert!(cut.upper == whole.upper || cut.upper == Upper::None);
+        }
+    }
+
+    /// A flow is what `parse` says of addresses, protocol and ports; it asks for no more of a TCP header than these.
+    #[test]
+    fn flows_are_what_headers_say(
+        recipe in recipe(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut frame = recipe.build();
+        for (at, value) in damage {
+            let at = at.index(frame.len());
+            frame[at] = value;
+        }
+        let flow = network(&frame).and_then(|network| match network {
+            Network::V4(packet) => outline_v4(packet).map(|outline| flow_v4(packet, &outline)).map(|Flow { source, destination, upper }| {
+                (Addresses::V4 { source, destination }, upper)
+            }),
+            Network::V6(packet) => flow_v6(packet).map(|Flow { source, destination, upper }| {
+                (Addresses::V6 { source, destination }, upper)
+            }),
+        });
+        let expected = parse(&frame).map(|headers| {
+            let ports = match headers.upper {
+                Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => {
+                    u64::from(source) << 16 | u64::from(destination)
+                }
+                _ => 0,
+            };
+            (headers.addresses, u64::from(headers.protocol) << 32 | ports, headers.upper)
+        });
+        match (flow, expected) {
+            (Ok((addresses, upper)), Ok((expected, expected_upper, told))) => {
+                prop_assert_eq!(addresses, expected);
+                let short = told == Upper::None && upper >> 32 == expected_upper >> 32;
+                prop_assert!(upper == expected_upper || short, "{:x} is not {:x}", upper, expected_upper);
+            }
+            (flow, expected) => prop_assert_eq!(flow.err(), expected.err()),
         }
     }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::packet::{Class, Upper};
 use crate::rule::{FlowRule, Ranges};
 use crate::snapshot::Snapshot;
-use crate::watch::{ActiveRule, Watched};
+use crate::watch::{ActiveRule, ActiveRules, Watched};
 
 const OURS: [u8; 4] = [198, 18, 0, 1];
 const OURS_TOO: [u8; 4] = [198, 18, 0, 2];
@@ -23,7 +23,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256 };
+        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0 };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
         let list = ["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
         let networks = Snapshot::new(Networks::new(&list).expect("networks"));
@@ -55,7 +55,11 @@ impl Rig {
     /// Watches [`OURS`] for what it receives.
     fn watch(&mut self, rules: Vec<ActiveRule>, captures: Vec<Capture>) {
         let host = IpAddr::V4(Ipv4Addr::from(OURS));
-        self.watch.replace(Watch::new(vec![Some(Watched { host, rules: [rules, Vec::new()], captures })]));
+        self.watch.replace(Watch::new(vec![Some(Watched {
+            host,
+            rules: [ActiveRules::new(&rules), ActiveRules::default()],
+            captures,
+        })]));
         let slab = &self.pipeline.shared().slab;
         slab.set_watch(slab.find_v4(u32::from_be_bytes(OURS)).expect("a slot"), 1);
     }

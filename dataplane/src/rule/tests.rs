@@ -494,6 +494,18 @@ fn one_component(rule: &FlowRule, which: usize) -> FlowRule {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
+    /// Whatever the rules, and where both families are mixed.
+    #[test]
+    fn a_compiled_set_finds_the_first_rule_that_matches(
+        rules in prop::collection::vec(family_and_rule().prop_map(|(_, rule)| rule), 0..=10),
+        packets in prop::collection::vec(prop_oneof![headers(false), headers(true)], 20),
+    ) {
+        let set = RuleSet::new(rules.iter());
+        for packet in &packets {
+            prop_assert_eq!(set.first(packet), rules.iter().position(|rule| rule.matches(packet)), "{:?}", packet);
+        }
+    }
+
     #[test]
     fn decode_gives_back_what_was_encoded((family, rule) in family_and_rule()) {
         let nlri = encode(&rule).unwrap();

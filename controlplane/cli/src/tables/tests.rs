@@ -79,6 +79,29 @@ HOST         GROUP         IN                 OUT
 }
 
 #[test]
+fn flows_are_shown_where_they_are_counted() {
+    let mut counted = fixtures::hosts();
+    counted.hosts[0].incoming.as_mut().unwrap().flows_per_second = 12_345.0;
+    assert_text(
+        &hosts(&counted),
+        r#"
+HOST         GROUP         IN                                OUT
+198.18.0.7   web    1.48 Mpps  1.18 Gbps  12.3 kflows/s  950 pps  2.00 Mbps  0 flows/s  under attack
+2001:db8::1  web    20.0 kpps  20.0 Mbps      0 flows/s  950 pps  2.00 Mbps  0 flows/s
+
+2 of 65,536 hosts with traffic
+"#,
+    );
+    let mut over = fixtures::attack(NOW);
+    (over.metric, over.measured, over.threshold) = ("flows_per_second".into(), 4321.0, 3500.0);
+    over.current.as_mut().unwrap().flows_per_second = 4567.0;
+    assert!(attacks(&[over.clone()], NOW).contains("flows_per_second 4.32 kflows/s > 3.50 kflows/s"));
+    let shown = attack(&over, NOW);
+    assert!(shown.lines().any(|line| line.starts_with("flows ") && line.contains("4.57 kflows/s")), "{shown}");
+    assert!(!attack(&fixtures::attack(NOW), NOW).contains("flows"));
+}
+
+#[test]
 fn attacks_show_what_was_crossed_or_who_asked() {
     assert_text(
         &attacks(&[fixtures::attack_by_hand(NOW), fixtures::attack(NOW)], NOW),

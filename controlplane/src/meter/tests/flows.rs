@@ -1,0 +1,177 @@
+//! Flows from frames through the workers' pipelines to what the detector is told.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use dataplane::flows::STANDARD_ERROR;
+use dataplane::pipeline::Pipeline;
+use dataplane::snapshot::Snapshot;
+use dataplane::watch::Watch;
+
+use super::*;
+
+const FRAME: usize = 64;
+
+/// A UDP packet between two hosts of one family.
+fn frame(source: IpAddr, destination: IpAddr, source_port: u16) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    let ports = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+            frame[17] = 28;
+            frame[23] = 17;
+            frame[26..30].copy_from_slice(&source.octets());
+            frame[30..34].copy_from_slice(&destination.octets());
+            34
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+            frame[19] = 8;
+            frame[20] = 17;
+            frame[22..38].copy_from_slice(&source.octets());
+            frame[38..54].copy_from_slice(&destination.octets());
+            54
+        }
+        _ => panic!("one family"),
+    };
+    frame[ports..ports + 2].copy_from_slice(&source_port.to_be_bytes());
+    frame[ports + 3] = 53;
+    frame
+}
+
+/// Two workers with pipelines of their own, among which flows are spread.
+struct Line {
+    rig: Rig,
+    pipelines: Vec<Pipeline>,
+    _networks: Snapshot<Networks>,
+    _watch: Snapshot<Watch>,
+}
+
+impl Line {
+    fn new(flows_per_second: u64) -> Line {
+        let limit = thresholds(&[(Kind::Flows, Unit::Fps, flows_per_second)]);
+        let groups = vec![group("default", &[], limit), group("calm", &["198.18.9.0/24"], Thresholds::default())];
+        let rig = Rig::new(2, &["198.18.0.0/16", "2001:db8::/32"], groups);
+        let networks = Snapshot::new(Networks::new(rig.networks.list()).expect("few networks"));
+        let watch = Snapshot::new(Watch::default());
+        let pipeline =
+            |(shared, _): &(Arc<Shared>, Owner)| Pipeline::new(Arc::clone(shared), networks.reader(), watch.reader());
+        let pipelines = rig.workers.iter().map(pipeline).collect();
+        Line { rig, pipelines, _networks: networks, _watch: watch }
+    }
+
+    /// A packet of each of these flows to `host`, or from it; a flow is its far end's address and port.
+    fn send(&mut self, host: IpAddr, direction: Direction, flows: std::ops::Range<u32>) {
+        let burst = |worker: u32| -> Vec<[u8; FRAME]> {
+            let far = |flow: u32| match host {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from(0xcb00_7100 + (flow >> 8 & 0xff))),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(0xfd00 << 112 | u128::from(flow >> 8))),
+            };
+            let frame = |flow: u32| match direction {
+                Direction::Incoming => frame(far(flow), host, flow as u16),
+                Direction::Outgoing => frame(host, far(flow), flow as u16),
+            };
+            flows.clone().filter(|flow| flow % 2 == worker).map(frame).collect()
+        };
+        for worker in 0..2 {
+            for burst in burst(worker).chunks(32) {
+                let packets = burst.iter().map(|frame| (&frame[..], FRAME as u32));
+                let bytes = (burst.len() * FRAME) as u64;
+                self.pipelines[worker as usize].burst(packets, bytes, self.rig.tick, 0);
+            }
+        }
+    }
+
+    fn rate(&self, host: IpAddr, direction: Direction) -> f64 {
+        self.rig.meter.flows(host)[direction as usize]
+    }
+}
+
+fn assert_near(estimate: f64, truth: f64) {
+    assert!((estimate / truth - 1.0).abs() < 3.0 * STANDARD_ERROR, "{estimate} is far from {truth}");
+}
+
+/// The rate that the detector would see.
+fn observed_rate(tick: &Tick, target: Target) -> Option<f64> {
+    let observed = tick.observed.iter().find(|observed| observed.target == target)?;
+    Some(observed.all.of(Metric::FLOWS) / observed.seconds)
+}
+
+#[test]
+fn each_host_and_direction_has_the_rate_of_its_flows() {
+    let mut line = Line::new(1000);
+    let [flooded, busy, six, calm] = [host("198.18.0.1"), host("198.18.0.2"), host("2001:db8::1"), host("198.18.9.1")];
+    let mut last = Tick::default();
+    for tick in 0..30 {
+        // New flows in each tick; few flows that go on, with as many packets; and both, the other way.
+        line.send(flooded, Direction::Incoming, tick * 200..(tick + 1) * 200);
+        (0..10).for_each(|_| line.send(busy, Direction::Incoming, 0..20));
+        line.send(busy, Direction::Outgoing, 0..400);
+        line.send(six, Direction::Incoming, 0..1500);
+        line.send(calm, Direction::Incoming, tick * 200..(tick + 1) * 200);
+        last = line.rig.look(0.1);
+    }
+    assert_near(line.rate(flooded, Direction::Incoming), 2000.0);
+    assert_near(line.rate(calm, Direction::Incoming), 2000.0);
+    assert_near(line.rate(busy, Direction::Incoming), 20.0);
+    assert_near(line.rate(busy, Direction::Outgoing), 400.0);
+    assert_near(line.rate(six, Direction::Incoming), 1500.0);
+    assert_eq!(line.rate(six, Direction::Outgoing), 0.0);
+    let mut over: Vec<Target> = last.observed.iter().map(|observed| observed.target).collect();
+    over.sort();
+    assert_eq!(over, [target(flooded, Direction::Incoming), target(six, Direction::Incoming)]);
+    for victim in [flooded, six] {
+        let told = observed_rate(&last, target(victim, Direction::Incoming)).expect("observed");
+        assert!((told - line.rate(victim, Direction::Incoming)).abs() < 0.01, "{told}");
+    }
+    // Silence ends a rate within two epochs.
+    (0..20).for_each(|_| drop(line.rig.look(0.1)));
+    assert_eq!(line.rate(flooded, Direction::Incoming), 0.0);
+}
+
+#[test]
+fn flows_over_the_threshold_are_seen_before_their_second_is_over() {
+    let mut line = Line::new(1000);
+    let victim = host("198.18.0.1");
+    let asked = target(victim, Direction::Incoming);
+    // Ten ticks from the start of an epoch.
+    (0..8).for_each(|_| drop(line.rig.look(0.1)));
+    assert_eq!(line.rig.tick % EPOCH_TICKS, 9);
+    line.rig.look(0.1);
+    let seen: Vec<bool> = (0..10)
+        .map(|tick| {
+            line.send(victim, Direction::Incoming, tick * 500..(tick + 1) * 500);
+            observed_rate(&line.rig.look(0.1), asked).is_some()
+        })
+        .collect();
+    // At five times the threshold two ticks reach it, give or take the error.
+    assert!(!seen[0] && seen[2..].iter().all(|seen| *seen), "{seen:?}");
+}
+
+#[test]
+fn a_followed_host_has_its_flows_also_in_ticks_without_a_packet() {
+    let mut line = Line::new(1000);
+    let victim = host("2001:db8::7");
+    let asked = target(victim, Direction::Incoming);
+    line.send(victim, Direction::Incoming, 0..3000);
+    let first = observed_rate(&line.rig.look(0.1), asked).expect("over the threshold");
+    line.rig.follow(&[asked]);
+    let silent = line.rig.look(0.1);
+    assert_eq!(observed_rate(&silent, asked), Some(first));
+    assert_eq!(silent.observed[0].all.total(), (0, 0));
+    // Until both epochs are past.
+    let rates: Vec<Option<f64>> = (0..20).map(|_| observed_rate(&line.rig.look(0.1), asked)).collect();
+    assert_eq!(rates[19], None);
+    let told = rates.iter().flatten().count();
+    assert!((7..=18).contains(&told), "{rates:?}");
+}
+
+#[test]
+fn an_epoch_that_took_longer_is_a_lower_rate() {
+    let mut line = Line::new(1_000_000);
+    let victim = host("198.18.0.1");
+    for tick in 0..30 {
+        line.send(victim, Direction::Incoming, tick * 200..(tick + 1) * 200);
+        line.rig.look(0.2);
+    }
+    assert_near(line.rate(victim, Direction::Incoming), 1000.0);
+}

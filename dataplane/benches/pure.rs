@@ -1,0 +1,61 @@
+//! The pipeline alone, without a device: so many packets to 65,536 hosts from memory, for a profiler that counts
+//! instructions. The same packets give the same instructions, run after run.
+//!
+//! `cargo bench -p dataplane --bench pure -- [--passes N]`; each pass is one packet for each host.
+
+#![allow(clippy::disallowed_macros, reason = "a benchmark prints")]
+
+#[path = "rig/traffic.rs"]
+#[allow(dead_code, reason = "the rig uses the rest")]
+mod traffic;
+
+use std::sync::Arc;
+
+use dataplane::hosts::Layout;
+use dataplane::networks::Networks;
+use dataplane::pipeline::{Pipeline, Shared};
+use dataplane::snapshot::Snapshot;
+use dataplane::stats::Kind;
+use dataplane::watch::Watch;
+
+const HOSTS: u32 = 65_536;
+const BURST: usize = 32;
+const TICK: u32 = 1;
+
+fn passes() -> Result<u64, Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => Ok(1),
+        (Some("--passes"), Some(number)) => Ok(number.parse()?),
+        (Some(other), _) => Err(format!("unknown argument {other}").into()),
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let passes = passes()?;
+    let mut rewrite = traffic::to_hosts_v4(HOSTS);
+    let template = traffic::udp_v4();
+    let frames: Vec<Vec<u8>> = (0..HOSTS as usize)
+        .map(|index| {
+            let mut frame = template[index % template.len()].clone();
+            rewrite(&mut frame);
+            frame
+        })
+        .collect();
+    let networks = Snapshot::new(Networks::new(&["10.0.0.0/8".parse()?])?);
+    let watch = Snapshot::new(Watch::default());
+    let layout = Layout { networks: 256, rules: 256, ipv4_blocks: 256, ipv6_hosts: 256, flow_ticks: 0 };
+    let shared = Arc::new(Shared::new(0, layout, [3, 5])?);
+    let mut pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
+    for _ in 0..passes {
+        for burst in frames.chunks(BURST) {
+            let bytes = burst.iter().map(|frame| frame.len() as u64).sum();
+            pipeline.burst(burst.iter().map(|frame| (frame.as_slice(), frame.len() as u32)), bytes, TICK, 0);
+        }
+    }
+    let packets = passes * u64::from(HOSTS);
+    assert_eq!(shared.stats.packets[Kind::Incoming as usize].get(), packets, "every packet is incoming");
+    assert_eq!(shared.stats.ipv4_blocks.get(), u64::from(HOSTS / 256), "every host has its slot");
+    println!("{packets}");
+    Ok(())
+}
