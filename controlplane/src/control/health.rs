@@ -64,10 +64,16 @@ impl Health {
 
     /// Looks, when it is time to. What is new, and what is over: each to be told once.
     pub(super) fn look(&mut self, dataplane: &Dataplane) -> Vec<(EventKind, String)> {
-        if Instant::now() < self.next_look {
+        let now = Instant::now();
+        if now < self.next_look {
             return Vec::new();
         }
-        self.next_look = Instant::now() + LOOK_PERIOD;
+        let stood_still = now > self.next_look + SILENT_MAX;
+        self.next_look = now + LOOK_PERIOD;
+        // Where the whole process stood still, its workers get their turn first.
+        if stood_still {
+            return Vec::new();
+        }
         let ports: Vec<Sight> = dataplane.ports().iter().zip(&mut self.interfaces).map(sight).collect();
         let (now, hz) = (dpdk::tsc(), dpdk::tsc_hz().max(1));
         let silent = dataplane.workers().map(|(shared, _)| {
@@ -123,8 +129,10 @@ fn sight((port, interface): (&Port, &mut Option<Interface>)) -> Sight {
 fn troubles(ports: &[Sight], silent: impl Iterator<Item = (usize, Duration)>) -> BTreeMap<Trouble, String> {
     let mut troubles = BTreeMap::new();
     for (core, time) in silent.filter(|(_, time)| *time > SILENT_MAX) {
-        let text =
-            format!("worker {core} does not poll, for {:.1} s by now: something else has its core", time.as_secs_f64());
+        let text = format!(
+            "worker {core} does not poll, for {:.1} s by now: something else may have its core",
+            time.as_secs_f64()
+        );
         troubles.insert(Trouble::Silent(core), text);
     }
     for (place, port) in ports.iter().enumerate() {
