@@ -22,6 +22,8 @@ say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "models"
 scripts/loom.sh --weaken slot-odd-first sample-published
+say "benchmark, short"
+scripts/bench.sh --quick --case hosts_64k
 say "install"
 tests/install.sh
 if has_doc_tests; then

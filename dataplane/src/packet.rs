@@ -195,6 +195,7 @@ mod protocol {
 
 /// What the frame says. `frame` may be only the first segment of it: lengths come from the headers, and a packet whose
 /// IP header is whole counts for its host even where the upper-layer header is missing.
+#[inline]
 pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
     match network(frame)? {
         Network::V4(packet) => {
@@ -544,6 +545,7 @@ fn class<'a>(classes: &[Class; 256], protocol: u8, payload: impl FnOnce() -> &'a
 }
 
 /// What rules look at behind the IP header.
+#[inline]
 fn upper(class: Class, protocol: u8, payload: &[u8]) -> Upper {
     match (class, protocol) {
         (Class::Tcp | Class::TcpSyn, _) => match payload.first_chunk::<14>() {

@@ -210,9 +210,9 @@ impl Pipeline {
     fn watched(&mut self, (frame, frame_len): (&[u8], u32), marks: [u16; 2], tick: u32, now: u64) {
         let watch = self.watch.load();
         let Ok(headers) = parse(frame) else { return };
-        let (source, destination) = ends(&headers);
-        for (outgoing, mark, host) in [(false, marks[0], destination), (true, marks[1], source)] {
-            let Some(watched) = watch.get(mark).filter(|watched| watched.host == host) else { continue };
+        for outgoing in [false, true] {
+            let watched = watch.get(marks[usize::from(outgoing)]);
+            let Some(watched) = watched.filter(|watched| is_end(watched.host, outgoing, &headers)) else { continue };
             let matched = watched.rules[usize::from(outgoing)].first(&headers);
             if let Some(rule) = matched {
                 let slab = &self.shared.slab;
@@ -259,10 +259,17 @@ fn take(progress: &mut Progress, capture: &Capture) -> bool {
     due
 }
 
-fn ends(headers: &Headers) -> (IpAddr, IpAddr) {
-    match headers.addresses {
-        Addresses::V4 { source, destination } => (IpAddr::V4(source.into()), IpAddr::V4(destination.into())),
-        Addresses::V6 { source, destination } => (IpAddr::V6(source.into()), IpAddr::V6(destination.into())),
+/// Whether the packet is to (or, outgoing, from) this host.
+#[inline(always)]
+fn is_end(host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
+    match (host, headers.addresses) {
+        (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
+            u32::from(host) == if outgoing { source } else { destination }
+        }
+        (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
+            u128::from(host) == if outgoing { source } else { destination }
+        }
+        _ => false,
     }
 }
 

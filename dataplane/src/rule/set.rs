@@ -33,44 +33,49 @@ impl RuleSet {
     /// Of the first [`SET_MAX`] rules.
     pub fn new<'a>(rules: impl Iterator<Item = &'a FlowRule>) -> RuleSet {
         let rules: Vec<&FlowRule> = rules.take(SET_MAX).collect();
-        let steps = |pick: fn(&FlowRule) -> &Ranges| Steps::new(rules.iter().map(|rule| pick(rule)));
+        let steps = |pick: fn(&FlowRule) -> &Ranges, bits| Steps::new(rules.iter().map(|rule| pick(rule)), bits);
         RuleSet {
             all: u64::MAX.checked_shr((SET_MAX - rules.len()) as u32).unwrap_or(0),
             source: Prefixes::new(rules.iter().map(|rule| rule.source)),
             destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
-            protocols: steps(|rule| &rule.protocols),
-            ports: steps(|rule| &rule.ports),
-            destination_ports: steps(|rule| &rule.destination_ports),
-            source_ports: steps(|rule| &rule.source_ports),
-            icmp_types: steps(|rule| &rule.icmp_types),
-            icmp_codes: steps(|rule| &rule.icmp_codes),
+            protocols: steps(|rule| &rule.protocols, 8),
+            ports: steps(|rule| &rule.ports, 16),
+            destination_ports: steps(|rule| &rule.destination_ports, 16),
+            source_ports: steps(|rule| &rule.source_ports, 16),
+            icmp_types: steps(|rule| &rule.icmp_types, 8),
+            icmp_codes: steps(|rule| &rule.icmp_codes, 8),
             tcp_flags: Tests::new(rules.iter().map(|rule| rule.tcp_flags.as_slice())),
-            packet_lengths: steps(|rule| &rule.packet_lengths),
-            dscps: steps(|rule| &rule.dscps),
+            packet_lengths: steps(|rule| &rule.packet_lengths, 16),
+            dscps: steps(|rule| &rule.dscps, 8),
             fragments: Tests::new(rules.iter().map(|rule| rule.fragments.as_slice())),
-            flow_labels: steps(|rule| &rule.flow_labels),
+            flow_labels: steps(|rule| &rule.flow_labels, 20),
         }
     }
 
     /// The first rule that matches, as [`FlowRule::matches`] has it.
     #[inline]
     pub fn first(&self, headers: &Headers) -> Option<usize> {
-        let mut left = self.all & self.protocols.of(Some(headers.protocol.into()));
+        // What tells most comes first: most packets that no rule matches are done with here.
+        let mut left = self.all & self.upper(headers.upper) & self.protocols.of(Some(headers.protocol.into()));
+        if left == 0 {
+            return None;
+        }
+        left &= self.packet_lengths.of(Some(headers.ip_length)) & self.fragments.of(Some(headers.fragment.into()));
+        left &= self.dscps.of(Some(headers.dscp.into()));
         left &= match headers.addresses {
-            Addresses::V4 { source, destination } => self.source.of_v4(source) & self.destination.of_v4(destination),
-            Addresses::V6 { source, destination } => self.source.of_v6(source) & self.destination.of_v6(destination),
-        };
-        left &= self.upper(headers.upper);
-        left &= self.packet_lengths.of(Some(headers.ip_length)) & self.dscps.of(Some(headers.dscp.into()));
-        left &= self.fragments.of(Some(headers.fragment.into()));
-        left &= match headers.addresses {
-            Addresses::V4 { .. } => self.flow_labels.of(None),
-            Addresses::V6 { .. } => self.flow_labels.of(Some(headers.flow_label)),
+            Addresses::V4 { source, destination } => {
+                self.source.of_v4(source) & self.destination.of_v4(destination) & self.flow_labels.of(None)
+            }
+            Addresses::V6 { source, destination } => {
+                self.source.of_v6(source)
+                    & self.destination.of_v6(destination)
+                    & self.flow_labels.of(Some(headers.flow_label))
+            }
         };
         (left != 0).then(|| left.trailing_zeros() as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
         let no_icmp = || self.icmp_types.without & self.icmp_codes.without;
         let of_ports = |source: u16, destination: u16| {
@@ -102,10 +107,18 @@ struct Steps {
     starts: Vec<u32>,
     /// Rules that a value of the piece passes.
     passed: Vec<u64>,
+    /// The piece in which each 256th part of the field's values begins: nearly all parts are of one piece, so that
+    /// an attacker's random values are found without a search.
+    parts: Box<[u8; PARTS]>,
+    /// Bits of a value below its part.
+    shift: u32,
 }
 
+const PARTS: usize = 256;
+
 impl Steps {
-    fn new<'a>(rules: impl Iterator<Item = &'a Ranges> + Clone) -> Steps {
+    /// For a field of so many bits.
+    fn new<'a>(rules: impl Iterator<Item = &'a Ranges> + Clone, bits_of_field: u32) -> Steps {
         let without = bits(rules.clone().map(Ranges::is_empty));
         let ends =
             rules.clone().flat_map(|ranges| ranges.iter().flat_map(|(low, high)| [Some(low), high.checked_add(1)]));
@@ -115,19 +128,26 @@ impl Steps {
         }
         starts.sort_unstable();
         starts.dedup();
+        // The last pieces of very many are found by going on from an earlier one.
+        let shift = bits_of_field.saturating_sub(PARTS.ilog2());
+        let piece = |part: usize| starts.partition_point(|&start| start <= (part as u32) << shift).saturating_sub(1);
         let passed = starts
             .iter()
             .map(|&start| bits(rules.clone().map(|ranges| ranges.is_empty() || ranges.contains(start))))
             .collect();
-        Steps { without, starts, passed }
+        let parts = Box::new(std::array::from_fn(|part| piece(part).min(usize::from(u8::MAX)) as u8));
+        Steps { without, starts, passed, parts, shift }
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(&self, value: Option<u32>) -> u64 {
-        let Some(value) = value else { return self.without };
-        let piece = self.starts.partition_point(|&start| start <= value);
-        // None: no rule has the component, so all of them lack it.
-        piece.checked_sub(1).and_then(|piece| self.passed.get(piece)).copied().unwrap_or(self.without)
+        let Some(value) = value.filter(|_| !self.starts.is_empty()) else { return self.without };
+        let part = ((value >> self.shift) as usize).min(PARTS - 1);
+        let mut piece = usize::from(self.parts[part]);
+        while self.starts.get(piece + 1).is_some_and(|&start| start <= value) {
+            piece += 1;
+        }
+        self.passed.get(piece).copied().unwrap_or(self.without)
     }
 }
 
@@ -150,7 +170,7 @@ impl Tests {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(&self, value: Option<u16>) -> u64 {
         let Some(value) = value else { return self.without };
         let passed = |&(test, rules): &(Bits, u64)| if test.accept(value) { rules } else { 0 };
@@ -182,13 +202,13 @@ impl Prefixes {
         all
     }
 
-    #[inline]
+    #[inline(always)]
     fn of_v4(&self, address: u32) -> u64 {
         let inside = |&(network, mask, rules): &(u32, u32, u64)| if address & mask == network { rules } else { 0 };
         self.v4.iter().map(inside).fold(self.without, |all, rules| all | rules)
     }
 
-    #[inline]
+    #[inline(always)]
     fn of_v6(&self, address: u128) -> u64 {
         let inside = |&(network, mask, rules): &(u128, u128, u64)| if address & mask == network { rules } else { 0 };
         self.v6.iter().map(inside).fold(self.without, |all, rules| all | rules)
