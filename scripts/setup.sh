@@ -10,7 +10,7 @@ source "$(dirname "$0")/lib.sh"
 
 BUILD=(build-essential pkg-config libdpdk-dev dpdk libclang-dev clang)
 ROUTERS=(gobgpd bird2 frr exabgp)
-TRAFFIC=(tshark tcpreplay netsniff-ng hping3 iproute2 ethtool procps jq)
+TRAFFIC=(dpdk-dev tshark tcpreplay netsniff-ng hping3 iproute2 ethtool procps jq)
 CHECKS=(shellcheck)
 BENCH=(fastnetmon valgrind bsdextrautils)
 POLICY=/usr/sbin/policy-rc.d

@@ -4,6 +4,7 @@
 
 mod answers;
 mod captures;
+mod health;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -30,6 +31,7 @@ use crate::mitigation::{self, Standing};
 use crate::record::AttackRecord;
 use crate::store::StoreHandle;
 use captures::Captures;
+use health::Health;
 use watching::Watching;
 
 /// Samples and engines are looked at this often.
@@ -72,6 +74,7 @@ pub struct Control {
     store: StoreHandle,
     captures: Captures,
     watching: Watching,
+    health: Health,
     wanted: watch::Sender<bgp::WantedRules>,
     reports: Vec<watch::Receiver<bgp::Report>>,
     events: broadcast::Sender<Event>,
@@ -96,6 +99,7 @@ impl Control {
         let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
         let mut control = Control {
             meter: Meter::new(workers, parts.map),
+            health: Health::new(&parts.dataplane),
             dataplane: parts.dataplane,
             detector: Detector::new(parts.settings),
             settings: parts.settings,
@@ -160,8 +164,11 @@ impl Control {
         Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall_ms() }
     }
 
-    /// What cannot wait for the next tick: full captures, and what engines say.
+    /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
     fn service(&mut self) {
+        for (kind, text) in self.health.look(&self.dataplane) {
+            self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
+        }
         let full = self.captures.drain(self.dataplane.workers().map(|(shared, _)| &**shared));
         for (attack, counts) in full {
             let effects = self.detector.captured(self.now(), attack, counts);

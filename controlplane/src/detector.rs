@@ -130,6 +130,8 @@ pub enum EventKind {
     FalsePositive,
     /// An operator should look.
     Alarm,
+    /// What an alarm said is over.
+    Recovered,
 }
 
 impl EventKind {
@@ -146,6 +148,7 @@ impl EventKind {
             EventKind::Ended => "ended",
             EventKind::FalsePositive => "false_positive",
             EventKind::Alarm => "alarm",
+            EventKind::Recovered => "recovered",
         }
     }
 }

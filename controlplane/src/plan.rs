@@ -128,7 +128,7 @@ fn eal_on_huge_pages(wanted: HugePages, memory_mb: u32, free_huge_pages: u64) ->
 
 /// Whether a device is a PCI address, perhaps with arguments, and not a virtual device.
 pub fn is_pci(device: &str) -> bool {
-    let address = device.split(',').next().unwrap_or(device);
+    let address = dataplane::dpdk::arguments::name(device);
     address.contains(':') && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
 }
 

@@ -11,9 +11,12 @@ const FUNCTIONS: &[&str] = &[
     "rte_eal_init",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
+    "rte_eth_dev_flow_ctrl_get",
+    "rte_eth_dev_flow_ctrl_set",
     "rte_eth_dev_get_name_by_port",
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_info_get",
+    "rte_eth_dev_is_removed",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",
     "rte_eth_dev_start",
@@ -24,6 +27,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_remove_rx_callback",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
+    "rte_eth_tx_queue_setup",
     "rte_get_tsc_hz",
     "rte_mempool_avail_count",
     "rte_mempool_free",
@@ -35,8 +39,15 @@ const FUNCTIONS: &[&str] = &[
     "rte_version",
 ];
 
-const VARIABLES: &[&str] =
-    &["LEVEE_.*", "RTE_ETH_RSS_.*", "RTE_ETH_MQ_RX_.*", "RTE_ETHER_.*", "RTE_ETH_RX_OFFLOAD_.*", "RTE_MBUF_DEFAULT_.*"];
+const VARIABLES: &[&str] = &[
+    "LEVEE_.*",
+    "RTE_ETHER_.*",
+    "RTE_ETH_FC_NONE",
+    "RTE_ETH_MQ_RX_.*",
+    "RTE_ETH_RSS_.*",
+    "RTE_ETH_RX_OFFLOAD_.*",
+    "RTE_MBUF_DEFAULT_.*",
+];
 
 fn pkg_config(what: &str) -> Vec<String> {
     let output = Command::new("pkg-config")

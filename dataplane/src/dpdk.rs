@@ -3,10 +3,12 @@
 
 #![allow(unsafe_code)]
 
+pub mod arguments;
 mod eal;
 mod memory;
 mod port;
 mod rewrite;
+pub mod rss;
 
 pub use eal::{Eal, LcoreThread, tsc, tsc_hz, version};
 pub use memory::{Backing, HUGE_PAGE, Memory, prefetch};

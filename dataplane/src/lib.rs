@@ -193,6 +193,7 @@ fn start_worker(
             };
             let pipeline = Pipeline::new(Arc::clone(&shared), networks, watch);
             let mut worker = Worker::new(queues, pipeline, tick, burst_max);
+            shared.stats.seen_alive.set(dpdk::tsc());
             if ready.send(Ok(shared)).is_ok() {
                 worker.run(&stop);
             }

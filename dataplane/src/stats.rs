@@ -147,6 +147,12 @@ impl Stats {
         self.bytes.iter().map(Counter::get).sum()
     }
 
+    /// Cycles since the worker last polled, by the time-stamp counter `now` of any core.
+    pub fn silent_cycles(&self, now: u64) -> u64 {
+        // The counter of one core may be a little behind another's.
+        now.saturating_sub(self.seen_alive.get())
+    }
+
     /// Owner only: a poll that brought `packets`, from `start` to `end` of the time-stamp counter.
     #[inline(always)]
     pub(crate) fn polled(&self, packets: usize, start: u64, end: u64) {

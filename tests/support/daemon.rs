@@ -123,6 +123,18 @@ impl Leveed {
         });
     }
 
+    /// Stops it where it is, all its threads.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.process.as_ref().expect("started").signal("STOP");
+    }
+
+    /// Lets it go on.
+    #[track_caller]
+    pub(crate) fn thaw(&self) {
+        self.process.as_ref().expect("started").signal("CONT");
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process = None;
@@ -174,7 +186,8 @@ impl Leveed {
     #[track_caller]
     pub(crate) fn alarms(&self) -> Vec<String> {
         let busy = |alarm: &String| {
-            alarm.starts_with("looks at the thresholds come late") || alarm.contains("before a worker saw them")
+            let words = ["looks at the thresholds come late", "before a worker saw them", "does not poll"];
+            words.iter().any(|words| alarm.contains(words))
         };
         self.status().alarms.into_iter().filter(|alarm| !busy(alarm)).collect()
     }

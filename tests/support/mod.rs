@@ -13,7 +13,7 @@ pub(crate) mod traffic;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,21 @@ impl Process {
     /// Starts a command; both its outputs go to the end of `log`.
     #[track_caller]
     pub(crate) fn start(name: &str, command: &mut Command, log: PathBuf) -> Process {
+        Process::spawn(name, command.stdin(Stdio::null()), log)
+    }
+
+    /// The same with a pipe to its standard input.
+    #[track_caller]
+    pub(crate) fn start_with_input(name: &str, command: &mut Command, log: PathBuf) -> (Process, ChildStdin) {
+        let mut process = Process::spawn(name, command.stdin(Stdio::piped()), log);
+        let input = process.child.stdin.take().expect("a pipe");
+        (process, input)
+    }
+
+    #[track_caller]
+    fn spawn(name: &str, command: &mut Command, log: PathBuf) -> Process {
         let open = || File::options().create(true).append(true).open(&log).expect("open a log");
-        let child = command.stdin(Stdio::null()).stdout(open()).stderr(open()).spawn();
+        let child = command.stdout(open()).stderr(open()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Process { name: name.to_owned(), child, log }
     }

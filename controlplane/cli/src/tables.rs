@@ -77,7 +77,12 @@ fn ports(ports: &[Port]) -> String {
         (true, 0) => "up".to_owned(),
         (true, mbps) => format!("up, {}", bps(f64::from(mbps) * 1e6)),
     };
-    let headings = ["PORT", "DRIVER", "LINK", ">QUEUES", ">PACKETS", ">BYTES", ">MISSED", ">ERRORS", ">NO MBUF"];
+    // "-" where no kernel stands between the wire and the port.
+    let kernel = |figure: Option<u64>| figure.map_or("-".to_owned(), count);
+    let headings = [
+        "PORT", "DRIVER", "LINK", ">QUEUES", ">PACKETS", ">BYTES", ">MISSED", ">ERRORS", ">NO MBUF", ">KERNEL",
+        ">DROPPED",
+    ];
     let row = |port: &Port| {
         vec![
             port.device.clone(),
@@ -89,6 +94,8 @@ fn ports(ports: &[Port]) -> String {
             count(port.missed),
             count(port.errors),
             count(port.no_mbuf),
+            kernel(port.kernel_packets),
+            kernel(port.kernel_dropped),
         ]
     };
     table(&headings, ports.iter().map(row))
@@ -102,6 +109,10 @@ fn workers(workers: &[Worker]) -> String {
         ">BYTES",
         ">EMPTY POLLS",
         ">CYCLES p50",
+        ">p90",
+        ">p99",
+        ">BURST p50",
+        ">p90",
         ">p99",
         ">BLOCKS",
         ">IPV6 HOSTS",
@@ -120,7 +131,11 @@ fn workers(workers: &[Worker]) -> String {
             bytes(worker.bytes),
             empty(worker),
             percentile(&worker.cycles_per_packet, 0),
+            percentile(&worker.cycles_per_packet, 1),
             percentile(&worker.cycles_per_packet, 2),
+            percentile(&worker.burst_packets, 0),
+            percentile(&worker.burst_packets, 1),
+            percentile(&worker.burst_packets, 2),
             format!("{} of {}", count(worker.ipv4_blocks_used.into()), count(worker.ipv4_blocks.into())),
             count(worker.ipv6_hosts.into()),
             reasons(&worker.lost),

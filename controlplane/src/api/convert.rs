@@ -45,6 +45,8 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
                 missed: port.stats.missed,
                 errors: port.stats.errors,
                 no_mbuf: port.stats.no_mbuf,
+                kernel_packets: port.kernel.map(|kernel| kernel.packets),
+                kernel_dropped: port.kernel.map(|kernel| kernel.dropped),
                 mac: port.mac.clone(),
             })
             .collect(),

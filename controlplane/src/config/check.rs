@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
@@ -205,7 +206,7 @@ fn ports(raw: &[raw::Port], dpdk: &Dpdk, findings: &mut Findings) -> Vec<Port> {
         .enumerate()
         .map(|(index, raw)| {
             let key = format!("ports[{index}]");
-            let name = device_name(raw.device.get_ref());
+            let name = arguments::name(raw.device.get_ref());
             if let Some(other) = names.insert(name, raw.device.span()) {
                 let hint = format!(
                     "it is in line {} already; one port has all its cores in `cores`",
@@ -218,15 +219,10 @@ fn ports(raw: &[raw::Port], dpdk: &Dpdk, findings: &mut Findings) -> Vec<Port> {
         .collect()
 }
 
-/// A virtual device's name without its arguments.
-fn device_name(device: &str) -> &str {
-    device.split(',').next().unwrap_or(device)
-}
-
 fn port(key: &str, raw: &raw::Port, dpdk: &Dpdk, findings: &mut Findings) -> Port {
     let default = Port::default();
     let device = raw.device.get_ref();
-    if !device_name(device).starts_with("net_") && !is_pci_address(device) {
+    if !arguments::name(device).starts_with("net_") && !is_pci_address(device) {
         let hint = "write a PCI address as \"0000:03:00.0\", or a virtual device as \"net_af_packet0,iface=span0\"";
         findings.add(raw.device.span(), format!("{key}.device"), format!("\"{device}\" is not a device of DPDK"), hint);
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use dataplane::dpdk::arguments;
+
 use super::diagnostics::{Diagnostics, Finding};
 use super::{Config, PortOrigin};
 
@@ -46,19 +48,19 @@ fn device(config: &Config, key: &str, device: &str, origin: &PortOrigin, sys: &P
         );
         return vec![finding(format!("there is no PCI device {device}"), hint)];
     }
-    let missing = |argument: &str| match argument.split_once('=') {
-        Some(("iface" | "rx_iface" | "rx_iface_in", name)) if !sys.join("class/net").join(name).exists() => {
+    let missing = |(key, value): (&str, &str)| match (key, value) {
+        (key, name) if arguments::names_interface(key) && !sys.join("class/net").join(name).exists() => {
             let interfaces = names(&sys.join("class/net"), |_| true);
             let hint = format!("interfaces in this network namespace: {}", listed(interfaces.iter()));
             Some(finding(format!("there is no interface {name}"), hint))
         }
-        Some(("rx_pcap", file)) if !Path::new(file).exists() => {
+        ("rx_pcap", file) if !Path::new(file).exists() => {
             let hint = "write the path of a capture that exists; a relative one counts from where leveed starts";
             Some(finding(format!("there is no file {file}"), hint.to_owned()))
         }
         _ => None,
     };
-    device.split(',').skip(1).filter_map(missing).collect()
+    arguments::arguments(device).filter_map(missing).collect()
 }
 
 fn names(directory: &Path, wanted: impl Fn(&Path) -> bool) -> BTreeSet<String> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dataplane::dpdk::{Link, PortStats};
+use dataplane::dpdk::{Link, PortStats, arguments};
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes};
+use crate::interface::Counters;
 use crate::meter::{HostRates, Order, Smooth};
 use crate::mitigation::Standing;
 use crate::record::AttackRecord;
@@ -96,6 +97,8 @@ pub struct PortAnswer {
     pub queues: usize,
     /// Its counters.
     pub stats: PortStats,
+    /// What the kernel counted, where the port receives from one of its interfaces.
+    pub kernel: Option<Counters>,
     /// MAC address.
     pub mac: String,
 }
@@ -217,12 +220,14 @@ impl Control {
             dry_run: self.settings.limits.dry_run,
             ports: ports
                 .iter()
-                .map(|port| PortAnswer {
+                .enumerate()
+                .map(|(place, port)| PortAnswer {
                     device: port.device().to_owned(),
                     driver: port.driver().to_owned(),
-                    link: port.link(),
+                    link: Link { up: port.link().up && self.health.has_link(place), ..port.link() },
                     queues: port.queues(),
                     stats: port.stats(),
+                    kernel: self.health.kernel(place),
                     mac: port.mac(),
                 })
                 .collect(),
@@ -232,7 +237,7 @@ impl Control {
                 .map(|(shared, queues)| {
                     let name = |(port, queue): &(usize, u16)| {
                         let device = ports[*port].device();
-                        format!("{}/{queue}", device.split(',').next().unwrap_or(device))
+                        format!("{}/{queue}", arguments::name(device))
                     };
                     (Arc::clone(shared), queues.iter().map(name).collect())
                 })
@@ -250,6 +255,7 @@ impl Control {
         let mut alarms = self.start_alarms.clone();
         alarms.extend(self.plan_alarms.iter().cloned());
         alarms.extend(self.store.alarm());
+        alarms.extend(self.health.alarms().cloned());
         for report in self.reports.iter().map(|report| report.borrow()) {
             if !report.connected {
                 let why = report.error.as_deref().unwrap_or("not reached yet");

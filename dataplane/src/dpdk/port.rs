@@ -9,7 +9,8 @@ use dpdk_sys::{
     rte_mempool,
 };
 
-use super::{Eal, Error, last_reason, reason};
+use super::rss::{self, Spread};
+use super::{Eal, Error, arguments, last_reason, reason};
 
 /// Most packets in one burst.
 pub const BURST_MAX: usize = 256;
@@ -83,17 +84,6 @@ pub struct Link {
     pub mbps: u32,
 }
 
-/// The Toeplitz key by which both directions of a flow hash alike: one 16-bit pattern throughout.
-const SYMMETRIC_RSS_KEY: [u8; 64] = {
-    let mut key = [0x6d; 64];
-    let mut index = 1;
-    while index < key.len() {
-        key[index] = 0x5a;
-        index += 2;
-    }
-    key
-};
-
 impl Port {
     /// Probes the device, sets it up and starts it. Gives its queues, in order.
     ///
@@ -121,39 +111,34 @@ impl Port {
         }
         let pool = make_pool(id, options)?;
 
-        let mut key = SYMMETRIC_RSS_KEY;
+        let mut key = rss::SYMMETRIC_KEY;
         let mut conf = rte_eth_conf::default();
-        let hash = u64::from(dpdk_sys::RTE_ETH_RSS_IP | dpdk_sys::RTE_ETH_RSS_TCP | dpdk_sys::RTE_ETH_RSS_UDP)
-            & info.flow_type_rss_offloads;
-        if options.queues > 1 && hash != 0 {
+        if let Some(spread) = Spread::new(options.queues, info.flow_type_rss_offloads, info.hash_key_size) {
             conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
-            conf.rx_adv_conf.rss_conf.rss_hf = hash;
+            conf.rx_adv_conf.rss_conf.rss_hf = spread.fields;
             conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
-            conf.rx_adv_conf.rss_conf.rss_key_len = match info.hash_key_size {
-                0 => 40,
-                size => size.min(key.len() as u8),
-            };
+            conf.rx_adv_conf.rss_conf.rss_key_len = spread.key_len;
         }
         conf.rxmode.offloads = u64::from(dpdk_sys::RTE_ETH_RX_OFFLOAD_SCATTER) & info.rx_offload_capa;
         if let Some(mtu) = options.mtu {
             conf.rxmode.mtu = u32::from(mtu);
         }
-        // SAFETY: conf and key live through the call; the port was probed and is not started.
+        // SAFETY: conf and key live through the calls; the port was probed and is not started.
         unsafe {
-            call("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, options.queues as u16, 0, &conf))?;
-            let socket = dpdk_sys::rte_eth_dev_socket_id(id);
-            for queue in 0..options.queues as u16 {
-                call(
-                    "rte_eth_rx_queue_setup",
-                    dpdk_sys::rte_eth_rx_queue_setup(
-                        id,
-                        queue,
-                        options.descriptors,
-                        socket as u32,
-                        std::ptr::null(),
-                        pool.0,
-                    ),
-                )?;
+            let queues = options.queues as u16;
+            // Nothing is ever sent, but some devices know queues in pairs only: net_af_xdp, and net_memif's other end.
+            let senders = if info.max_tx_queues >= queues { queues } else { 0 };
+            call("rte_eth_dev_configure", dpdk_sys::rte_eth_dev_configure(id, queues, senders, &conf))?;
+            let socket = dpdk_sys::rte_eth_dev_socket_id(id) as u32;
+            for queue in 0..queues {
+                let (descriptors, pool) = (options.descriptors, pool.0);
+                let code = dpdk_sys::rte_eth_rx_queue_setup(id, queue, descriptors, socket, std::ptr::null(), pool);
+                call("rte_eth_rx_queue_setup", code)?;
+            }
+            for queue in 0..senders {
+                // 0: as many descriptors as the device likes best.
+                let code = dpdk_sys::rte_eth_tx_queue_setup(id, queue, 0, socket, std::ptr::null());
+                call("rte_eth_tx_queue_setup", code)?;
             }
         }
         let port =
@@ -168,6 +153,7 @@ impl Port {
                     code => call("rte_eth_promiscuous_enable", code)?,
                 }
             }
+            call("rte_eth_dev_flow_ctrl_set", stop_flow_control(id))?;
         }
         let queues =
             (0..options.queues as u16).map(|queue| RxQueue { port: id, queue, pool: Arc::clone(&port.pool) }).collect();
@@ -224,6 +210,17 @@ impl Port {
         }
     }
 
+    /// Whether the device is gone, as far as its driver can tell.
+    pub fn is_gone(&self) -> bool {
+        // SAFETY: the port is open; a driver that cannot tell says 0.
+        unsafe { dpdk_sys::rte_eth_dev_is_removed(self.id) != 0 }
+    }
+
+    /// The kernel's interface that the port receives from, where it does.
+    pub fn interface(&self) -> Option<&str> {
+        arguments::interface(&self.device)
+    }
+
     /// MAC address, as text.
     pub fn mac(&self) -> String {
         let mut mac = dpdk_sys::rte_ether_addr::default();
@@ -249,8 +246,25 @@ impl Drop for Port {
     }
 }
 
+/// Switches pause frames off: a port that listens must not slow down those who send. Most virtual devices have none.
+fn stop_flow_control(id: u16) -> i32 {
+    let mut conf = MaybeUninit::<dpdk_sys::rte_eth_fc_conf>::zeroed();
+    // SAFETY: plain data, for which zeroes are valid; filled by the first call. The port is open.
+    let code = unsafe {
+        match dpdk_sys::rte_eth_dev_flow_ctrl_get(id, conf.as_mut_ptr()) {
+            0 => {
+                let mut conf = conf.assume_init();
+                conf.mode = dpdk_sys::RTE_ETH_FC_NONE;
+                dpdk_sys::rte_eth_dev_flow_ctrl_set(id, &mut conf)
+            }
+            code => code,
+        }
+    };
+    if code == -libc::ENOTSUP { 0 } else { code }
+}
+
 fn probe(device: &str) -> Result<u16, Error> {
-    let name = device.split(',').next().unwrap_or(device);
+    let name = arguments::name(device);
     let no_port = |reason| Error::NoPort { device: device.to_owned(), reason };
     let arguments = CString::new(device).map_err(|error| no_port(error.to_string()))?;
     let port_name = CString::new(name).map_err(|error| no_port(error.to_string()))?;

@@ -24,12 +24,12 @@ attacks    1
 rules      2
 ALARM: port 0000:03:00.0 missed 4 packets
 
-PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF
-0000:03:00.0  net_ixgbe  up, 10.0 Gbps       2  3,000,000  300 MB       4       0        0
+PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF  KERNEL  DROPPED
+0000:03:00.0  net_ixgbe  up, 10.0 Gbps       2  3,000,000  300 MB       4       0        0       -        -
 
-CORE  QUEUES            PACKETS   BYTES  EMPTY POLLS  CYCLES p50    p99    BLOCKS  IPV6 HOSTS  LOST
-   1  0000:03:00.0/0  1,000,000  100 MB       25.0 %          61  1,200  3 of 256          17  12 ring full
-   2  0000:03:00.0/1  2,000,000  200 MB       25.0 %          61  1,200  3 of 256          17  12 ring full
+CORE  QUEUES            PACKETS   BYTES  EMPTY POLLS  CYCLES p50  p90    p99  BURST p50  p90  p99    BLOCKS  IPV6 HOSTS  LOST
+   1  0000:03:00.0/0  1,000,000  100 MB       25.0 %          61   90  1,200          1    8   32  3 of 256          17  12 ring full
+   2  0000:03:00.0/1  2,000,000  200 MB       25.0 %          61   90  1,200          1    8   32  3 of 256          17  12 ring full
 
 ENGINE  STATE  SINCE     HELD  WANTED  PEERS                  ERROR
 edge    up     12 s ago     1       2  192.0.2.1 established
