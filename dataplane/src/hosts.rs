@@ -460,6 +460,14 @@ impl Slab {
         slot.0 as usize - self.layout.ipv6_at() * BLOCK
     }
 
+    /// Asks the CPU to fetch the two buckets in which a key may be.
+    #[inline(always)]
+    pub fn prefetch_hashed(&self, key: u128) {
+        for bucket in self.buckets(key) {
+            self.keys.prefetch(bucket);
+        }
+    }
+
     /// The first slots of the two buckets of an address. The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
     fn buckets(&self, address: u128) -> [usize; 2] {
