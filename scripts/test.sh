@@ -25,6 +25,7 @@ scripts/loom.sh --weaken slot-odd-first sample-published
 say "benchmark, short"
 scripts/bench.sh --quick --case hosts_64k
 say "install"
+cargo build --workspace --locked --quiet
 tests/install.sh
 if has_doc_tests; then
   say "doc tests"
