@@ -56,20 +56,20 @@ impl RuleSet {
     #[inline]
     pub fn first(&self, headers: &Headers) -> Option<usize> {
         // What tells most comes first: most packets that no rule matches are done with here.
-        let mut left = self.all & self.upper(headers.upper) & self.protocols.of(Some(headers.protocol.into()));
+        let mut left = self.all & self.upper(headers.upper) & self.protocols.of(headers.protocol);
         if left == 0 {
             return None;
         }
-        left &= self.packet_lengths.of(Some(headers.ip_length)) & self.fragments.of(Some(headers.fragment.into()));
-        left &= self.dscps.of(Some(headers.dscp.into()));
+        left &= self.packet_lengths.of(headers.ip_length) & self.fragments.of(headers.fragment.into());
+        left &= self.dscps.of(headers.dscp);
         left &= match headers.addresses {
             Addresses::V4 { source, destination } => {
-                self.source.of_v4(source) & self.destination.of_v4(destination) & self.flow_labels.of(None)
+                self.source.of_v4(source) & self.destination.of_v4(destination) & self.flow_labels.without
             }
             Addresses::V6 { source, destination } => {
                 self.source.of_v6(source)
                     & self.destination.of_v6(destination)
-                    & self.flow_labels.of(Some(headers.flow_label))
+                    & self.flow_labels.of(headers.flow_label)
             }
         };
         (left != 0).then(|| left.trailing_zeros() as usize)
@@ -77,22 +77,21 @@ impl RuleSet {
 
     #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
-        let no_icmp = || self.icmp_types.without & self.icmp_codes.without;
+        let no_icmp = self.icmp_types.without & self.icmp_codes.without;
+        let no_ports = self.source_ports.without & self.destination_ports.without & self.ports.without;
         let of_ports = |source: u16, destination: u16| {
-            let (source, destination) = (Some(source.into()), Some(destination.into()));
             let either = self.ports.of(source) | self.ports.of(destination);
             self.source_ports.of(source) & self.destination_ports.of(destination) & either
         };
-        let no_ports = || self.source_ports.without & self.destination_ports.without & self.ports.without;
         match upper {
-            Upper::None => no_ports() & no_icmp() & self.tcp_flags.without,
-            Upper::Ports { source, destination } => of_ports(source, destination) & no_icmp() & self.tcp_flags.without,
+            Upper::None => no_ports & no_icmp & self.tcp_flags.without,
+            Upper::Ports { source, destination } => of_ports(source, destination) & no_icmp & self.tcp_flags.without,
             Upper::Tcp { source, destination, flags } => {
-                of_ports(source, destination) & no_icmp() & self.tcp_flags.of(Some(flags))
+                of_ports(source, destination) & no_icmp & self.tcp_flags.of(flags)
             }
             Upper::Icmp { kind, code } => {
-                let icmp = self.icmp_types.of(Some(kind.into())) & self.icmp_codes.of(Some(code.into()));
-                icmp & no_ports() & self.tcp_flags.without
+                let icmp = self.icmp_types.of(kind) & self.icmp_codes.of(code);
+                icmp & no_ports & self.tcp_flags.without
             }
         }
     }
@@ -140,8 +139,11 @@ impl Steps {
     }
 
     #[inline(always)]
-    fn of(&self, value: Option<u32>) -> u64 {
-        let Some(value) = value.filter(|_| !self.starts.is_empty()) else { return self.without };
+    fn of(&self, value: impl Into<u32>) -> u64 {
+        if self.starts.is_empty() {
+            return self.without;
+        }
+        let value = value.into();
         let part = ((value >> self.shift) as usize).min(PARTS - 1);
         let mut piece = usize::from(self.parts[part]);
         while self.starts.get(piece + 1).is_some_and(|&start| start <= value) {
@@ -171,8 +173,7 @@ impl Tests {
     }
 
     #[inline(always)]
-    fn of(&self, value: Option<u16>) -> u64 {
-        let Some(value) = value else { return self.without };
+    fn of(&self, value: u16) -> u64 {
         let passed = |&(test, rules): &(Bits, u64)| if test.accept(value) { rules } else { 0 };
         self.tests.iter().map(passed).fold(self.without, |all, rules| all | rules)
     }
