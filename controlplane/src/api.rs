@@ -78,8 +78,8 @@ pub enum BindError {
     },
 }
 
-/// Changes the log's filter; gives the former one, or why the new one is none.
-pub type SetLog = Box<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
+/// Changes the log's filter, or says why the new one is none.
+pub type SetLog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// The service.
 pub struct Api {
@@ -113,19 +113,15 @@ pub async fn bind(path: &Path) -> Result<UnixListener, BindError> {
     Ok(listener)
 }
 
-/// Serves until `stop` is done.
+/// Serves until its task is aborted.
 ///
 /// # Errors
 /// When the transport fails.
-pub async fn serve(
-    api: Api,
-    listener: UnixListener,
-    stop: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+pub async fn serve(api: Api, listener: UnixListener) -> Result<(), tonic::transport::Error> {
     Server::builder()
         .concurrency_limit_per_connection(CONCURRENCY_MAX)
         .add_service(LeveeServer::new(api))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+        .serve_with_incoming(UnixListenerStream::new(listener))
         .await
 }
 

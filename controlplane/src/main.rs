@@ -183,8 +183,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         set_log,
         log_level: tokio::sync::RwLock::new(config.daemon.log_level.clone()),
     };
-    let (close_api, closed) = tokio::sync::oneshot::channel::<()>();
-    let serving = runtime.spawn(api::serve(api, listener, async { drop(closed.await) }));
+    let serving = runtime.spawn(api::serve(api, listener));
     info!(socket = %config.daemon.socket.display(), dry_run = config.daemon.dry_run, "ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
 
@@ -200,7 +199,6 @@ fn run(path: &Path) -> anyhow::Result<()> {
     }
     stop_engines.send_replace(Some(at_stop));
     runtime.block_on(finish(engines));
-    drop(close_api);
     serving.abort();
     drop(socket);
     info!("leveed stops");
@@ -250,8 +248,7 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
             return Err(format!("unknown level \"{level}\": write {}", config::LOG_LEVELS));
         }
         let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
-        handle.reload(filter).map_err(|error| error.to_string())?;
-        Ok(level.to_owned())
+        handle.reload(filter).map_err(|error| error.to_string())
     }))
 }
 

@@ -29,7 +29,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_stats_get",
     "rte_eth_tx_queue_setup",
     "rte_get_tsc_hz",
-    "rte_mempool_avail_count",
     "rte_mempool_free",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create",

@@ -378,11 +378,6 @@ impl Slab {
         Slot((self.layout.rules_at() * BLOCK) as u32 + u32::from(id))
     }
 
-    /// The blocks of networks.
-    pub fn network_blocks(&self) -> std::ops::Range<usize> {
-        self.layout.networks_at()..self.layout.rules_at()
-    }
-
     /// The blocks for IPv4.
     pub fn ipv4_blocks(&self) -> std::ops::Range<usize> {
         self.layout.ipv4_at()..self.layout.ipv6_at()

@@ -228,12 +228,6 @@ impl Port {
         unsafe { dpdk_sys::rte_eth_macaddr_get(self.id, &mut mac) };
         mac.addr_bytes.map(|byte| format!("{byte:02x}")).join(":")
     }
-
-    /// Mbufs that are free now; all of them are once nothing is received any more and bursts are gone.
-    pub fn free_mbufs(&self) -> u32 {
-        // SAFETY: the pool lives as long as the port.
-        unsafe { dpdk_sys::rte_mempool_avail_count(self.pool.0) }
-    }
 }
 
 impl Drop for Port {
