@@ -201,7 +201,7 @@ impl Default for Dpdk {
             memory_mb: 512,
             file_prefix: "levee".to_owned(),
             mbufs: 16_384,
-            burst_max: 32,
+            burst_max: 128,
             extra_args: Vec::new(),
         }
     }

@@ -34,6 +34,7 @@ mod loom_tests;
 pub(super) mod tests;
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use crate::dpdk;
 use crate::flows::Flows;
@@ -184,8 +185,13 @@ pub struct Layout {
 
 impl Layout {
     /// The slots of hosts.
-    pub(crate) fn host_slots(&self) -> std::ops::Range<u32> {
+    pub(crate) fn host_slots(&self) -> Range<u32> {
         (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
+    }
+
+    fn rule_slots(&self) -> Range<u32> {
+        let first = (self.rules_at() * BLOCK) as u32;
+        first..first + self.rules as u32
     }
 
     fn networks_at(&self) -> usize {
@@ -281,6 +287,7 @@ pub struct Slab {
     /// Plane by plane, each with a cell for every slot.
     cells: Memory<Cell>,
     slots: u32,
+    rules: Range<u32>,
     heads: Memory<Head>,
     /// By /24: 0, or the block.
     directory: Memory<AtomicU16>,
@@ -300,6 +307,7 @@ impl Slab {
             layout,
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
+            rules: layout.rule_slots(),
             heads: Memory::new("block heads", layout.blocks())?,
             directory: Memory::new("the directory of blocks", DIRECTORY)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
@@ -372,19 +380,18 @@ impl Slab {
     /// The slot of a rule.
     #[inline(always)]
     pub fn rule(&self, id: u16) -> Slot {
-        if usize::from(id) >= self.layout.rules {
-            return Slot::NOWHERE;
-        }
-        Slot((self.layout.rules_at() * BLOCK) as u32 + u32::from(id))
+        // No branch: nobody can predict whether a rule matches.
+        let is_one = u32::from(id) < self.rules.end - self.rules.start;
+        Slot(u32::from(is_one) * (self.rules.start + u32::from(id)))
     }
 
     /// The blocks for IPv4.
-    pub fn ipv4_blocks(&self) -> std::ops::Range<usize> {
+    pub fn ipv4_blocks(&self) -> Range<usize> {
         self.layout.ipv4_at()..self.layout.ipv6_at()
     }
 
     /// The blocks of IPv6 slots.
-    pub fn ipv6_blocks(&self) -> std::ops::Range<usize> {
+    pub fn ipv6_blocks(&self) -> Range<usize> {
         self.layout.ipv6_at()..self.layout.blocks()
     }
 

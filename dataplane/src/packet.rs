@@ -45,6 +45,7 @@ pub enum Addresses {
 
 /// The part of the upper-layer header that rules look at; `None` in a later fragment, or where the frame ends before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
 pub enum Upper {
     /// No such fields: another protocol, a later fragment, or cut short.
     None,
@@ -193,6 +194,114 @@ mod protocol {
     pub(super) const UDP_LITE: u8 = 136;
 }
 
+/// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
+/// asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    frame: &'a [u8],
+    head: &'a [u8; PLAIN_HEADERS],
+    ip_length: u16,
+}
+
+/// Bytes of Ethernet and IPv4 headers of a plain frame.
+const PLAIN_HEADERS: usize = 14 + 20;
+
+impl<'a> Plain<'a> {
+    /// The frame, if it is plain. `None` says nothing but that [`network`] and the rest must look. One comparison for what
+    /// those test one by one.
+    #[inline(always)]
+    pub fn of(frame: &'a [u8]) -> Option<Plain<'a>> {
+        /// Ethertype, version and header length.
+        const PLAIN: u64 = 0x08_0045;
+        const FRAGMENT: u16 = 0x3fff_u16.to_be();
+        let head = frame.first_chunk::<PLAIN_HEADERS>()?;
+        let start = word(head, 12);
+        let ip_length = (start >> 16) as u16;
+        let is_plain =
+            start >> 40 == PLAIN && u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT == 0 && ip_length >= 20;
+        is_plain.then_some(Plain { frame, head, ip_length })
+    }
+
+    /// What counting asks of it.
+    #[inline(always)]
+    pub fn outline(&self) -> Outline<u32> {
+        // Both addresses by one load.
+        let addresses = word(self.head, 26);
+        Outline {
+            source: (addresses >> 32) as u32,
+            destination: addresses as u32,
+            class: self.class(),
+            is_fragment: false,
+            ip_length: self.ip_length.into(),
+        }
+    }
+
+    /// From its IP header on.
+    #[inline(always)]
+    pub fn packet(&self) -> &'a [u8] {
+        self.frame.get(14..).unwrap_or(&[])
+    }
+
+    /// Source address.
+    #[inline(always)]
+    pub fn source(&self) -> u32 {
+        (word(self.head, 26) >> 32) as u32
+    }
+
+    /// Destination address.
+    #[inline(always)]
+    pub fn destination(&self) -> u32 {
+        word(self.head, 26) as u32
+    }
+
+    /// IP total length in bytes.
+    #[inline(always)]
+    pub fn ip_length(&self) -> u16 {
+        self.ip_length
+    }
+
+    /// IP protocol.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.head[23]
+    }
+
+    /// What it counts as.
+    #[inline(always)]
+    pub fn class(&self) -> Class {
+        class(&CLASSES_V4, self.protocol(), || self.payload())
+    }
+
+    /// Bits of [`fragment`]: [`fragment::DONT`] or none.
+    #[inline(always)]
+    pub fn fragment(&self) -> u8 {
+        (self.head[20] >> 6 & 1) * fragment::DONT
+    }
+
+    /// DSCP, 6 bits.
+    #[inline(always)]
+    pub fn dscp(&self) -> u8 {
+        self.head[15] >> 2
+    }
+
+    /// The part of the upper-layer header that rules look at.
+    #[inline(always)]
+    pub fn upper(&self) -> Upper {
+        upper(CLASSES_V4[usize::from(self.protocol())], self.protocol(), self.payload())
+    }
+
+    #[inline(always)]
+    fn payload(&self) -> &'a [u8] {
+        self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
+    }
+}
+
+#[inline(always)]
+fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
+    let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
+    u64::from_be_bytes(octets)
+}
+
 /// What the frame says. `frame` may be only the first segment of it: lengths come from the headers, and a packet whose
 /// IP header is whole counts for its host even where the upper-layer header is missing.
 #[inline]
@@ -202,6 +311,7 @@ pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
             let outline = outline_v4(packet)?;
             let (protocol, fragment) = (packet[9], fragment_v4(u16::from_be_bytes([packet[6], packet[7]])));
             let header_length = usize::from(packet[0] & 0x0f) * 4;
+            let payload = payload_v4(packet, header_length, outline.ip_length, fragment);
             Ok(Headers {
                 addresses: Addresses::V4 { source: outline.source, destination: outline.destination },
                 protocol,
@@ -211,7 +321,7 @@ pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
                 ttl: packet[8],
                 ip_length: outline.ip_length,
                 flow_label: 0,
-                upper: upper(outline.class, protocol, payload_v4(packet, header_length, outline.ip_length, fragment)),
+                upper: upper(outline.class, protocol, payload),
             })
         }
         Network::V6(packet) => {
@@ -301,40 +411,6 @@ fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
     Err(Unparsed::TooManyTags)
 }
 
-/// The outline of what nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. `None` says nothing
-/// but that [`network`] and the rest must look. One comparison for what those test one by one.
-#[inline(always)]
-pub fn outline_plain(frame: &[u8]) -> Option<Outline<u32>> {
-    const HEADERS: usize = 14 + 20;
-    /// Ethertype, version and header length.
-    const PLAIN: u64 = 0x08_0045;
-    const FRAGMENT: u16 = 0x3fff_u16.to_be();
-    let head = frame.first_chunk::<HEADERS>()?;
-    let word = |at: usize| {
-        let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
-        u64::from_be_bytes(octets)
-    };
-    let (start, addresses) = (word(12), word(26));
-    let total_length = (start >> 16) as u16;
-    if start >> 40 != PLAIN || u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT != 0 || total_length < 20 {
-        return None;
-    }
-    let payload = || frame.get(HEADERS..frame.len().min(14 + usize::from(total_length))).unwrap_or(&[]);
-    Some(Outline {
-        source: (addresses >> 32) as u32,
-        destination: addresses as u32,
-        class: class(&CLASSES_V4, head[23], payload),
-        is_fragment: false,
-        ip_length: u32::from(total_length),
-    })
-}
-
-/// The packet of a frame that has an [`outline_plain`].
-#[inline(always)]
-pub fn plain_packet(frame: &[u8]) -> &[u8] {
-    frame.get(14..).unwrap_or(&[])
-}
-
 /// The outline of an IPv4 packet (RFC 791 section 3.1); fails where [`parse`] fails.
 ///
 /// # Errors
@@ -414,7 +490,7 @@ fn flow_upper(protocol: u8, payload: &[u8]) -> u64 {
 }
 
 /// What is behind the header, but for a later fragment. What is behind the total length is padding, not the packet.
-#[inline]
+#[inline(always)]
 fn payload_v4(packet: &[u8], header_length: usize, ip_length: u32, fragment: u8) -> &[u8] {
     if fragment & fragment::IS != 0 {
         return &[];
@@ -422,7 +498,7 @@ fn payload_v4(packet: &[u8], header_length: usize, ip_length: u32, fragment: u8)
     packet.get(header_length..packet.len().min(ip_length as usize)).unwrap_or(&[])
 }
 
-#[inline]
+#[inline(always)]
 fn fragment_v4(offset_field: u16) -> u8 {
     let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
     dont | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0)
@@ -545,31 +621,18 @@ fn class<'a>(classes: &[Class; 256], protocol: u8, payload: impl FnOnce() -> &'a
 }
 
 /// What rules look at behind the IP header.
-#[inline]
+#[inline(always)]
 fn upper(class: Class, protocol: u8, payload: &[u8]) -> Upper {
-    match (class, protocol) {
-        (Class::Tcp | Class::TcpSyn, _) => match payload.first_chunk::<14>() {
-            Some(tcp) => Upper::Tcp {
-                source: u16::from_be_bytes([tcp[0], tcp[1]]),
-                destination: u16::from_be_bytes([tcp[2], tcp[3]]),
-                flags: u16::from_be_bytes([tcp[12], tcp[13]]) & 0x0fff,
-            },
-            None => Upper::None,
-        },
-        (Class::Icmp, _) => match payload.first_chunk::<2>() {
-            Some(&[kind, code]) => Upper::Icmp { kind, code },
-            None => Upper::None,
-        },
-        (Class::Udp, _) | (_, protocol::SCTP | protocol::UDP_LITE | protocol::DCCP) => ports(payload),
-        _ => Upper::None,
-    }
-}
-
-#[inline]
-fn ports(payload: &[u8]) -> Upper {
-    match *payload {
-        [a, b, c, d, ..] => {
-            Upper::Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
+    use protocol::{DCCP, SCTP, UDP_LITE};
+    let number = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+    match class {
+        Class::Udp if payload.len() >= 4 => Upper::Ports { source: number(0), destination: number(2) },
+        Class::Tcp | Class::TcpSyn if payload.len() >= 14 => {
+            Upper::Tcp { source: number(0), destination: number(2), flags: number(12) & 0x0fff }
+        }
+        Class::Icmp if payload.len() >= 2 => Upper::Icmp { kind: payload[0], code: payload[1] },
+        Class::Other if matches!(protocol, SCTP | UDP_LITE | DCCP) && payload.len() >= 4 => {
+            Upper::Ports { source: number(0), destination: number(2) }
         }
         _ => Upper::None,
     }

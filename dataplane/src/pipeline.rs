@@ -12,13 +12,11 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{
-    Addresses, Headers, Network, Outline, Unparsed, network, outline_plain, outline_v4, outline_v6, parse, plain_packet,
-};
+use crate::packet::{Addresses, Headers, Network, Outline, Plain, Unparsed, network, outline_v4, outline_v6, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
-use crate::watch::{CAPTURES_MAX, Capture, Watch};
+use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -54,11 +52,26 @@ struct Job {
     bytes: u32,
 }
 
+/// The jobs of a burst.
+struct Jobs {
+    incoming: [Place; BURST_MAX],
+    outgoing: [Place; BURST_MAX],
+    bytes: [u32; BURST_MAX],
+}
+
+/// Where a packet of a watched host is to be counted: for a rule, or nowhere.
+#[derive(Clone, Copy, Default)]
+struct Match {
+    place: Place,
+    bytes: u32,
+}
+
 /// How far a worker is with a capture.
 #[derive(Clone, Copy, Default)]
 struct Progress {
     request: u32,
-    passed: u32,
+    /// The next packet to take is the one that brings this to 0.
+    left: u32,
     taken: u32,
 }
 
@@ -68,9 +81,10 @@ pub struct Pipeline {
     networks: Reader<Networks>,
     watch: Reader<Watch>,
     owner: Owner,
-    jobs: Box<[Job; BURST_MAX]>,
+    jobs: Box<Jobs>,
     flow_jobs: Box<[flows::Job; BURST_MAX]>,
     captures: Box<[Progress; CAPTURES_MAX]>,
+    matches: Box<[Match; 2 * BURST_MAX]>,
 }
 
 impl Pipeline {
@@ -81,9 +95,14 @@ impl Pipeline {
             networks,
             watch,
             owner: Owner::new(),
-            jobs: Box::new([Job::default(); BURST_MAX]),
+            jobs: Box::new(Jobs {
+                incoming: [Place::NOWHERE; BURST_MAX],
+                outgoing: [Place::NOWHERE; BURST_MAX],
+                bytes: [0; BURST_MAX],
+            }),
             flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
+            matches: Box::new([Match::default(); 2 * BURST_MAX]),
         }
     }
 
@@ -148,22 +167,37 @@ impl Pipeline {
         // Nearly all are incoming: these are what is left of the burst.
         let mut incoming = Tally { packets: packets.len() as u64, bytes };
         let mut kinds = [Tally::default(); Kind::COUNT];
-        let jobs = self.jobs.iter_mut().zip(self.flow_jobs.iter_mut());
+        let Jobs { incoming: to, outgoing: from, bytes: lengths } = &mut *self.jobs;
+        let jobs = to.iter_mut().zip(from).zip(lengths).zip(self.flow_jobs.iter_mut());
         let mut fetched = false;
-        packets.clone().zip(jobs).for_each(|((frame, frame_len), (job, flow))| {
+        packets.clone().zip(jobs).for_each(|((frame, frame_len), (((to, from), length), flow))| {
             if FLOWS {
                 *flow = flows::Job::NONE;
             }
-            let kind = match outline_plain(frame) {
-                Some(outline) => finder.v4::<FLOWS>(plain_packet(frame), &outline, job, flow),
+            let (job, kind) = match Plain::of(frame) {
+                Some(plain) => {
+                    let outline = plain.outline();
+                    let ends = finder.ends_v4(&outline);
+                    if FLOWS {
+                        *flow = finder.flow_v4(plain.packet(), &outline, ends);
+                    }
+                    // What nearly every packet is goes no further.
+                    if ends.to != Slot::NOWHERE && ends.from == Slot::NOWHERE {
+                        *to = finder.place(ends.to, plane(false, false, outline.class));
+                        (*from, *length) = (Place::NOWHERE, outline.ip_length);
+                        return;
+                    }
+                    finder.job(&outline, ends)
+                }
                 None => {
                     if !fetched && matches!(network(frame), Ok(Network::V6(_))) {
                         fetched = true;
                         finder.fetch_v6(packets.clone());
                     }
-                    finder.any::<FLOWS>(frame, job, flow)
+                    finder.any::<FLOWS>(frame, flow)
                 }
             };
+            (*to, *from, *length) = (job.incoming, job.outgoing, job.bytes);
             if kind != Kind::Incoming {
                 let tally = &mut kinds[kind as usize];
                 tally.packets += 1;
@@ -189,54 +223,131 @@ impl Pipeline {
         let slab = &self.shared.slab;
         let cells = slab.cells();
         let mut marks = 0;
-        for job in &self.jobs[..length] {
-            if job.incoming != Place::NOWHERE {
-                marks |= self.owner.count(slab, cells, job.incoming, job.bytes, tick);
+        let Jobs { incoming, outgoing, bytes } = &*self.jobs;
+        for ((&to, &from), &bytes) in incoming.iter().zip(outgoing).zip(bytes).take(length) {
+            if to != Place::NOWHERE {
+                marks |= self.owner.count(slab, cells, to, bytes, tick);
             }
-            if job.outgoing != Place::NOWHERE {
-                marks |= self.owner.count(slab, cells, job.outgoing, job.bytes, tick);
+            if from != Place::NOWHERE {
+                marks |= self.owner.count(slab, cells, from, bytes, tick);
             }
         }
         marks != 0
     }
 
-    /// For bursts with packets of watched hosts.
+    /// For bursts with packets of watched hosts: counts each for the rule that matches it; what no rule matches feeds
+    /// captures.
     #[inline(never)]
     fn look_closer<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)>, tick: u32, now: u64) {
-        for (index, packet) in packets.enumerate().take(BURST_MAX) {
-            let Job { incoming, outgoing, .. } = self.jobs[index];
-            let marks = [incoming, outgoing].map(|place| self.shared.slab.watch(place));
-            if marks != [0; 2] {
-                self.watched(packet, marks, tick, now);
+        let Pipeline { shared, watch, owner, jobs, captures, matches, .. } = self;
+        let slab = &shared.slab;
+        let mut closer = Closer { shared, watch: watch.load(), captures, matches, matched: 0, now };
+        for ((&to, &from), packet) in jobs.incoming.iter().zip(&jobs.outgoing).zip(packets) {
+            let marks = (slab.watch(to), slab.watch(from));
+            if marks == (0, 0) {
+                continue;
+            }
+            match Plain::of(packet.0) {
+                Some(plain) => closer.plain(packet, &plain, marks),
+                None => closer.any(packet, marks),
+            }
+        }
+        let matched = closer.matched;
+        for matched in matches.iter().take(matched) {
+            owner.count(slab, slab.cells(), matched.place, matched.bytes, tick);
+        }
+    }
+}
+
+/// Looks at the packets of watched hosts.
+struct Closer<'a> {
+    shared: &'a Shared,
+    watch: &'a Watch,
+    captures: &'a mut [Progress; CAPTURES_MAX],
+    matches: &'a mut [Match; 2 * BURST_MAX],
+    matched: usize,
+    now: u64,
+}
+
+impl Closer<'_> {
+    #[inline(always)]
+    fn plain(&mut self, packet: (&[u8], u32), plain: &Plain, (to, from): (u16, u16)) {
+        if to != 0 {
+            self.plain_end::<false>(packet, plain, to);
+        }
+        if from != 0 {
+            self.plain_end::<true>(packet, plain, from);
+        }
+    }
+
+    #[inline(always)]
+    fn plain_end<const OUTGOING: bool>(&mut self, packet: (&[u8], u32), plain: &Plain, mark: u16) {
+        let host = if OUTGOING { plain.source() } else { plain.destination() };
+        let Some(watched) = self.watch.get(mark).filter(|watched| watched.host == IpAddr::V4(host.into())) else {
+            return;
+        };
+        let rule = watched.rules[usize::from(OUTGOING)].first_plain(plain);
+        let plane = plane(OUTGOING, false, plain.class());
+        self.of_host(packet, watched, OUTGOING, rule, plane, plain.ip_length().into());
+    }
+
+    /// Whatever is not plain.
+    #[cold]
+    #[inline(never)]
+    fn any(&mut self, packet: (&[u8], u32), (to, from): (u16, u16)) {
+        let Ok(headers) = parse(packet.0) else { return };
+        for (mark, outgoing) in [(to, false), (from, true)] {
+            let watched = self.watch.get(mark).filter(|watched| is_end(watched.host, outgoing, &headers));
+            if let Some(watched) = watched {
+                let rule = watched.rules[usize::from(outgoing)].first(&headers);
+                let plane = plane(outgoing, headers.is_fragment(), headers.class);
+                self.of_host(packet, watched, outgoing, rule, plane, headers.ip_length);
             }
         }
     }
 
-    /// A packet of a watched host: counts it for the rule that matches it; what no rule matches feeds captures.
-    #[inline]
-    fn watched(&mut self, (frame, frame_len): (&[u8], u32), marks: [u16; 2], tick: u32, now: u64) {
-        let watch = self.watch.load();
-        let Ok(headers) = parse(frame) else { return };
-        for outgoing in [false, true] {
-            let watched = watch.get(marks[usize::from(outgoing)]);
-            let Some(watched) = watched.filter(|watched| is_end(watched.host, outgoing, &headers)) else { continue };
-            let matched = watched.rules[usize::from(outgoing)].first(&headers);
-            if let Some(rule) = matched {
-                let slab = &self.shared.slab;
-                let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                let place = slab.place(slab.rule(rule), plane);
-                self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
+    /// A packet of this host, in the direction in which `rule` is the first that matches it.
+    #[inline(always)]
+    fn of_host(
+        &mut self,
+        packet: (&[u8], u32),
+        watched: &Watched,
+        outgoing: bool,
+        rule: u16,
+        plane: usize,
+        bytes: u32,
+    ) {
+        let slab = &self.shared.slab;
+        if let Some(matched) = self.matches.get_mut(self.matched) {
+            *matched = Match { place: slab.place(slab.rule(rule), plane), bytes };
+            self.matched += 1;
+        }
+        for capture in &watched.captures {
+            // No branch: nobody can predict whether a rule matches.
+            let wanted = (rule == NO_RULE) | (capture.outgoing != outgoing);
+            let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
+            if progress.request != capture.request {
+                *progress = Progress { request: capture.request, left: 1, taken: 0 };
             }
-            for capture in &watched.captures {
-                if matched.is_some() && capture.outgoing == outgoing {
-                    continue;
-                }
-                if take(&mut self.captures[usize::from(capture.place) % CAPTURES_MAX], capture) {
-                    let sample = Sample::new(capture.request, now, frame, frame_len);
-                    if !self.shared.ring.push(&sample) {
-                        self.shared.stats.lost[Lost::RingFull as usize].add(1);
-                    }
-                }
+            progress.left -= u32::from(wanted);
+            if progress.left == 0 {
+                self.take(packet, capture);
+            }
+        }
+    }
+
+    /// A packet that is due.
+    #[cold]
+    #[inline(never)]
+    fn take(&mut self, (frame, frame_len): (&[u8], u32), capture: &Capture) {
+        let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
+        progress.left = u32::MAX;
+        if progress.taken < capture.worker_max {
+            progress.left = capture.stride.max(1);
+            progress.taken += 1;
+            let sample = Sample::new(capture.request, self.now, frame, frame_len);
+            if !self.shared.ring.push(&sample) {
+                self.shared.stats.lost[Lost::RingFull as usize].add(1);
             }
         }
     }
@@ -247,23 +358,6 @@ impl Pipeline {
 struct Tally {
     packets: u64,
     bytes: u64,
-}
-
-/// Whether the next packet is one to take.
-fn take(progress: &mut Progress, capture: &Capture) -> bool {
-    if progress.request != capture.request {
-        *progress = Progress { request: capture.request, ..Progress::default() };
-    }
-    if progress.taken >= capture.worker_max {
-        return false;
-    }
-    let due = progress.passed == 0;
-    progress.passed += 1;
-    if progress.passed >= capture.stride {
-        progress.passed = 0;
-    }
-    progress.taken += u32::from(due);
-    due
 }
 
 /// Whether the packet is to (or, outgoing, from) this host.
@@ -278,6 +372,13 @@ fn is_end(host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
         }
         _ => false,
     }
+}
+
+/// The slots of a packet's destination and source; [`Slot::NOWHERE`] where that is none of ours.
+#[derive(Clone, Copy)]
+struct Ends {
+    to: Slot,
+    from: Slot,
 }
 
 /// Finds the slots that a packet counts for.
@@ -295,39 +396,13 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     #[inline(always)]
-    fn v4<const FLOWS: bool>(
-        &mut self,
-        packet: &[u8],
-        outline: &Outline<u32>,
-        job: &mut Job,
-        flow: &mut flows::Job,
-    ) -> Kind {
-        let plane = plane(false, outline.is_fragment, outline.class);
-        job.bytes = outline.ip_length;
-        let to = self.slot_v4(outline.destination);
-        let from = self.slot_v4(outline.source);
-        if FLOWS {
-            *flow = self.flow_v4(packet, outline, to, from);
-        }
-        self.place(job, plane, to, from)
+    fn ends_v4(&mut self, outline: &Outline<u32>) -> Ends {
+        Ends { to: self.slot_v4(outline.destination), from: self.slot_v4(outline.source) }
     }
 
     #[inline(always)]
-    fn v6<const FLOWS: bool>(
-        &mut self,
-        packet: &[u8],
-        outline: &Outline<u128>,
-        job: &mut Job,
-        flow: &mut flows::Job,
-    ) -> Kind {
-        let plane = plane(false, outline.is_fragment, outline.class);
-        job.bytes = outline.ip_length;
-        let to = self.slot_v6(outline.destination);
-        let from = self.slot_v6(outline.source);
-        if FLOWS {
-            *flow = self.flow_v6(packet, to, from);
-        }
-        self.place(job, plane, to, from)
+    fn ends_v6(&mut self, outline: &Outline<u128>) -> Ends {
+        Ends { to: self.slot_v6(outline.destination), from: self.slot_v6(outline.source) }
     }
 
     /// Once for a burst with IPv6: asks the CPU for the buckets of all its protected hosts, which lie far apart.
@@ -347,29 +422,50 @@ impl Finder<'_> {
 
     /// Whatever is not plain.
     #[inline(never)]
-    fn any<const FLOWS: bool>(&mut self, frame: &[u8], job: &mut Job, flow: &mut flows::Job) -> Kind {
-        let outline = match network(frame) {
-            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| self.v4::<FLOWS>(packet, &outline, job, flow)),
-            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| self.v6::<FLOWS>(packet, &outline, job, flow)),
+    fn any<const FLOWS: bool>(&mut self, frame: &[u8], flow: &mut flows::Job) -> (Job, Kind) {
+        let found = match network(frame) {
+            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| {
+                let ends = self.ends_v4(&outline);
+                if FLOWS {
+                    *flow = self.flow_v4(packet, &outline, ends);
+                }
+                self.job(&outline, ends)
+            }),
+            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| {
+                let ends = self.ends_v6(&outline);
+                if FLOWS {
+                    *flow = self.flow_v6(packet, ends);
+                }
+                self.job(&outline, ends)
+            }),
             Err(reason) => Err(reason),
         };
-        outline.unwrap_or_else(|reason| self.unparsed(reason, job))
+        found.unwrap_or_else(|reason| self.unparsed(reason))
     }
 
+    #[inline]
+    fn job<A>(&self, outline: &Outline<A>, Ends { to, from }: Ends) -> (Job, Kind) {
+        let plane = plane(false, outline.is_fragment, outline.class);
+        let job = Job {
+            incoming: if to == Slot::NOWHERE { Place::NOWHERE } else { self.place(to, plane) },
+            outgoing: if from == Slot::NOWHERE { Place::NOWHERE } else { self.place(from, plane + PLANES / 2) },
+            bytes: outline.ip_length,
+        };
+        let kind = match (to, from) {
+            (Slot::NOWHERE, Slot::NOWHERE) => Kind::Other,
+            (Slot::NOWHERE, _) => Kind::Outgoing,
+            (_, Slot::NOWHERE) => Kind::Incoming,
+            _ => Kind::Internal,
+        };
+        (job, kind)
+    }
+
+    /// The cell of a slot, which is on its way to the cache.
     #[inline(always)]
-    fn place(&self, job: &mut Job, plane: usize, to: Slot, from: Slot) -> Kind {
-        let slab = &self.shared.slab;
-        (job.incoming, job.outgoing) = (Place::NOWHERE, Place::NOWHERE);
-        if to != Slot::NOWHERE {
-            job.incoming = slab.place(to, plane);
-            slab.prefetch(job.incoming);
-        }
-        if from != Slot::NOWHERE {
-            job.outgoing = slab.place(from, plane + PLANES / 2);
-            slab.prefetch(job.outgoing);
-            return if to == Slot::NOWHERE { Kind::Outgoing } else { Kind::Internal };
-        }
-        if to == Slot::NOWHERE { Kind::Other } else { Kind::Incoming }
+    fn place(&self, slot: Slot, plane: usize) -> Place {
+        let place = self.shared.slab.place(slot, plane);
+        self.shared.slab.prefetch(place);
+        place
     }
 
     #[inline(always)]
@@ -434,10 +530,9 @@ impl Finder<'_> {
 
     #[cold]
     #[inline(never)]
-    fn unparsed(&mut self, reason: Unparsed, job: &mut Job) -> Kind {
-        *job = Job::default();
+    fn unparsed(&mut self, reason: Unparsed) -> (Job, Kind) {
         self.shared.stats.unparsed[reason as usize].add(1);
-        Kind::Unparsed
+        (Job::default(), Kind::Unparsed)
     }
 }
 

@@ -213,7 +213,7 @@ impl FlowRule {
             && destination
             && self.protocols.allow(Some(u32::from(headers.protocol)))
             && self.matches_upper(headers.upper)
-            && self.packet_lengths.allow(Some(headers.ip_length))
+            && self.packet_lengths.allow(Some(length(headers.ip_length).into()))
             && self.dscps.allow(Some(u32::from(headers.dscp)))
             && Bits::allow(&self.fragments, Some(u16::from(headers.fragment)))
             && self.flow_labels.allow(flow_label)
@@ -295,6 +295,12 @@ impl FlowRule {
             _ => None,
         }
     }
+}
+
+/// A packet's length as component 10 has it: 16 bits. A longer packet passes as one of 65,535.
+#[inline(always)]
+fn length(ip_length: u32) -> u16 {
+    ip_length.min(u16::MAX.into()) as u16
 }
 
 fn inside4(prefix: Option<IpNet>, address: u32) -> bool {

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::hosts::key;
-use crate::packet::Headers;
+use crate::packet::{Headers, Plain};
 use crate::rule::{FlowRule, RuleSet, SET_MAX};
 
 /// Hosts that can be watched at once.
 pub const WATCHED_MAX: usize = 4096;
 /// Captures that can be open at once.
 pub const CAPTURES_MAX: usize = 256;
+
+/// The slot of no rule: nobody reads what is counted there.
+pub const NO_RULE: u16 = u16::MAX;
 
 /// A rule that an engine holds.
 #[derive(Clone, Debug)]
@@ -22,34 +25,42 @@ pub struct ActiveRule {
 }
 
 /// The active rules of a host in one direction, compiled.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ActiveRules {
-    sets: Vec<RuleSet>,
-    slots: Vec<u16>,
+    set: RuleSet,
+    /// By rule; behind the last one [`NO_RULE`].
+    slots: [u16; SET_MAX + 1],
 }
 
 impl ActiveRules {
-    /// Of these rules; where several match a packet, it counts for the first one.
+    /// Of the first [`SET_MAX`] rules; where several match a packet, it counts for the first one.
     pub fn new(rules: &[ActiveRule]) -> ActiveRules {
-        let set = |rules: &[ActiveRule]| RuleSet::new(rules.iter().map(|active| &active.rule));
-        ActiveRules {
-            sets: rules.chunks(SET_MAX).map(set).collect(),
-            slots: rules.iter().map(|active| active.slot).collect(),
-        }
+        let mut slots = [NO_RULE; SET_MAX + 1];
+        slots.iter_mut().zip(rules).take(SET_MAX).for_each(|(slot, active)| *slot = active.slot);
+        ActiveRules { set: RuleSet::new(rules.iter().map(|active| &active.rule)), slots }
     }
 
     /// The slots of all rules, in their order.
-    pub fn slots(&self) -> &[u16] {
-        &self.slots
+    pub fn slots(&self) -> impl Iterator<Item = u16> {
+        self.slots.into_iter().take_while(|&slot| slot != NO_RULE)
     }
 
-    /// The slot of the first rule that matches.
-    #[inline]
-    pub fn first(&self, headers: &Headers) -> Option<u16> {
-        self.sets.iter().enumerate().find_map(|(set, rules)| {
-            let rule = rules.first(headers)?;
-            self.slots.get(set * SET_MAX + rule).copied()
-        })
+    /// The slot of the first rule that matches; [`NO_RULE`] where none does.
+    #[inline(always)]
+    pub fn first(&self, headers: &Headers) -> u16 {
+        self.slots[self.set.matching(headers).trailing_zeros() as usize]
+    }
+
+    /// The same of a plain packet.
+    #[inline(always)]
+    pub fn first_plain(&self, packet: &Plain) -> u16 {
+        self.slots[self.set.matching_plain(packet).trailing_zeros() as usize]
+    }
+}
+
+impl Default for ActiveRules {
+    fn default() -> ActiveRules {
+        ActiveRules::new(&[])
     }
 }
 

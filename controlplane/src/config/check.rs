@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
+use dataplane::rule::SET_MAX;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
 
@@ -454,7 +455,7 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
             "detection.rules_per_target",
             &raw.rules_per_target,
             default.rules_per_target,
-            1..=100,
+            1..=SET_MAX as u32,
         ),
         rules_in_all: findings.number("detection.rules_in_all", &raw.rules_in_all, default.rules_in_all, 1..=100_000),
         attacks_at_once: findings.number(

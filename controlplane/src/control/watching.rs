@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dataplane::Dataplane;
+use dataplane::rule::SET_MAX;
 use dataplane::watch::{ActiveRule, ActiveRules, Capture, WATCHED_MAX, Watch, Watched};
 use uuid::Uuid;
 
@@ -107,6 +108,11 @@ impl Watching {
         let mut free = (0..slots as u16).filter(|slot| !self.retired.contains(slot));
         let (mut rules, mut fresh) = (BTreeMap::<Target, Vec<ActiveRule>>::new(), Vec::new());
         for (attack, rule) in attacks.flat_map(|attack| attack.held_rules().map(move |rule| (attack, rule))) {
+            // Rules that are on their way out may be more than are ever wanted at once.
+            if rules.get(&attack.target).is_some_and(|rules| rules.len() >= SET_MAX) {
+                self.crowded_out += 1;
+                continue;
+            }
             let known = before.iter().find(|active| active.attack == attack.id && active.rule == rule.id);
             let Some(slot) = known.map(|active| active.slot).or_else(|| free.next().inspect(|&slot| fresh.push(slot)))
             else {
@@ -187,7 +193,7 @@ mod tests {
 
     /// Marks of the hosts in a plan, and their rules' slots.
     fn watched(plan: &Plan) -> Vec<(u16, String, Vec<u16>)> {
-        let slots = |watched: &Watched| watched.rules.iter().flat_map(ActiveRules::slots).copied().collect();
+        let slots = |watched: &Watched| watched.rules.iter().flat_map(ActiveRules::slots).collect();
         let places = (1..).zip(&plan.places);
         places.filter_map(|(mark, host)| host.as_ref().map(|host| (mark, host.host.to_string(), slots(host)))).collect()
     }

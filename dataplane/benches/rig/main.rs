@@ -27,8 +27,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// What a case reports.
 type Report = serde_json::Value;
 
-/// Packets of a poll.
-const BURST: usize = 32;
+/// Packets of a poll: the default of the daemon, for both loops.
+const BURST: usize = 128;
 
 /// Measures, and asserts that what ran is what the case says.
 type Case = fn(&Rig) -> Result<Report>;

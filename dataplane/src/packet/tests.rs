@@ -86,7 +86,7 @@ fn a_flow_has_ports_only_where_the_protocol_has_any() {
 
 #[test]
 fn the_plain_path_is_taken_by_plain_packets_alone() {
-    let plain = |packet: &[u8]| outline_plain(&frame(&[packet])).map(|outline| outline.class);
+    let plain = |packet: &[u8]| Plain::of(&frame(&[packet])).map(|plain| plain.class());
     let whole = |protocol, offset, options: &[u8]| ip4(protocol, offset, 60, options);
     assert_eq!(plain(&whole(17, 0, &[])), Some(Class::Udp));
     assert_eq!(plain(&whole(17, 0x4000, &[])), Some(Class::Udp), "don't fragment");
@@ -96,7 +96,7 @@ fn the_plain_path_is_taken_by_plain_packets_alone() {
     assert_eq!(plain(&whole(17, 0, &[1; 4])), None, "options");
     assert_eq!(plain(&ip4(17, 0, 19, &[])), None, "a length that lies");
     assert_eq!(plain(&[&[0x81, 0x00, 0, 1], &*whole(17, 0, &[])].concat()), None, "a tag");
-    assert_eq!(outline_plain(&[]), None);
+    assert!(Plain::of(&[]).is_none());
 }
 
 #[test]
@@ -568,11 +568,27 @@ proptest! {
         let at = at.index(frame.len());
         frame[at] ^= flip & (flip >> 1);
         frame.truncate(frame.len().min(cut.index(4 * frame.len()) + 1));
-        if let Some(plain) = outline_plain(&frame) {
-            prop_assert_eq!(network(&frame).map(|network| match network {
-                Network::V4(packet) => outline_v4(packet),
-                Network::V6(_) => Err(Unparsed::NotIp),
-            }), Ok(Ok(plain)));
+        if let Some(plain) = Plain::of(&frame) {
+            let whole = parse(&frame);
+            let Outline { source, destination, class, is_fragment, ip_length } = plain.outline();
+            prop_assert!(!is_fragment && ip_length == u32::from(plain.ip_length()));
+            prop_assert_eq!((source, destination, class), (plain.source(), plain.destination(), plain.class()));
+            let said = whole.map(|whole| Headers {
+                addresses: Addresses::V4 { source, destination },
+                protocol: plain.protocol(),
+                class,
+                fragment: plain.fragment(),
+                dscp: plain.dscp(),
+                ip_length,
+                upper: plain.upper(),
+                ..whole
+            });
+            prop_assert_eq!(said, whole);
+            let outline = match network(&frame) {
+                Ok(Network::V4(packet)) => outline_v4(packet),
+                other => panic!("{other:?}"),
+            };
+            prop_assert_eq!(outline, Ok(plain.outline()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Flow counting's part of the pipeline: the find pass finds and fetches the lines of sketches too, and the count pass has
 //! one more behind it that writes them. A burst comes here only where flows are counted.
 
-use super::{Finder, Pipeline};
+use super::{Ends, Finder, Pipeline};
 use crate::dpdk::BURST_MAX;
 use crate::flows::{Hashed, Place};
 use crate::hosts::Slot;
@@ -21,17 +21,17 @@ impl Job {
 
 impl Finder<'_> {
     #[inline(always)]
-    pub(super) fn flow_v4(&self, packet: &[u8], outline: &Outline<u32>, to: Slot, from: Slot) -> Job {
-        self.flow(self.shared.flows.hash_v4(&flow_v4(packet, outline)), to, from)
+    pub(super) fn flow_v4(&self, packet: &[u8], outline: &Outline<u32>, ends: Ends) -> Job {
+        self.flow(self.shared.flows.hash_v4(&flow_v4(packet, outline)), ends)
     }
 
     #[inline(always)]
-    pub(super) fn flow_v6(&self, packet: &[u8], to: Slot, from: Slot) -> Job {
-        flow_v6(packet).map_or(Job::NONE, |flow| self.flow(self.shared.flows.hash_v6(&flow), to, from))
+    pub(super) fn flow_v6(&self, packet: &[u8], ends: Ends) -> Job {
+        flow_v6(packet).map_or(Job::NONE, |flow| self.flow(self.shared.flows.hash_v6(&flow), ends))
     }
 
     #[inline(always)]
-    fn flow(&self, hashed: Hashed, to: Slot, from: Slot) -> Job {
+    fn flow(&self, hashed: Hashed, Ends { to, from }: Ends) -> Job {
         let flows = &self.shared.flows;
         let epoch = self.epoch;
         let mut job = Job { flow: hashed.flow, ..Job::NONE };

@@ -1,11 +1,11 @@
 //! [`RuleSet`]: the rules of one host, compiled so that each field of a packet is looked at once, whatever the number of
 //! rules. For each field a table gives the rules that its value passes, one bit a rule; the rules that match are those
-//! left after all fields. Pure.
+//! left after all fields. Fields that no rule asks for are not looked at. Pure.
 
 use ipnet::IpNet;
 
 use super::{Bits, FlowRule, Ranges};
-use crate::packet::{Addresses, Headers, Upper};
+use crate::packet::{Addresses, Headers, Plain, Upper};
 
 /// Rules in one set: the bits of a word.
 pub const SET_MAX: usize = 64;
@@ -13,169 +13,219 @@ pub const SET_MAX: usize = 64;
 /// Up to [`SET_MAX`] rules.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
-    all: u64,
+    /// By protocol; every rule passes where none asks for it.
+    protocols: Narrow,
     source: Prefixes,
     destination: Prefixes,
-    protocols: Steps,
-    ports: Steps,
-    destination_ports: Steps,
-    source_ports: Steps,
-    icmp_types: Steps,
-    icmp_codes: Steps,
-    tcp_flags: Tests,
-    packet_lengths: Steps,
-    dscps: Steps,
-    fragments: Tests,
-    flow_labels: Steps,
+    ports: Option<Wide>,
+    destination_ports: Option<Wide>,
+    source_ports: Option<Wide>,
+    icmp_types: Option<Narrow>,
+    icmp_codes: Option<Narrow>,
+    tcp_flags: Option<Wide>,
+    packet_lengths: Option<Wide>,
+    dscps: Option<Narrow>,
+    fragments: Option<Narrow>,
+    flow_labels: Option<Pieces>,
+    /// Rules that a packet without ports passes, one without type and code, and so on.
+    without_ports: u64,
+    without_icmp: u64,
+    without_flags: u64,
+    without_label: u64,
 }
 
 impl RuleSet {
     /// Of the first [`SET_MAX`] rules.
     pub fn new<'a>(rules: impl Iterator<Item = &'a FlowRule>) -> RuleSet {
         let rules: Vec<&FlowRule> = rules.take(SET_MAX).collect();
-        let steps = |pick: fn(&FlowRule) -> &Ranges, bits| Steps::new(rules.iter().map(|rule| pick(rule)), bits);
+        let numbers = |pick| Pieces::of_numbers(&rules, pick);
+        let flags = |bits, pick| Pieces::of_flags(bits, &rules, pick);
+        let without = |is_absent: fn(&FlowRule) -> bool| bits_of(rules.iter().map(|rule| is_absent(rule)));
+        let protocols = numbers(|rule| &rule.protocols).unwrap_or_else(|| Pieces(vec![(0, without(|_| true))]));
         RuleSet {
-            all: u64::MAX.checked_shr((SET_MAX - rules.len()) as u32).unwrap_or(0),
+            protocols: Narrow::new(&protocols),
             source: Prefixes::new(rules.iter().map(|rule| rule.source)),
             destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
-            protocols: steps(|rule| &rule.protocols, 8),
-            ports: steps(|rule| &rule.ports, 16),
-            destination_ports: steps(|rule| &rule.destination_ports, 16),
-            source_ports: steps(|rule| &rule.source_ports, 16),
-            icmp_types: steps(|rule| &rule.icmp_types, 8),
-            icmp_codes: steps(|rule| &rule.icmp_codes, 8),
-            tcp_flags: Tests::new(rules.iter().map(|rule| rule.tcp_flags.as_slice())),
-            packet_lengths: steps(|rule| &rule.packet_lengths, 16),
-            dscps: steps(|rule| &rule.dscps, 8),
-            fragments: Tests::new(rules.iter().map(|rule| rule.fragments.as_slice())),
-            flow_labels: steps(|rule| &rule.flow_labels, 20),
+            ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
+            destination_ports: numbers(|rule| &rule.destination_ports).as_ref().map(Wide::new),
+            source_ports: numbers(|rule| &rule.source_ports).as_ref().map(Wide::new),
+            icmp_types: numbers(|rule| &rule.icmp_types).as_ref().map(Narrow::new),
+            icmp_codes: numbers(|rule| &rule.icmp_codes).as_ref().map(Narrow::new),
+            tcp_flags: flags(12, |rule| &rule.tcp_flags).as_ref().map(Wide::new),
+            packet_lengths: numbers(|rule| &rule.packet_lengths).as_ref().map(Wide::new),
+            dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
+            fragments: flags(4, |rule| &rule.fragments).as_ref().map(Narrow::new),
+            flow_labels: numbers(|rule| &rule.flow_labels),
+            without_ports: without(|rule| {
+                rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
+            }),
+            without_icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
+            without_flags: without(|rule| rule.tcp_flags.is_empty()),
+            without_label: without(|rule| rule.flow_labels.is_empty()),
         }
     }
 
-    /// The first rule that matches, as [`FlowRule::matches`] has it.
-    #[inline]
-    pub fn first(&self, headers: &Headers) -> Option<usize> {
-        // What tells most comes first: most packets that no rule matches are done with here.
-        let mut left = self.all & self.upper(headers.upper) & self.protocols.of(headers.protocol);
-        if left == 0 {
-            return None;
-        }
-        left &= self.packet_lengths.of(headers.ip_length) & self.fragments.of(headers.fragment.into());
-        left &= self.dscps.of(headers.dscp);
-        left &= match headers.addresses {
-            Addresses::V4 { source, destination } => {
-                self.source.of_v4(source) & self.destination.of_v4(destination) & self.flow_labels.without
-            }
+    /// The rules that match, one bit each, as [`FlowRule::matches`] has it. Nobody can predict whether a packet matches, so
+    /// nothing here branches on that, nor on the packet's numbers.
+    #[inline(always)]
+    pub fn matching(&self, headers: &Headers) -> u64 {
+        let &Headers { protocol, ip_length, fragment, dscp, .. } = headers;
+        let left =
+            self.upper(headers.upper) & self.of_rest(protocol, || super::length(ip_length), || fragment, || dscp);
+        match headers.addresses {
+            Addresses::V4 { source, destination } => left & self.of_v4(source, destination),
             Addresses::V6 { source, destination } => {
-                self.source.of_v6(source)
-                    & self.destination.of_v6(destination)
-                    & self.flow_labels.of(headers.flow_label)
+                let label = self.flow_labels.as_ref().map_or(u64::MAX, |labels| labels.of(headers.flow_label));
+                left & self.source.of_v6(source) & self.destination.of_v6(destination) & label
             }
-        };
-        (left != 0).then(|| left.trailing_zeros() as usize)
+        }
+    }
+
+    /// The same of a plain packet.
+    #[inline(always)]
+    pub fn matching_plain(&self, packet: &Plain) -> u64 {
+        let rest = self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment(), || packet.dscp());
+        self.upper(packet.upper()) & rest & self.of_v4(packet.source(), packet.destination())
+    }
+
+    /// Reads only the fields that some rule asks for.
+    #[inline(always)]
+    fn of_rest(
+        &self,
+        protocol: u8,
+        ip_length: impl FnOnce() -> u16,
+        fragment: impl FnOnce() -> u8,
+        dscp: impl FnOnce() -> u8,
+    ) -> u64 {
+        self.protocols.0[usize::from(protocol)]
+            & Wide::passed(&self.packet_lengths, ip_length)
+            & Narrow::passed(&self.dscps, dscp)
+            & Narrow::passed(&self.fragments, fragment)
+    }
+
+    #[inline(always)]
+    fn of_v4(&self, source: u32, destination: u32) -> u64 {
+        self.source.of_v4(source) & self.destination.of_v4(destination) & self.without_label
     }
 
     #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
-        let no_icmp = self.icmp_types.without & self.icmp_codes.without;
-        let no_ports = self.source_ports.without & self.destination_ports.without & self.ports.without;
-        let of_ports = |source: u16, destination: u16| {
-            let either = self.ports.of(source) | self.ports.of(destination);
-            self.source_ports.of(source) & self.destination_ports.of(destination) & either
-        };
         match upper {
-            Upper::None => no_ports & no_icmp & self.tcp_flags.without,
-            Upper::Ports { source, destination } => of_ports(source, destination) & no_icmp & self.tcp_flags.without,
+            Upper::None => self.without_ports & self.without_icmp & self.without_flags,
+            Upper::Ports { source, destination } => {
+                self.of_ports(source, destination) & self.without_icmp & self.without_flags
+            }
             Upper::Tcp { source, destination, flags } => {
-                of_ports(source, destination) & no_icmp & self.tcp_flags.of(flags)
+                let flags = Wide::passed(&self.tcp_flags, || flags);
+                self.of_ports(source, destination) & self.without_icmp & flags
             }
             Upper::Icmp { kind, code } => {
-                let icmp = self.icmp_types.of(kind) & self.icmp_codes.of(code);
-                icmp & no_ports & self.tcp_flags.without
+                let icmp = Narrow::passed(&self.icmp_types, || kind) & Narrow::passed(&self.icmp_codes, || code);
+                icmp & self.without_ports & self.without_flags
             }
         }
     }
+
+    #[inline(always)]
+    fn of_ports(&self, source: u16, destination: u16) -> u64 {
+        let either = Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination);
+        either & Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
+    }
 }
 
-/// A component of numbers: the number line cut where the answer changes.
+/// A component that some rule has: where the answer changes, from 0 on, and the rules that pass from there on.
 #[derive(Clone, Debug)]
-struct Steps {
-    /// Rules without this component: all that a packet without the field passes.
-    without: u64,
-    /// Where each piece begins; the first one at 0. Empty where no rule has the component.
-    starts: Vec<u32>,
-    /// Rules that a value of the piece passes.
-    passed: Vec<u64>,
-    /// The piece in which each 256th part of the field's values begins: nearly all parts are of one piece, so that
-    /// an attacker's random values are found without a search.
-    parts: Box<[u8; PARTS]>,
-    /// Bits of a value below its part.
-    shift: u32,
-}
+struct Pieces(Vec<(u32, u64)>);
 
-const PARTS: usize = 256;
-
-impl Steps {
-    /// For a field of so many bits.
-    fn new<'a>(rules: impl Iterator<Item = &'a Ranges> + Clone, bits_of_field: u32) -> Steps {
-        let without = bits(rules.clone().map(Ranges::is_empty));
-        let ends =
-            rules.clone().flat_map(|ranges| ranges.iter().flat_map(|(low, high)| [Some(low), high.checked_add(1)]));
+impl Pieces {
+    fn of_numbers(rules: &[&FlowRule], pick: fn(&FlowRule) -> &Ranges) -> Option<Pieces> {
+        let ranges = || rules.iter().map(|rule| pick(rule));
+        let ends = ranges().flat_map(|ranges| ranges.iter().flat_map(|(low, high)| [Some(low), high.checked_add(1)]));
         let mut starts: Vec<u32> = ends.flatten().collect();
-        if !starts.is_empty() {
-            starts.push(0);
+        if starts.is_empty() {
+            return None;
         }
+        starts.push(0);
         starts.sort_unstable();
         starts.dedup();
-        // The last pieces of very many are found by going on from an earlier one.
-        let shift = bits_of_field.saturating_sub(PARTS.ilog2());
-        let piece = |part: usize| starts.partition_point(|&start| start <= (part as u32) << shift).saturating_sub(1);
-        let passed = starts
-            .iter()
-            .map(|&start| bits(rules.clone().map(|ranges| ranges.is_empty() || ranges.contains(start))))
-            .collect();
-        let parts = Box::new(std::array::from_fn(|part| piece(part).min(usize::from(u8::MAX)) as u8));
-        Steps { without, starts, passed, parts, shift }
+        let passed = |value| bits_of(ranges().map(|ranges| ranges.is_empty() || ranges.contains(value)));
+        Some(Pieces(starts.into_iter().map(|start| (start, passed(start))).collect()))
     }
 
-    #[inline(always)]
-    fn of(&self, value: impl Into<u32>) -> u64 {
-        if self.starts.is_empty() {
-            return self.without;
+    fn of_flags(bits: u32, rules: &[&FlowRule], pick: fn(&FlowRule) -> &[Bits]) -> Option<Pieces> {
+        let flags = || rules.iter().map(|rule| pick(rule));
+        if flags().all(<[Bits]>::is_empty) {
+            return None;
         }
-        let value = value.into();
-        let part = ((value >> self.shift) as usize).min(PARTS - 1);
-        let mut piece = usize::from(self.parts[part]);
-        while self.starts.get(piece + 1).is_some_and(|&start| start <= value) {
-            piece += 1;
-        }
-        self.passed.get(piece).copied().unwrap_or(self.without)
+        let passes = |flags: &[Bits], value| flags.is_empty() || flags.iter().any(|bits| bits.accept(value));
+        let passed = |value| bits_of(flags().map(|flags| passes(flags, value as u16)));
+        let mut pieces: Vec<(u32, u64)> = (0..1 << bits).map(|value| (value, passed(value))).collect();
+        pieces.dedup_by_key(|&mut (_, passed)| passed);
+        Some(Pieces(pieces))
+    }
+
+    /// The number of the piece that a value is in.
+    fn piece(&self, value: u32) -> usize {
+        self.0.partition_point(|&(start, _)| start <= value).saturating_sub(1)
+    }
+
+    /// The rules that a value passes.
+    fn of(&self, value: u32) -> u64 {
+        self.0.get(self.piece(value)).map_or(0, |&(_, passed)| passed)
     }
 }
 
-/// A bitmask component: each alternative that some rule has, and the rules that have it.
+/// The same for 8 bits: a table of the answers.
 #[derive(Clone, Debug)]
-struct Tests {
-    without: u64,
-    tests: Vec<(Bits, u64)>,
-}
+struct Narrow(Box<[u64; 256]>);
 
-impl Tests {
-    fn new<'a>(rules: impl Iterator<Item = &'a [Bits]> + Clone) -> Tests {
-        let mut alternatives: Vec<Bits> = rules.clone().flatten().copied().collect();
-        alternatives.sort_unstable();
-        alternatives.dedup();
-        let having = |wanted: &Bits| bits(rules.clone().map(|alternatives| alternatives.contains(wanted)));
-        Tests {
-            without: bits(rules.clone().map(<[Bits]>::is_empty)),
-            tests: alternatives.iter().map(|wanted| (*wanted, having(wanted))).collect(),
-        }
+impl Narrow {
+    fn new(pieces: &Pieces) -> Narrow {
+        Narrow(Box::new(std::array::from_fn(|value| pieces.of(value as u32))))
     }
 
+    /// Without the field, all rules.
     #[inline(always)]
-    fn of(&self, value: u16) -> u64 {
-        let passed = |&(test, rules): &(Bits, u64)| if test.accept(value) { rules } else { 0 };
-        self.tests.iter().map(passed).fold(self.without, |all, rules| all | rules)
+    fn passed(field: &Option<Narrow>, value: impl FnOnce() -> u8) -> u64 {
+        field.as_ref().map_or(u64::MAX, |field| field.0[usize::from(value())])
+    }
+}
+
+/// The same for 16 bits: by the upper 8 a page, in that by the lower 8 the answer. Most pages are all of one piece: these
+/// are shared.
+#[derive(Clone, Debug)]
+struct Wide {
+    parts: Box<[u16; 256]>,
+    pages: Vec<[u64; 256]>,
+}
+
+impl Wide {
+    fn new(pieces: &Pieces) -> Wide {
+        let mut pages: Vec<[u64; 256]> = Vec::new();
+        let mut shared = vec![None; pieces.0.len()];
+        let parts = Box::new(std::array::from_fn(|part| {
+            let first = part as u32 * 256;
+            let (piece, last) = (pieces.piece(first), pieces.piece(first + 255));
+            if let (true, Some(page)) = (piece == last, shared[piece]) {
+                return page;
+            }
+            let page = pages.len() as u16;
+            pages.push(std::array::from_fn(|low| pieces.of(first + low as u32)));
+            if piece == last {
+                shared[piece] = Some(page);
+            }
+            page
+        }));
+        Wide { parts, pages }
+    }
+
+    /// Without the field, all rules.
+    #[inline(always)]
+    fn passed(field: &Option<Wide>, value: impl FnOnce() -> u16) -> u64 {
+        field.as_ref().map_or(u64::MAX, |field| {
+            let [high, low] = value().to_be_bytes().map(usize::from);
+            field.pages.get(usize::from(field.parts[high])).map_or(u64::MAX, |page| page[low])
+        })
     }
 }
 
@@ -192,9 +242,10 @@ impl Prefixes {
         let mut prefixes: Vec<IpNet> = rules.clone().flatten().map(|prefix| prefix.trunc()).collect();
         prefixes.sort_unstable();
         prefixes.dedup();
-        let mut all = Prefixes { without: bits(rules.clone().map(|prefix| prefix.is_none())), v4: vec![], v6: vec![] };
+        let mut all =
+            Prefixes { without: bits_of(rules.clone().map(|prefix| prefix.is_none())), v4: vec![], v6: vec![] };
         for prefix in prefixes {
-            let having = bits(rules.clone().map(|rule| rule.map(|rule| rule.trunc()) == Some(prefix)));
+            let having = bits_of(rules.clone().map(|rule| rule.map(|rule| rule.trunc()) == Some(prefix)));
             match prefix {
                 IpNet::V4(prefix) => all.v4.push((prefix.network().into(), prefix.netmask().into(), having)),
                 IpNet::V6(prefix) => all.v6.push((prefix.network().into(), prefix.netmask().into(), having)),
@@ -217,6 +268,6 @@ impl Prefixes {
 }
 
 /// One bit a rule.
-fn bits(rules: impl Iterator<Item = bool>) -> u64 {
+fn bits_of(rules: impl Iterator<Item = bool>) -> u64 {
     rules.zip(0..SET_MAX).fold(0, |bits, (rule, index)| bits | u64::from(rule) << index)
 }

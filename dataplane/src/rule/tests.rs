@@ -502,7 +502,8 @@ proptest! {
     ) {
         let set = RuleSet::new(rules.iter());
         for packet in &packets {
-            prop_assert_eq!(set.first(packet), rules.iter().position(|rule| rule.matches(packet)), "{:?}", packet);
+            let matching = rules.iter().zip(0..).fold(0, |all, (rule, bit)| all | u64::from(rule.matches(packet)) << bit);
+            prop_assert_eq!(set.matching(packet), matching, "{:?}", packet);
         }
     }
 
