@@ -217,12 +217,14 @@ impl Pipeline {
     fn watched(&mut self, (frame, frame_len): (&[u8], u32), marks: [u16; 2], tick: u32, now: u64) {
         let watch = self.watch.load();
         let Ok(headers) = parse(frame) else { return };
+        let slab = &self.shared.slab;
         for outgoing in [false, true] {
             let watched = watch.get(marks[usize::from(outgoing)]);
-            let Some(watched) = watched.filter(|watched| is_end(watched.host, outgoing, &headers)) else { continue };
+            let Some(watched) = watched.filter(|watched| is_end(slab, watched.host, outgoing, &headers)) else {
+                continue;
+            };
             let matched = watched.rules[usize::from(outgoing)].first(&headers);
             if let Some(rule) = matched {
-                let slab = &self.shared.slab;
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
                 let place = slab.place(slab.rule(rule), plane);
                 self.owner.count(slab, slab.cells(), place, headers.ip_length, tick);
@@ -268,13 +270,13 @@ fn take(progress: &mut Progress, capture: &Capture) -> bool {
 
 /// Whether the packet is to (or, outgoing, from) this host.
 #[inline(always)]
-fn is_end(host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
+fn is_end(slab: &Slab, host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
     match (host, headers.addresses) {
         (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
             u32::from(host) == if outgoing { source } else { destination }
         }
         (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
-            u128::from(host) == if outgoing { source } else { destination }
+            u128::from(host) == slab.key_v6(if outgoing { source } else { destination })
         }
         _ => false,
     }
@@ -339,7 +341,7 @@ impl Finder<'_> {
             let Ok(outline) = outline_v6(packet) else { continue };
             for address in [outline.destination, outline.source] {
                 if self.networks.find_v6(address).is_some() {
-                    self.shared.slab.prefetch_hashed(address);
+                    self.shared.slab.prefetch_hashed(self.shared.slab.key_v6(address));
                 }
             }
         }
@@ -388,11 +390,12 @@ impl Finder<'_> {
     #[inline(always)]
     fn slot_v6(&mut self, address: u128) -> Slot {
         let Some(network) = self.networks.find_v6(address) else { return Slot::NOWHERE };
-        match self.shared.slab.find_v6(address) {
+        let key = self.shared.slab.key_v6(address);
+        match self.shared.slab.find_v6(key) {
             Some(slot) => slot,
             None => {
-                let found = self.owner.insert_v6(&self.shared.slab, self.networks, address, self.tick);
-                self.new_slot(found, network, self.watch.mark(address))
+                let found = self.owner.insert_v6(&self.shared.slab, self.networks, key, self.tick);
+                self.new_slot(found, network, self.watch.mark(key))
             }
         }
     }
