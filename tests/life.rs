@@ -385,6 +385,47 @@ fn ipv6_and_outgoing_attacks() {
 }
 
 #[test]
+fn an_attack_on_many_addresses_of_one_ipv6_prefix() {
+    const TARGET: &str = "2001:db8:0:5::/64";
+    let mut site = Site::start("", &format!("[tables]\nipv6_prefix_length = 64\n{DETECTION}"));
+    // Each address gets a few packets a second; the threshold is for the prefix.
+    let far = |n: usize| at(&format!("[2001:db8:ffff::{n:x}]:53"));
+    let near = |n: usize| at(&format!("[2001:db8:0:5::{n:x}]:{}", 20_000 + 61 * n));
+    let flood: Vec<_> = (1..=500).map(|n| pcap::udp(far(n), near(n), 400)).collect();
+    let player = site.play(&site.file("flood64.pcap", &flood), ATTACK_PPS, Amount::Seconds(100));
+    site.wait_flow6(&["dst 2001:db8:0:5::/64; next header 17; sport 53"]);
+    let rule = site.wait_held();
+    let flow_spec: serde_json::Value = serde_json::from_str(&rule.flow_spec_json).unwrap();
+    assert_eq!((rule.target.as_str(), &flow_spec["destination_prefix"]), (TARGET, &TARGET.into()));
+    let attack = site.attack(&rule.attack_id);
+    assert_eq!((attack.target.as_str(), attack.direction()), (TARGET, v1::Direction::Incoming));
+    assert_eq!((attack.metric.as_str(), site.leveed.attacks().len()), ("udp_pps", 1), "one attack, on all of it");
+    wait_until(SOON, "matches", || Some(site.wait_held().matched_packets).filter(|&matched| matched > 1000));
+    // Any address of it stands for the prefix, which is how it is shown.
+    for prefix in ["", TARGET, "2001:db8:0:5::77"] {
+        let hosts =
+            site.leveed.hosts(v1::ListHostsRequest { prefix: prefix.into(), ..v1::ListHostsRequest::default() });
+        assert_eq!(hosts.len(), 1, "{prefix}: {hosts:?}");
+        assert_eq!((hosts[0].address.as_str(), hosts[0].under_attack), (TARGET, true), "{prefix}");
+        assert!(hosts[0].incoming.unwrap().udp_pps > 1000.0, "{hosts:?}");
+    }
+    assert_eq!(site.leveed.ban("2001:db8:0:5::77", "test").expect("banned"), attack.id, "it is alive already");
+
+    // Counted by single addresses from now on: nothing would ever end the attack on the prefix, and none is under attack.
+    site.leveed.kill();
+    site.configure("", DETECTION);
+    site.start_leveed();
+    site.wait_flow6(&[]);
+    let over = site.attack(&attack.id);
+    assert_eq!((over.state.as_str(), site.leveed.rules().len()), ("ended", 0));
+    assert!(over.note.contains("counted no more"), "{over:?}");
+    let busiest = wait_until(SOON, "traffic", || site.leveed.hosts(v1::ListHostsRequest::default()).pop());
+    assert!(busiest.address.starts_with("2001:db8:0:5::") && !busiest.address.contains('/'), "{busiest:?}");
+    never(A_WHILE, "another attack", || (site.leveed.attacks().len() > 1).then_some(()));
+    player.stop();
+}
+
+#[test]
 fn an_engine_that_comes_late() {
     let mut site = Site::prepare();
     site.configure("", DETECTION);

@@ -49,14 +49,21 @@ struct Levee {
 
 impl Levee {
     fn new(networks: &[IpNet], ipv4_blocks: usize, ipv6_hosts: usize) -> Levee {
-        let layout = Layout { networks: networks.len(), rules: 16, ipv4_blocks, ipv6_hosts, flow_ticks: 0 };
+        let layout = Layout {
+            networks: networks.len(),
+            rules: 16,
+            ipv4_blocks,
+            ipv6_hosts,
+            flow_ticks: 0,
+            ipv6_prefix_length: 128,
+        };
         let shared = Arc::new(Shared::new(0, layout, [0x5eed, 0x1e7ee]).expect("memory"));
         let networks = Snapshot::new(Networks::new(networks).expect("networks"));
         let watch = Snapshot::new(Watch::default());
         let mut incoming = Thresholds::default();
         incoming.set(Metric { kind: Kind::Udp, unit: Unit::Pps }, THRESHOLD);
         let group = Group { name: "default".into(), networks: vec![], thresholds: [incoming, Thresholds::default()] };
-        let map = Map::new(networks.get(), vec![group]).expect("a map");
+        let map = Map::new(networks.get(), vec![group], layout.ipv6_prefix_length).expect("a map");
         Levee {
             pipeline: Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader()),
             meter: Meter::new(vec![Arc::clone(&shared)], map),

@@ -33,7 +33,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const HOSTS: u32 = 1_000_000;
 const FEW: usize = 10_000;
-const LAYOUT: Layout = Layout { networks: 256, rules: 256, ipv4_blocks: 4096, ipv6_hosts: 256, flow_ticks: 0 };
+const LAYOUT: Layout =
+    Layout { networks: 256, rules: 256, ipv4_blocks: 4096, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length: 128 };
 const PROTECTED: &str = "10.0.0.0/8";
 const TICK: Duration = Duration::from_millis(100);
 
@@ -101,7 +102,7 @@ fn meter(workers: Vec<Arc<Shared>>) -> Result<Meter> {
     }
     let group = |name: &str, networks| Group { name: name.into(), networks, thresholds: [thresholds; 2] };
     let groups = vec![group("default", vec![]), group("customers", vec!["10.1.0.0/16".parse()?])];
-    Ok(Meter::new(workers, Map::new(networks, groups)?))
+    Ok(Meter::new(workers, Map::new(networks, groups, LAYOUT.ipv6_prefix_length)?))
 }
 
 fn look(meter: &mut Meter, tick: u32) -> Tick {

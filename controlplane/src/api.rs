@@ -3,6 +3,7 @@
 
 mod convert;
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use tonic::transport::Server;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Response, Status};
 
-use crate::attack::{Direction, Target};
+use crate::attack::{self, Direction, Target};
 use crate::control::{Reply, Request};
 use crate::detector::Event;
 use crate::meter::Order;
@@ -91,6 +92,8 @@ pub struct Api {
     pub set_log: SetLog,
     /// The log's filter at the start.
     pub log_level: tokio::sync::RwLock<String>,
+    /// By which prefix IPv6 hosts are counted.
+    pub ipv6_prefix_length: u8,
 }
 
 /// Binds the socket; one that a killed daemon left behind is replaced. Its owner and group may use it.
@@ -134,6 +137,10 @@ impl Api {
             Ok(Err(_)) | Err(_) => Err(Error::NoAnswer),
         }
     }
+
+    fn host(&self, text: &str) -> Result<IpNet, Error> {
+        host(text, self.ipv6_prefix_length)
+    }
 }
 
 /// Who asks, by the credentials of the other end of the socket.
@@ -146,14 +153,14 @@ fn who<T>(request: &tonic::Request<T>) -> String {
     }
 }
 
-/// A host, given as an address or as a prefix of full length.
-fn host(text: &str) -> Result<IpNet, Error> {
+/// A host, given by an address of it, or by a prefix that is no wider.
+fn host(text: &str, ipv6_prefix_length: u8) -> Result<IpNet, Error> {
     let wrong = || Error::Invalid(format!("\"{text}\" is not an address of a host, such as 192.0.2.1 or 2001:db8::1"));
-    let prefix = match text.parse() {
-        Ok(address) => IpNet::new_assert(address, if address.is_ipv4() { 32 } else { 128 }),
+    let given: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => address.into(),
         Err(_) => text.parse().map_err(|_| wrong())?,
     };
-    if prefix.prefix_len() == prefix.max_prefix_len() { Ok(prefix) } else { Err(wrong()) }
+    Some(attack::host(given.addr(), ipv6_prefix_length)).filter(|host| host.contains(&given)).ok_or_else(wrong)
 }
 
 fn reason(text: String) -> Result<String, Error> {
@@ -194,7 +201,8 @@ impl Levee for Api {
             text => match text.parse::<IpNet>() {
                 Ok(prefix) => Some(prefix),
                 Err(_) => Some(
-                    host(text).map_err(|_| Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24")))?,
+                    self.host(text)
+                        .map_err(|_| Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24")))?,
                 ),
             },
         };
@@ -234,22 +242,24 @@ impl Levee for Api {
             v1::Direction::Outgoing => Direction::Outgoing,
             v1::Direction::Incoming | v1::Direction::Unspecified => Direction::Incoming,
         };
-        let target = Target { prefix: host(&request.host)?, direction };
+        let target = Target { prefix: self.host(&request.host)?, direction };
         let (seconds, reason) = (u64::from(request.seconds), reason(request.reason)?);
         let banned = self.ask(|reply| Request::Ban { target, seconds, reason, by, reply }).await?;
         let attack = banned.map_err(Error::Refused)?;
-        Ok(Response::new(v1::BanResponse { attack_id: attack.to_string() }))
+        Ok(Response::new(v1::BanResponse { attack_id: attack.to_string(), host: attack::name(target.prefix) }))
     }
 
     async fn unban(&self, request: tonic::Request<v1::UnbanRequest>) -> Result<Response<v1::UnbanResponse>, Status> {
         let by = who(&request);
         let request = request.into_inner();
-        let (host, reason) = (host(&request.host)?, reason(request.reason)?);
+        let (host, reason) = (self.host(&request.host)?, reason(request.reason)?);
+        let name = attack::name(host);
         let ended = self.ask(|reply| Request::Unban { host, reason, by, reply }).await?;
         if ended.is_empty() {
-            return Err(Error::Refused(format!("no attack on {} is alive", host.addr())).into());
+            return Err(Error::Refused(format!("no attack on {name} is alive")).into());
         }
-        Ok(Response::new(v1::UnbanResponse { attack_ids: ended.iter().map(ToString::to_string).collect() }))
+        let attack_ids = ended.iter().map(ToString::to_string).collect();
+        Ok(Response::new(v1::UnbanResponse { attack_ids, host: name }))
     }
 
     type WatchEventsStream = EventStream;
@@ -288,11 +298,19 @@ mod tests {
 
     #[test]
     fn a_host_is_an_address_of_either_family_and_nothing_wider() {
-        assert_eq!(host("192.0.2.1").expect("an address").to_string(), "192.0.2.1/32");
-        assert_eq!(host("192.0.2.1/32").expect("a prefix").to_string(), "192.0.2.1/32");
-        assert_eq!(host("2001:db8::1").expect("an address").to_string(), "2001:db8::1/128");
-        for wrong in ["192.0.2.0/24", "", "host", "192.0.2.1/33", "::/0"] {
-            let error = host(wrong).expect_err("not a host").to_string();
+        let shown = |text: &str, length| host(text, length).map(|host| host.to_string()).expect("a host");
+        for length in [64, 128] {
+            assert_eq!(shown("192.0.2.1", length), "192.0.2.1/32");
+            assert_eq!(shown("192.0.2.1/32", length), "192.0.2.1/32");
+        }
+        assert_eq!(shown("2001:db8::1", 128), "2001:db8::1/128");
+        for text in ["2001:db8:0:1::1", "2001:db8:0:1::/64", "2001:db8:0:1::1/64", "2001:db8:0:1:8000::/65"] {
+            assert_eq!(shown(text, 64), "2001:db8:0:1::/64");
+        }
+        for (wrong, length) in
+            [("192.0.2.0/24", 64), ("", 128), ("host", 128), ("192.0.2.1/33", 128), ("::/0", 64), ("2001:db8::/63", 64)]
+        {
+            let error = host(wrong, length).expect_err("not a host").to_string();
             assert!(error.contains("not an address of a host"), "{error}");
         }
     }

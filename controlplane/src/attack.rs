@@ -2,9 +2,10 @@
 //! only; no clock, no I/O.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use dataplane::packet::{Class, Headers};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// The time as rooms without a clock are told it.
@@ -51,14 +52,23 @@ pub struct Target {
 }
 
 impl fmt::Display for Target {
-    /// "198.18.0.1 incoming"; the length is left out for a single host.
+    /// "198.18.0.1 incoming".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.prefix.prefix_len() == self.prefix.max_prefix_len() {
-            write!(f, "{} {}", self.prefix.addr(), self.direction)
-        } else {
-            write!(f, "{} {}", self.prefix, self.direction)
-        }
+        write!(f, "{} {}", name(self.prefix), self.direction)
     }
+}
+
+/// The host that an address counts for: the address alone, or the prefix of so many bits around an IPv6 address.
+pub fn host(address: IpAddr, ipv6_prefix_length: u8) -> IpNet {
+    match address {
+        IpAddr::V4(_) => address.into(),
+        IpAddr::V6(address) => Ipv6Net::new_assert(address, ipv6_prefix_length).trunc().into(),
+    }
+}
+
+/// A prefix in words for people; the length is left out for a single address.
+pub fn name(prefix: IpNet) -> String {
+    if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
 /// Packets and bytes of one target and direction by class; index 0 whole packets, 1 fragments. Either totals since some
@@ -352,5 +362,21 @@ impl Thresholds {
             }
         }
         worst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_an_ipv6_prefix_and_is_named_so() {
+        let named = |text: &str, length| name(host(text.parse().unwrap(), length));
+        assert_eq!(named("198.18.0.1", 64), "198.18.0.1");
+        assert_eq!(named("2001:db8:1:2:3::4", 128), "2001:db8:1:2:3::4");
+        assert_eq!(named("2001:db8:1:2:3::4", 64), "2001:db8:1:2::/64");
+        assert_eq!(named("2001:db8:1:2ff:3::4", 56), "2001:db8:1:200::/56");
+        let target = Target { prefix: host("2001:db8::4".parse().unwrap(), 32), direction: Direction::Outgoing };
+        assert_eq!(target.to_string(), "2001:db8::/32 outgoing");
     }
 }

@@ -247,11 +247,13 @@ pub struct Tables {
     pub ipv4_blocks: Option<u32>,
     /// IPv6 hosts with traffic at the same time.
     pub ipv6_hosts: u32,
+    /// An IPv6 host is a prefix of this length.
+    pub ipv6_prefix_length: u8,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Tables { ipv4_blocks: None, ipv6_hosts: 65_536 }
+        Tables { ipv4_blocks: None, ipv6_hosts: 65_536, ipv6_prefix_length: 128 }
     }
 }
 

@@ -124,7 +124,9 @@ impl Control {
         if !alive.is_empty() {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
-        let effects = control.detector.restore(control.now(), alive);
+        let (now, map) = (control.now(), control.meter.map());
+        let is_counted = |target: &Target| map.host(target.prefix.addr()) == target.prefix;
+        let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();

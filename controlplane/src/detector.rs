@@ -239,13 +239,21 @@ impl Detector {
         }
     }
 
-    /// Takes up the attacks that were alive when the records were written. Call it before the first tick.
-    pub fn restore(&mut self, now: Now, records: Vec<AttackRecord>) -> Vec<Effect> {
+    /// Takes up the attacks that were alive when the records were written. One whose target is counted no more
+    /// (`is_counted`) would look silent for ever: it ends, and what goes on crosses anew. Call it before the first tick.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        records: Vec<AttackRecord>,
+        is_counted: impl Fn(&Target) -> bool,
+    ) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
         for record in records.into_iter().filter(|record| record.state.is_alive()) {
             let target = record.target;
             let mut attack = Attack::restore(&turn, record);
-            if self.attack_on(&target).is_some() {
+            if !is_counted(&target) {
+                attack.unban(&mut turn, "the configuration changed: this target is counted no more");
+            } else if self.attack_on(&target).is_some() {
                 attack.unban(&mut turn, "another attack on this target is on record");
             } else {
                 self.add(&turn, attack);

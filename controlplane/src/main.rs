@@ -182,6 +182,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         events,
         set_log,
         log_level: tokio::sync::RwLock::new(config.daemon.log_level.clone()),
+        ipv6_prefix_length: config.tables.ipv6_prefix_length,
     };
     let serving = runtime.spawn(api::serve(api, listener));
     info!(socket = %config.daemon.socket.display(), dry_run = config.daemon.dry_run, "ready");

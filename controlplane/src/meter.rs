@@ -20,7 +20,7 @@ use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
-use crate::attack::{Direction, Target, Thresholds, Unit, Volumes};
+use crate::attack::{self, Direction, Target, Thresholds, Unit, Volumes};
 use crate::detector::Observed;
 use flows::Epochs;
 pub use footprint::bytes_max;
@@ -53,14 +53,15 @@ pub struct Map {
     floor: [(f64, f64); 2],
     /// The same for flows a second; infinite where no group minds.
     flow_floor: [f64; 2],
+    ipv6_prefix_length: u8,
 }
 
 impl Map {
-    /// Of these networks and groups; the first group is the default one.
+    /// Of these networks and groups; the first group is the default one. No IPv6 prefix among them is longer than a host's.
     ///
     /// # Errors
     /// When there are too many prefixes.
-    pub fn new(networks: Arc<Networks>, groups: Vec<Group>) -> Result<Map, networks::Error> {
+    pub fn new(networks: Arc<Networks>, groups: Vec<Group>, ipv6_prefix_length: u8) -> Result<Map, networks::Error> {
         let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
         let group_of_prefix =
             groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
@@ -70,7 +71,13 @@ impl Map {
         };
         let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
         let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
-        Ok(Map { networks, groups, prefixes: Networks::new(&prefixes)?, group_of_prefix, floor, flow_floor })
+        let prefixes = Networks::new(&prefixes)?;
+        Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length })
+    }
+
+    /// The host that an address counts for, as the prefix of all its addresses.
+    pub fn host(&self, address: IpAddr) -> IpNet {
+        attack::host(address, self.ipv6_prefix_length)
     }
 
     /// The group of a host.
@@ -404,9 +411,10 @@ impl Meter {
     }
 
     /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds. A prefix that is
-    /// one host gives it also when it is silent.
+    /// one host, or within one, gives it also when it is silent.
     pub fn busiest(&self, order: Order, limit: usize, prefix: Option<IpNet>) -> (Vec<(IpAddr, HostRates)>, u64) {
-        if let Some(host) = prefix.filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len()) {
+        let single = |prefix: IpNet| Some(self.map.host(prefix.addr())).filter(|host| host.contains(&prefix));
+        if let Some(host) = prefix.and_then(single) {
             let host = host.addr();
             let rates = self.host(host);
             let hosts = self.map.network(host).map(|_| (host, rates));
@@ -536,10 +544,10 @@ fn observe(
     step: Step,
     observed: &mut Vec<Observed>,
 ) {
-    let seconds = step.seconds;
+    let (prefix, seconds) = (map.host(host), step.seconds);
     for direction in Direction::ALL {
         let came = came[direction as usize];
-        let target = Target { prefix: host.into(), direction };
+        let target = Target { prefix, direction };
         let follow = followed.is_some_and(|followed| followed.contains(&target))
             || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
         if !follow && !came.is_some_and(|all| map.may_exceed(direction, all, seconds)) {

@@ -59,6 +59,7 @@ pub fn layout(config: &Config) -> Layout {
         ipv4_blocks: blocks.clamp(1, IPV4_BLOCKS_MAX),
         ipv6_hosts: config.tables.ipv6_hosts as usize,
         flow_ticks: flow_ticks(config),
+        ipv6_prefix_length: config.tables.ipv6_prefix_length,
     }
 }
 
@@ -149,7 +150,7 @@ pub fn map(config: &Config, networks: Arc<Networks>) -> Result<Map, dataplane::n
         networks: group.networks.clone(),
         thresholds: [group.incoming, group.outgoing],
     });
-    Map::new(networks, groups.collect())
+    Map::new(networks, groups.collect(), config.tables.ipv6_prefix_length)
 }
 
 /// The detector's settings.

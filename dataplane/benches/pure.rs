@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let networks = Snapshot::new(Networks::new(&["10.0.0.0/8".parse()?])?);
     let watch = Snapshot::new(Watch::default());
-    let layout = Layout { networks: 256, rules: 256, ipv4_blocks: 256, ipv6_hosts: 256, flow_ticks: 0 };
+    let layout =
+        Layout { networks: 256, rules: 256, ipv4_blocks: 256, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length: 128 };
     let shared = Arc::new(Shared::new(0, layout, [3, 5])?);
     let mut pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
     for _ in 0..passes {

@@ -187,6 +187,7 @@ pub struct Flows {
     slots: Range<u32>,
     epoch_ticks: u32,
     seed: [u64; 2],
+    ipv6_mask: u128,
 }
 
 impl Flows {
@@ -201,6 +202,7 @@ impl Flows {
             slots: layout.host_slots(),
             epoch_ticks: layout.flow_ticks.max(1),
             seed: seed.map(|word| word | 1),
+            ipv6_mask: layout.ipv6_mask(),
         })
     }
 
@@ -233,7 +235,16 @@ impl Flows {
     pub fn hash_v6(&self, flow: &Flow<u128>) -> Hashed {
         let (source, destination) = (self.end_v6(flow.source), self.end_v6(flow.destination));
         let whole = hash(&self.seed, source, destination ^ flow.upper);
-        Hashed { flow: whole, source: source as u32, destination: destination as u32 }
+        let (source, destination) = (self.name_v6(flow.source, source), self.name_v6(flow.destination, destination));
+        Hashed { flow: whole, source, destination }
+    }
+
+    /// What names the host of an address in a tag: the hash of its prefix's first address. `hashed` is that of the address
+    /// itself, so that nothing is hashed twice where each address is a host.
+    #[inline(always)]
+    fn name_v6(&self, address: u128, hashed: u64) -> u32 {
+        let host = address & self.ipv6_mask;
+        if host == address { hashed as u32 } else { self.end_v6(host) as u32 }
     }
 
     #[inline(always)]
@@ -268,7 +279,8 @@ impl Flows {
         line.add(flow);
     }
 
-    /// What a slot's line holds of a host in an epoch: nothing, if it had no flow then.
+    /// What a slot's line holds of a host in an epoch: nothing, if it had no flow then. An IPv6 host's address is the first
+    /// one of its prefix.
     pub fn read(&self, slot: Slot, outgoing: bool, epoch: u32, host: IpAddr) -> Registers {
         let name = match host {
             IpAddr::V4(address) => address.into(),

@@ -181,9 +181,16 @@ pub struct Layout {
     pub ipv6_hosts: usize,
     /// Ticks of an epoch in which a host's flows are counted; 0: they are not.
     pub flow_ticks: u32,
+    /// Leading bits of an IPv6 address that name a host, 1 to 128: all addresses that share them are one host.
+    pub ipv6_prefix_length: u8,
 }
 
 impl Layout {
+    /// The bits of an IPv6 address that name a host.
+    pub(crate) fn ipv6_mask(&self) -> u128 {
+        u128::MAX << (128 - u32::from(self.ipv6_prefix_length.clamp(1, 128)))
+    }
+
     /// The slots of hosts.
     pub(crate) fn host_slots(&self) -> Range<u32> {
         (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
@@ -295,6 +302,7 @@ pub struct Slab {
     generations: Memory<AtomicU32>,
     warmth: Memory<Warmth>,
     seed: [u64; 2],
+    ipv6_mask: u128,
 }
 
 impl Slab {
@@ -314,6 +322,7 @@ impl Slab {
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             warmth: Memory::new("IPv6 hosts' warmth (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             seed: seed.map(|word| word | 1),
+            ipv6_mask: layout.ipv6_mask(),
         })
     }
 
@@ -401,10 +410,17 @@ impl Slab {
         find_v4(self.directory()?, address)
     }
 
-    /// The slot that counts for a host now.
+    /// The slot that counts for a host now; an IPv6 host's address is the first one of its prefix.
     pub fn find(&self, host: IpAddr) -> Option<Slot> {
         let block = if let IpAddr::V4(address) = host { self.find_v4(address.into()) } else { None };
         block.or_else(|| self.find_v6(key(host)))
+    }
+
+    /// The [`key`] of the host that an IPv6 address of a packet counts for. A key is not to be masked again: those of all
+    /// IPv4 hosts would become one.
+    #[inline(always)]
+    pub fn key_v6(&self, address: u128) -> u128 {
+        address & self.ipv6_mask
     }
 
     /// The slot of the hashed table that counts for a [`key`] now.

@@ -297,7 +297,8 @@ impl Closer<'_> {
     fn any(&mut self, packet: (&[u8], u32), (to, from): (u16, u16)) {
         let Ok(headers) = parse(packet.0) else { return };
         for (mark, outgoing) in [(to, false), (from, true)] {
-            let watched = self.watch.get(mark).filter(|watched| is_end(watched.host, outgoing, &headers));
+            let watched =
+                self.watch.get(mark).filter(|watched| is_end(&self.shared.slab, watched.host, outgoing, &headers));
             if let Some(watched) = watched {
                 let rule = watched.rules[usize::from(outgoing)].first(&headers);
                 let plane = plane(outgoing, headers.is_fragment(), headers.class);
@@ -362,13 +363,13 @@ struct Tally {
 
 /// Whether the packet is to (or, outgoing, from) this host.
 #[inline(always)]
-fn is_end(host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
+fn is_end(slab: &Slab, host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
     match (host, headers.addresses) {
         (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
             u32::from(host) == if outgoing { source } else { destination }
         }
         (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
-            u128::from(host) == if outgoing { source } else { destination }
+            u128::from(host) == slab.key_v6(if outgoing { source } else { destination })
         }
         _ => false,
     }
@@ -414,7 +415,7 @@ impl Finder<'_> {
             let Ok(outline) = outline_v6(packet) else { continue };
             for address in [outline.destination, outline.source] {
                 if self.networks.find_v6(address).is_some() {
-                    self.shared.slab.prefetch_hashed(address);
+                    self.shared.slab.prefetch_hashed(self.shared.slab.key_v6(address));
                 }
             }
         }
@@ -484,11 +485,12 @@ impl Finder<'_> {
     #[inline(always)]
     fn slot_v6(&mut self, address: u128) -> Slot {
         let Some(network) = self.networks.find_v6(address) else { return Slot::NOWHERE };
-        match self.shared.slab.find_v6(address) {
+        let key = self.shared.slab.key_v6(address);
+        match self.shared.slab.find_v6(key) {
             Some(slot) => slot,
             None => {
-                let found = self.owner.insert_v6(&self.shared.slab, self.networks, address, self.tick);
-                self.new_slot(found, network, self.watch.mark(address))
+                let found = self.owner.insert_v6(&self.shared.slab, self.networks, key, self.tick);
+                self.new_slot(found, network, self.watch.mark(key))
             }
         }
     }

@@ -82,7 +82,7 @@ pub struct Capture {
 /// A host with rules or captures.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Which host.
+    /// Which host; of an IPv6 prefix the first address.
     pub host: IpAddr,
     /// Active rules for what it receives, and for what it sends.
     pub rules: [ActiveRules; 2],

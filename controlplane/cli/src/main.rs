@@ -106,8 +106,9 @@ enum AttacksCommand {
 
 #[derive(Args)]
 struct Ban {
-    /// The attacked (or attacking) host.
-    host: IpAddr,
+    /// The attacked (or attacking) host: an address, or a prefix as listings show it.
+    #[arg(value_parser = host)]
+    host: String,
     /// Which way the attack goes, seen from the protected network.
     #[arg(long, value_enum, default_value_t = Direction::Incoming)]
     direction: Direction,
@@ -127,11 +128,18 @@ enum Direction {
 
 #[derive(Args)]
 struct Unban {
-    /// The host.
-    host: IpAddr,
+    /// The host: an address, or a prefix as listings show it.
+    #[arg(value_parser = host)]
+    host: String,
     /// Why, for the record.
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
+}
+
+/// An address, perhaps with a prefix length. Whether that is one host is the daemon's to say.
+fn host(text: &str) -> Result<String, std::net::AddrParseError> {
+    let address = text.split('/').next().unwrap_or_default();
+    address.parse::<IpAddr>().map(|_| text.to_owned())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -218,20 +226,18 @@ async fn ban(mut client: Client, args: Ban, json: bool) -> Result<()> {
         Direction::Incoming => v1::Direction::Incoming,
         Direction::Outgoing => v1::Direction::Outgoing,
     };
-    let host = args.host.to_string();
-    let Ban { seconds, reason, .. } = args;
-    let request = v1::BanRequest { host: host.clone(), direction: direction.into(), seconds, reason };
+    let Ban { host, seconds, reason, .. } = args;
+    let request = v1::BanRequest { host, direction: direction.into(), seconds, reason };
     let answer = client.ban(request).await.map_err(client::refused)?.into_inner();
-    show(json, &answer, |answer| format!("{host} is banned: attack {}\n", answer.attack_id))
+    show(json, &answer, |answer| format!("{} is banned: attack {}\n", answer.host, answer.attack_id))
 }
 
 async fn unban(mut client: Client, args: Unban, json: bool) -> Result<()> {
-    let host = args.host.to_string();
-    let request = v1::UnbanRequest { host: host.clone(), reason: args.reason };
+    let request = v1::UnbanRequest { host: args.host, reason: args.reason };
     let answer = client.unban(request).await.map_err(client::refused)?.into_inner();
     show(json, &answer, |answer| match answer.attack_ids.len() {
-        0 => format!("there is no attack on {host}\n"),
-        _ => format!("{host} is unbanned: ended {}\n", answer.attack_ids.join(", ")),
+        0 => format!("there is no attack on {}\n", answer.host),
+        _ => format!("{} is unbanned: ended {}\n", answer.host, answer.attack_ids.join(", ")),
     })
 }
 

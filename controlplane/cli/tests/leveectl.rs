@@ -65,12 +65,13 @@ impl Levee for Daemon {
         if request.get_ref().host == "203.0.113.1" {
             return Err(tonic::Status::invalid_argument("203.0.113.1 is in no protected network"));
         }
-        Ok(Response::new(BanResponse { attack_id: "id-1".into() }))
+        Ok(Response::new(BanResponse { attack_id: "id-1".into(), host: "2001:db8::/64".into() }))
     }
 
     async fn unban(&self, request: Request<UnbanRequest>) -> Answer<UnbanResponse> {
         self.asked(request.into_inner());
-        Ok(Response::new(UnbanResponse { attack_ids: vec!["id-1".into(), "id-2".into()] }))
+        let attack_ids = vec!["id-1".into(), "id-2".into()];
+        Ok(Response::new(UnbanResponse { attack_ids, host: "198.18.0.7".into() }))
     }
 
     /// Two events, then silence, as from a daemon without attacks.
@@ -176,8 +177,10 @@ fn json_before_and_after_the_command() {
     assert_eq!(server.json(&["attacks", "--json"])["attacks"][0]["direction"], "outgoing");
     let one = server.json(&["attacks", "show", "019aa0c2", "--json"]);
     assert_eq!((&one["direction"], &one["rules"][0]["flow_spec"]), (&json!("incoming"), &flow_spec));
-    assert_eq!(server.json(&["ban", "198.18.0.7", "--json"]), json!({"attack_id": "id-1"}));
-    assert_eq!(server.json(&["--json", "unban", "198.18.0.7"]), json!({"attack_ids": ["id-1", "id-2"]}));
+    let banned = json!({"attack_id": "id-1", "host": "2001:db8::/64"});
+    assert_eq!(server.json(&["ban", "2001:db8::/64", "--json"]), banned);
+    let unbanned = json!({"attack_ids": ["id-1", "id-2"], "host": "198.18.0.7"});
+    assert_eq!(server.json(&["--json", "unban", "198.18.0.7"]), unbanned);
     assert_eq!(server.json(&["log-level", "debug", "--json"]), json!({"previous": "info"}));
 }
 
@@ -190,7 +193,7 @@ fn options_reach_the_daemon() {
     server.text(&["attacks", "--alive", "--limit", "7"]);
     assert_eq!(server.last_asked(), "ListAttacksRequest { alive_only: true, limit: 7 }");
     let banned = server.text(&["ban", "2001:db8::1", "--direction", "outgoing", "--seconds", "90", "--reason", "test"]);
-    assert_eq!(banned, "2001:db8::1 is banned: attack id-1\n");
+    assert_eq!(banned, "2001:db8::/64 is banned: attack id-1\n");
     let request = "host: \"2001:db8::1\", direction: Outgoing, seconds: 90, reason: \"test\"";
     assert_eq!(server.last_asked(), format!("BanRequest {{ {request} }}"));
     let unbanned = server.text(&["unban", "198.18.0.7", "--reason", "over"]);

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use proto::v1;
 
 use crate::actions::bgp::Report;
-use crate::attack::{Direction, Rates, Volumes};
+use crate::attack::{Direction, Rates, Volumes, name};
 use crate::control::{Answered, HostAnswer, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
 use crate::meter::HostRates;
@@ -182,7 +182,7 @@ fn with_flows(host: &HostAnswer, direction: Direction) -> v1::Rates {
 
 pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
     let hosts = answer.hosts.iter().map(|host| v1::Host {
-        address: host.address.to_string(),
+        address: name(host.host),
         group: host.group.to_string(),
         network: host.network.map(|network| network.to_string()).unwrap_or_default(),
         incoming: Some(with_flows(host, Direction::Incoming)),

@@ -112,8 +112,9 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let dpdk = dpdk(&raw.dpdk, &mut findings);
     let ports = ports(&raw.ports, &dpdk, &mut findings);
     let tables = tables(&raw.tables, &mut findings);
-    let (networks, protected) = networks::protected(&raw.networks, &mut findings);
-    let groups = groups(&raw.groups, &protected, &mut findings);
+    let length = tables.ipv6_prefix_length;
+    let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
+    let groups = groups(&raw.groups, &protected, length, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     Diagnostics::none_or(findings.list)?;
@@ -291,10 +292,21 @@ fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
     Tables {
         ipv4_blocks,
         ipv6_hosts: findings.number("tables.ipv6_hosts", &raw.ipv6_hosts, default.ipv6_hosts, 64..=16_777_216),
+        ipv6_prefix_length: findings.number(
+            "tables.ipv6_prefix_length",
+            &raw.ipv6_prefix_length,
+            default.ipv6_prefix_length,
+            32..=128,
+        ),
     }
 }
 
-fn groups(raw: &BTreeMap<String, Spanned<raw::Group>>, protected: &Places, findings: &mut Findings) -> Vec<Group> {
+fn groups(
+    raw: &BTreeMap<String, Spanned<raw::Group>>,
+    protected: &Places,
+    ipv6_prefix_length: u8,
+    findings: &mut Findings,
+) -> Vec<Group> {
     let default = raw.get(DEFAULT_GROUP).map(|raw| {
         if let Some(list) = &raw.get_ref().networks {
             let hint = "take it out: this group has every host that no other group has";
@@ -315,7 +327,7 @@ fn groups(raw: &BTreeMap<String, Spanned<raw::Group>>, protected: &Places, findi
         let networks = match &raw.get_ref().networks {
             Some(list) if !list.get_ref().is_empty() => {
                 let key = format!("{key}.networks");
-                networks::of_group(&key, list.get_ref(), protected, &mut taken, findings)
+                networks::of_group(&key, list.get_ref(), (protected, ipv6_prefix_length), &mut taken, findings)
             }
             _ => {
                 findings.add(raw.span(), &key, "a group without networks", "add `networks = [\"…\"]`");

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::check::Findings;
 use super::raw::Text;
+use crate::attack;
 
 /// Most protected networks, and most networks of one group.
 const NETWORKS_MAX: usize = 32_000;
@@ -19,13 +20,14 @@ pub(super) type Places = HashMap<IpNet, Range<usize>>;
 type Complaint = (String, String);
 
 /// Reads the protected networks.
-pub(super) fn protected(list: &[Text], findings: &mut Findings) -> (Vec<IpNet>, Places) {
+pub(super) fn protected(list: &[Text], ipv6_prefix_length: u8, findings: &mut Findings) -> (Vec<IpNet>, Places) {
     if list.is_empty() {
         let hint = "add the networks to protect before the first section: networks = [\"198.18.0.0/24\"]";
         findings.add(0..0, "networks", "no network to protect", hint);
     }
     let mut places = Places::new();
-    let networks = distinct("networks", list, &mut places, findings, |_| Ok(()));
+    let accept = |network| holds_whole_hosts(network, ipv6_prefix_length);
+    let networks = distinct("networks", list, &mut places, findings, accept);
     (networks, places)
 }
 
@@ -33,12 +35,12 @@ pub(super) fn protected(list: &[Text], findings: &mut Findings) -> (Vec<IpNet>, 
 pub(super) fn of_group(
     key: &str,
     list: &[Text],
-    protected: &Places,
+    (protected, ipv6_prefix_length): (&Places, u8),
     taken: &mut Places,
     findings: &mut Findings,
 ) -> Vec<IpNet> {
     distinct(key, list, taken, findings, |network| match within(network, protected) {
-        true => Ok(()),
+        true => holds_whole_hosts(network, ipv6_prefix_length),
         false => Err((
             format!("{network} is not within the protected networks"),
             "list it, or a network around it, in `networks` at the top".to_owned(),
@@ -76,6 +78,19 @@ fn distinct(
         }
     }
     networks
+}
+
+/// Counters know hosts, and no parts of them.
+fn holds_whole_hosts(network: IpNet, ipv6_prefix_length: u8) -> Result<(), Complaint> {
+    let host = attack::host(network.addr(), ipv6_prefix_length);
+    if network.prefix_len() <= host.prefix_len() {
+        return Ok(());
+    }
+    let key = "tables.ipv6_prefix_length";
+    Err((
+        format!("{network} is a part of the host {host}, as `{key}` is {ipv6_prefix_length}"),
+        format!("write \"{host}\", or `{key}` of {} or more", network.prefix_len()),
+    ))
 }
 
 /// Whether a prefix or one around it is in `places`.

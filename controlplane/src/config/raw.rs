@@ -65,6 +65,7 @@ pub(super) struct Port {
 pub(super) struct Tables {
     pub(super) ipv4_blocks: Option<Spanned<toml::Value>>,
     pub(super) ipv6_hosts: Option<Number>,
+    pub(super) ipv6_prefix_length: Option<Number>,
 }
 
 #[derive(Default, Deserialize)]

@@ -231,6 +231,27 @@ fn bad_networks() {
 }
 
 #[test]
+fn no_network_is_a_part_of_a_host() {
+    let with = |length: u8, list: &str| {
+        let text = SMALL.replacen("\"198.18.0.0/24\"", list, 1);
+        format!("{text}[tables]\nipv6_prefix_length = {length}\n")
+    };
+    let hint = "write \"2001:db8:1:2::/64\", or `tables.ipv6_prefix_length` of 80 or more";
+    let part = "2001:db8:1:2::/80 is a part of the host 2001:db8:1:2::/64, as `tables.ipv6_prefix_length` is 64";
+    assert_finding(&with(64, "\"2001:db8:1:2::/80\""), 1, "networks[0]", part, hint);
+    let group = format!("{}[groups.a]\nnetworks = [\"2001:db8:1:2::/80\"]", with(64, "\"2001:db8:1::/48\""));
+    assert_finding(&group, 9, "groups.a.networks[0]", part, hint);
+    assert!(parse("levee.toml", group.replace("= 64", "= 80")).is_ok());
+    let good = parse("levee.toml", with(64, "\"198.18.0.1/32\", \"2001:db8:1:2::/64\"")).unwrap();
+    assert_eq!((good.tables.ipv6_prefix_length, good.networks.len()), (64, 3));
+    assert_eq!(crate::plan::layout(&good).ipv6_prefix_length, 64);
+    for bad in [31, 129] {
+        let key = "tables.ipv6_prefix_length";
+        assert_finding(&with(bad, "\"198.18.0.0/24\""), 7, key, &format!("{bad} is out of range"), "from 32 to 128");
+    }
+}
+
+#[test]
 fn networks_are_bounded() {
     let many = |count: u32| {
         let list = (0..count).map(|i| format!("\"198.18.{}.{}/32\"", i >> 8, i & 255)).collect::<Vec<_>>().join(",\n");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
-use crate::attack::{Rates, Target, Volumes};
+use crate::attack::{Rates, Target, Volumes, name};
 use crate::interface::Counters;
 use crate::meter::{HostRates, Order, Smooth};
 use crate::mitigation::Standing;
@@ -129,8 +129,8 @@ pub struct StatusAnswer {
 /// A host.
 #[derive(Clone, Debug)]
 pub struct HostAnswer {
-    /// Its address.
-    pub address: IpAddr,
+    /// Which host.
+    pub host: IpNet,
     /// Its group.
     pub group: Arc<str>,
     /// Its protected network.
@@ -204,7 +204,7 @@ impl Control {
     fn ban(&mut self, target: Target, seconds: u64, reason: &str, by: &str) -> Result<Uuid, String> {
         let host = target.prefix.addr();
         if self.meter.map().network(host).is_none() {
-            return Err(format!("{host} is in no protected network"));
+            return Err(format!("{} is in no protected network", name(target.prefix)));
         }
         let group = self.group_of(host);
         let banned = self.detector.ban(self.now(), target, &group, seconds, reason, by);
@@ -305,7 +305,7 @@ impl Control {
         let hosts = hosts
             .into_iter()
             .map(|(address, rates)| HostAnswer {
-                address,
+                host: map.host(address),
                 group: Arc::clone(&map.group(address).name),
                 network: map.network(address),
                 rates,

@@ -130,8 +130,12 @@ mod tests {
     use super::*;
 
     fn worker() -> Shared {
-        Shared::new(0, Layout { networks: 1, rules: 1, ipv4_blocks: 1, ipv6_hosts: 1, flow_ticks: 0 }, [1, 2])
-            .expect("memory")
+        Shared::new(
+            0,
+            Layout { networks: 1, rules: 1, ipv4_blocks: 1, ipv6_hosts: 1, flow_ticks: 0, ipv6_prefix_length: 128 },
+            [1, 2],
+        )
+        .expect("memory")
     }
 
     fn request(wanted: usize) -> CaptureRequest {

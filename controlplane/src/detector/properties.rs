@@ -153,7 +153,7 @@ proptest! {
         let mut again = World::new(SETTINGS);
         again.now.wall_ms = world.now.wall_ms + away_ms as i64;
         let records = json.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
-        let effects = again.detector.restore(again.now, records);
+        let effects = again.detector.restore(again.now, records, |_| true);
         prop_assert!(effects.is_empty());
         world.pass(away_ms);
         // In peace from here on: both must go the same way to the end, if not at the same time, since a capture and the
@@ -207,7 +207,7 @@ fn restart(world: &World, away_ms: i64) -> World {
     let json = serde_json::to_string(world.attack()).unwrap();
     let mut again = World::new(SETTINGS);
     again.now.wall_ms = world.now.wall_ms + away_ms;
-    again.log = again.detector.restore(again.now, vec![serde_json::from_str(&json).unwrap()]);
+    again.log = again.detector.restore(again.now, vec![serde_json::from_str(&json).unwrap()], |_| true);
     again
 }
 
@@ -252,11 +252,28 @@ fn one_of_two_records_for_a_target_is_closed() {
     let first = world.attack().clone();
     let second = AttackRecord { id: Uuid::now_v7(), ..first.clone() };
     let mut again = World::new(SETTINGS);
-    again.log = again.detector.restore(again.now, vec![first.clone(), second.clone()]);
+    again.log = again.detector.restore(again.now, vec![first.clone(), second.clone()], |_| true);
     assert_eq!(again.detector.attacks().map(|attack| attack.id).collect::<Vec<_>>(), [first.id]);
     let closed = again
         .log
         .iter()
         .any(|effect| matches!(effect, Effect::Save(record) if record.id == second.id && record.state == State::Ended));
     assert!(closed);
+}
+
+#[test]
+fn an_attack_on_what_is_counted_no_more_is_closed() {
+    let mut world = World::new(SETTINGS);
+    world.run(200, 10_000, 0);
+    let before = world.attack().clone();
+    let mut again = World::new(SETTINGS);
+    again.log = again.detector.restore(again.now, vec![before.clone()], |target| *target != before.target);
+    assert_eq!((again.detector.attacks().count(), again.detector.followed().count()), (0, 0));
+    let saved = again.log.iter().rev().find_map(|effect| match effect {
+        Effect::Save(record) => Some(record),
+        _ => None,
+    });
+    let last = saved.expect("a record");
+    assert_eq!((last.id, last.state, last.wanted_rules().count()), (before.id, State::Ended, 0));
+    assert!(last.note.contains("counted no more"), "{}", last.note);
 }

@@ -78,14 +78,34 @@ impl Rig {
         Rig::with_blocks(workers, 8, networks, groups)
     }
 
+    /// With IPv6 hosts of so many bits.
+    fn by_prefix(workers: usize, ipv6_prefix_length: u8, networks: &[&str], groups: Vec<Group>) -> Rig {
+        Rig::with_tables(workers, (8, ipv6_prefix_length), networks, groups)
+    }
+
     fn with_blocks(workers: usize, ipv4_blocks: usize, networks: &[&str], groups: Vec<Group>) -> Rig {
+        Rig::with_tables(workers, (ipv4_blocks, 128), networks, groups)
+    }
+
+    fn with_tables(
+        workers: usize,
+        (ipv4_blocks, ipv6_prefix_length): (usize, u8),
+        networks: &[&str],
+        groups: Vec<Group>,
+    ) -> Rig {
         let networks: Vec<IpNet> = networks.iter().map(|text| net(text)).collect();
         let networks = Arc::new(Networks::new(&networks).expect("few networks"));
-        let layout =
-            Layout { networks: networks.list().len(), rules: 8, ipv4_blocks, ipv6_hosts: 256, flow_ticks: EPOCH_TICKS };
+        let layout = Layout {
+            networks: networks.list().len(),
+            rules: 8,
+            ipv4_blocks,
+            ipv6_hosts: 256,
+            flow_ticks: EPOCH_TICKS,
+            ipv6_prefix_length,
+        };
         let shared = |core| Arc::new(Shared::new(core, layout, [1, 2]).expect("memory"));
         let workers: Vec<_> = (0..workers).map(|core| (shared(core), Owner::new())).collect();
-        let map = Map::new(Arc::clone(&networks), groups).expect("few groups");
+        let map = Map::new(Arc::clone(&networks), groups, ipv6_prefix_length).expect("few groups");
         let meter = Meter::new(workers.iter().map(|(shared, _)| Arc::clone(shared)).collect(), map);
         Rig { networks, workers, meter, tick: 1 }
     }

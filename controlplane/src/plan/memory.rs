@@ -218,7 +218,13 @@ impl Display for Table<'_> {
             format!("IPv4 blocks, {} for each of {workers} workers (tables.ipv4_blocks)", layout.ipv4_blocks),
             each(parts.ipv4_blocks),
         )?;
-        line(format!("hashed hosts, {} for each (tables.ipv6_hosts)", layout.ipv6_hosts), each(parts.ipv6_hosts))?;
+        let (hosts, length) = (layout.ipv6_hosts, layout.ipv6_prefix_length);
+        line(
+            format!(
+                "hashed hosts, {hosts} for each (tables.ipv6_hosts), of IPv6 by /{length} (tables.ipv6_prefix_length)"
+            ),
+            each(parts.ipv6_hosts),
+        )?;
         line("directory of IPv4 blocks".to_owned(), each(parts.directory))?;
         if parts.flows > 0 {
             line("flows of hosts, as a group has a threshold for them".to_owned(), each(parts.flows))?;

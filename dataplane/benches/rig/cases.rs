@@ -20,7 +20,7 @@ use crate::{Report, Result, Rig};
 
 const PROTECTED: [&str; 2] = ["10.0.0.0/8", "2001:db8::/33"];
 pub(crate) const LAYOUT: Layout =
-    Layout { networks: 256, rules: 256, ipv4_blocks: 1024, ipv6_hosts: 256, flow_ticks: 0 };
+    Layout { networks: 256, rules: 256, ipv4_blocks: 1024, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length: 128 };
 
 /// 65,536 IPv4 hosts at random, random sources.
 pub(crate) fn hosts_64k(rig: &Rig) -> Result<Report> {

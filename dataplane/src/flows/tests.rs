@@ -9,7 +9,7 @@ const EPOCH: u32 = 7;
 const TICKS: u32 = 10;
 
 fn layout() -> Layout {
-    Layout { networks: 1, rules: 1, ipv4_blocks: 1, ipv6_hosts: 256, flow_ticks: TICKS }
+    Layout { networks: 1, rules: 1, ipv4_blocks: 1, ipv6_hosts: 256, flow_ticks: TICKS, ipv6_prefix_length: 128 }
 }
 
 fn flows(seed: u64) -> Flows {
@@ -156,6 +156,25 @@ fn directions_hosts_and_families_have_lines_of_their_own() {
         assert_eq!(flows.place(nobody, false, EPOCH, HOST), Place::NOWHERE);
     }
     flows.count(Place::NOWHERE, 1);
+}
+
+#[test]
+fn addresses_of_one_ipv6_prefix_share_a_line_and_are_flows_of_their_own() {
+    let prefixes = Layout { ipv6_prefix_length: 64, ..layout() };
+    let flows = Flows::new(&prefixes, [1, 2]).expect("memory");
+    let (host, far) = (0x2001_0db8 << 96, 0x2001_0db9 << 96 | 5);
+    for address in 0..500 {
+        let hashed = flows.hash_v6(&Flow { source: host | address, destination: far, upper: 17 << 32 });
+        flows.count(flows.place(slot(), true, EPOCH, hashed.source), hashed.flow);
+        let hashed = flows.hash_v6(&Flow { source: far, destination: host | address, upper: 17 << 32 });
+        flows.count(flows.place(slot(), false, EPOCH, hashed.destination), hashed.flow);
+    }
+    for outgoing in [false, true] {
+        let of = |address: u128| flows.read(slot(), outgoing, EPOCH, Ipv6Addr::from(address).into());
+        let estimate = of(host).estimate();
+        assert!((estimate / 500.0 - 1.0).abs() < 3.0 * STANDARD_ERROR, "{estimate}");
+        assert_eq!(of(host | 1 << 64), Registers::default(), "another prefix");
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::networks::Networks;
 /// After so many ticks without a packet a host is cold, whatever it did before.
 const COLD_TICKS: u16 = 20;
 
-/// The key of a host: IPv4 hosts stand under their IPv4-mapped address (RFC 4291), which no packet carries.
+/// The key of a host: of an IPv6 prefix its first address. IPv4 hosts stand under their IPv4-mapped address (RFC 4291), which
+/// no packet carries.
 pub fn key(host: IpAddr) -> u128 {
     match host {
         IpAddr::V4(address) => address.to_ipv6_mapped().into(),
@@ -92,7 +93,8 @@ impl Warmth {
 }
 
 impl Owner {
-    /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`].
+    /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`]. No network is longer than
+    /// a host, so that the key finds the network of all its addresses.
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
         let candidates = slab.buckets(address).into_iter().flat_map(|bucket| {
             let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));

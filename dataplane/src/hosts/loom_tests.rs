@@ -12,7 +12,11 @@ use crate::sync::explore;
 const PLANE: usize = 0;
 
 fn slab(ipv4_blocks: usize) -> Slab {
-    Slab::new(Layout { networks: 1, rules: 0, ipv4_blocks, ipv6_hosts: 1, flow_ticks: 0 }, [1, 2]).expect("memory")
+    Slab::new(
+        Layout { networks: 1, rules: 0, ipv4_blocks, ipv6_hosts: 1, flow_ticks: 0, ipv6_prefix_length: 128 },
+        [1, 2],
+    )
+    .expect("memory")
 }
 
 /// Packets and bytes of a slot.

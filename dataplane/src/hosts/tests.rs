@@ -5,7 +5,11 @@ use ipnet::IpNet;
 use super::*;
 
 pub(super) fn slab(ipv4_blocks: usize, ipv6_hosts: usize) -> Slab {
-    Slab::new(Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts, flow_ticks: 0 }, [1, 2]).expect("memory")
+    Slab::new(
+        Layout { networks: 10, rules: 10, ipv4_blocks, ipv6_hosts, flow_ticks: 0, ipv6_prefix_length: 128 },
+        [1, 2],
+    )
+    .expect("memory")
 }
 
 pub(super) fn networks() -> Networks {

@@ -1,6 +1,6 @@
 //! A pipeline fed with frames from memory.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
@@ -23,7 +23,12 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let layout = Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0 };
+        Rig::by_prefix(128)
+    }
+
+    fn by_prefix(ipv6_prefix_length: u8) -> Rig {
+        let layout =
+            Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
         let list = ["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
         let networks = Snapshot::new(Networks::new(&list).expect("networks"));
@@ -69,6 +74,14 @@ fn udp(source: [u8; 4], destination: [u8; 4], port: u16, payload: usize) -> Vec<
     let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source, destination, 64).udp(port, 53);
     let mut frame = Vec::new();
     builder.write(&mut frame, &vec![0; payload]).expect("a frame");
+    frame
+}
+
+fn udp_v6(source: &str, destination: &str) -> Vec<u8> {
+    let octets = |text: &str| text.parse::<Ipv6Addr>().expect("an address").octets();
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(octets(source), octets(destination), 64).udp(1, 53);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).expect("a frame");
     frame
 }
 
@@ -128,6 +141,55 @@ fn without_a_free_block_a_host_is_counted_and_watched_in_the_hashed_table() {
     assert_eq!(shared.stats.lost[Lost::NoBlock as usize].get(), 1, "one host, not its packets");
     assert_eq!(std::iter::from_fn(|| shared.ring.pop()).count(), 1);
     assert_eq!(rig.kind(Kind::Incoming).0, 6);
+}
+
+#[test]
+fn addresses_of_one_ipv6_prefix_are_one_host_while_ipv4_hosts_stay_apart() {
+    const FAR: &str = "2001:db9::9";
+    let mut rig = Rig::by_prefix(64);
+    // Two blocks, so that the last two stand in the hashed table.
+    let ipv4 = [[198, 18, 1, 1], [198, 18, 2, 1], [198, 18, 3, 1], [198, 18, 3, 2]];
+    rig.burst(&ipv4.map(|host| udp(THEIRS, host, 1, 0)));
+    rig.burst(&[
+        udp_v6(FAR, "2001:db8::1"),
+        udp_v6(FAR, "2001:db8::ffff:ffff:ffff:ffff"),
+        udp_v6("2001:db8::7", FAR),
+        udp_v6(FAR, "2001:db8:0:1::1"),
+        udp_v6("2001:db8:0:2::1", "2001:db8:0:2::2"),
+    ]);
+    let slab = &rig.pipeline.shared().slab;
+    let counted = |host: IpAddr| {
+        let slot = slab.find(host)?;
+        Some([false, true].map(|outgoing| slab.cell(slot, plane(outgoing, false, Class::Udp)).packets()))
+    };
+    let six = |text: &str| counted(text.parse().expect("an address"));
+    assert_eq!((six("2001:db8::"), six("2001:db8:0:1::")), (Some([2, 1]), Some([1, 0])));
+    assert_eq!((six("2001:db8:0:2::"), six("2001:db8::1")), (Some([1, 1]), None));
+    assert_eq!(ipv4.map(|host| counted(host.into())), [Some([1, 0]); 4]);
+    assert_eq!(slab.find_v4(u32::from_be_bytes(ipv4[2])), None, "no block");
+    assert_eq!(rig.pipeline.shared().stats.ipv6_hosts.get(), 5);
+}
+
+#[test]
+fn a_watched_ipv6_prefix_is_watched_at_every_address() {
+    const FAR: &str = "2001:db9::9";
+    let mut rig = Rig::by_prefix(56);
+    let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
+    let host = "2001:db8:0:ff00::".parse().expect("an address");
+    let rules = Default::default();
+    rig.watch.replace(Watch::new(vec![Some(Watched { host, rules, captures: vec![capture] })]));
+    // The first packet gives the host its slot, and the slot its mark.
+    rig.burst(&[udp_v6(FAR, "2001:db8:0:ffff::5"), udp_v6(FAR, "2001:db8:0:fe00::5")]);
+    let slab = &rig.pipeline.shared().slab;
+    // One that outlived its host.
+    slab.set_watch(slab.find("2001:db8:0:fe00::".parse().expect("an address")).expect("a slot"), 1);
+    let watched = [udp_v6(FAR, "2001:db8:0:ff00::1"), udp_v6("2001:db8:0:ff80::2", FAR)];
+    rig.burst(&watched);
+    rig.burst(&[udp_v6(FAR, "2001:db8:0:fe00::1"), udp_v6("2001:db8:0:fe00::2", FAR)]);
+    let shared = rig.pipeline.shared();
+    let samples: Vec<Vec<u8>> = std::iter::from_fn(|| shared.ring.pop()).map(|sample| sample.data().to_vec()).collect();
+    assert_eq!(samples[0], udp_v6(FAR, "2001:db8:0:ffff::5"));
+    assert_eq!(samples[1..], watched);
 }
 
 #[test]

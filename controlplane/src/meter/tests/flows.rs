@@ -50,7 +50,10 @@ impl Line {
     fn new(flows_per_second: u64) -> Line {
         let limit = thresholds(&[(Kind::Flows, Unit::Fps, flows_per_second)]);
         let groups = vec![group("default", &[], limit), group("calm", &["198.18.9.0/24"], Thresholds::default())];
-        let rig = Rig::new(2, &["198.18.0.0/16", "2001:db8::/32"], groups);
+        Line::over(Rig::new(2, &["198.18.0.0/16", "2001:db8::/32"], groups))
+    }
+
+    fn over(rig: Rig) -> Line {
         let networks = Snapshot::new(Networks::new(rig.networks.list()).expect("few networks"));
         let watch = Snapshot::new(Watch::default());
         let pipeline =
@@ -126,6 +129,42 @@ fn each_host_and_direction_has_the_rate_of_its_flows() {
     // Silence ends a rate within two epochs.
     (0..20).for_each(|_| drop(line.rig.look(0.1)));
     assert_eq!(line.rate(flooded, Direction::Incoming), 0.0);
+}
+
+#[test]
+fn addresses_of_one_ipv6_prefix_are_one_host_to_thresholds_flows_and_listings() {
+    let limit = thresholds(&[(Kind::Flows, Unit::Fps, 1000), (Kind::Udp, Unit::Pps, 1500)]);
+    let networks = ["198.18.0.0/16", "2001:db8::/32", "2001:db8:0:5::/64"];
+    let rig = Rig::by_prefix(2, 64, &networks, vec![group("default", &[], limit)]);
+    let mut line = Line::over(rig);
+    let (flooded, calm) = (host("2001:db8:0:5::"), host("2001:db8:0:6::"));
+    for address in 1..=100 {
+        // None alone is over a threshold.
+        line.send(host(&format!("2001:db8:0:5::{address:x}")), Direction::Incoming, 0..20);
+        line.send(host(&format!("2001:db8:0:5::{address:x}")), Direction::Outgoing, 0..3);
+    }
+    line.send(host("2001:db8:0:6::1"), Direction::Incoming, 0..20);
+    let tick = line.rig.look(1.0);
+    let target = Target { prefix: net("2001:db8:0:5::/64"), direction: Direction::Incoming };
+    assert_eq!(tick.active, 2);
+    assert_eq!(tick.observed.iter().map(|observed| observed.target).collect::<Vec<_>>(), [target]);
+    assert_eq!(tick.observed[0].all.total().0, 2000);
+    assert_near(observed_rate(&tick, target).expect("observed"), 2000.0);
+    assert_near(line.rate(flooded, Direction::Outgoing), 300.0);
+    assert_near(line.rate(calm, Direction::Incoming), 20.0);
+    let meter = &mut line.rig.meter;
+    assert_eq!(meter.counted(flooded).expect("since the start").map(|volumes| volumes.total().0), [2000, 300]);
+    assert_eq!(meter.map().network(flooded), Some(net("2001:db8:0:5::/64")));
+    let list = |prefix: &str| -> Vec<IpAddr> {
+        meter.busiest(Order::Pps, 9, Some(net(prefix))).0.into_iter().map(|(host, _)| host).collect()
+    };
+    assert_eq!(list("2001:db8::/32"), [flooded, calm]);
+    for within in ["2001:db8:0:5::/64", "2001:db8:0:5::7/128", "2001:db8:0:5:8000::/65"] {
+        assert_eq!(list(within), [flooded], "{within}");
+    }
+    // Also one that was never seen.
+    assert_eq!(list("2001:db8:0:7::1/128"), [host("2001:db8:0:7::")]);
+    assert_eq!(list("198.18.0.1/32"), [host("198.18.0.1")]);
 }
 
 #[test]
