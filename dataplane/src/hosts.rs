@@ -577,9 +577,13 @@ impl Owner {
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
-        slab.stamps[place.0 as usize / GROUP].store(tick as u16, Ordering::Relaxed); // loom: group-set
-        // After the packet was counted and its group stamped: who sees the head's stamp sees both.
-        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
+        let group = &slab.stamps[place.0 as usize / GROUP];
+        // The first of a group stamps the head for all of it: in a busy block most find that line alone in their cache.
+        if group.load(Ordering::Relaxed) != tick as u16 {
+            group.store(tick as u16, Ordering::Relaxed); // loom: group-set
+            // After the packet was counted and its group stamped: who sees the head's stamp sees both.
+            slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
+        }
         if slot.block() >= slab.layout.ipv6_at() {
             slab.warmth[slab.ipv6_index(slot)].touch(plane, tick);
         }
