@@ -12,8 +12,9 @@ copy=$target/copy
 
 # Name of a line (its comment `// loom: NAME`), how it is weakened, and which models must fail then (how their names begin).
 weakenings=(
-  "stamp-set relax differences_add_up a_touched_block"
-  "stamp-seen relax differences_add_up a_touched_block"
+  "stamp-set relax differences_add_up a_touched_block what_a_head_tells"
+  "stamp-seen relax differences_add_up a_touched_block what_a_head_tells"
+  "group-set late what_a_head_tells"
   "generation-read relax an_ipv6_slot a_reused_block_found_for_its_old"
   "reads-before-second-look drop an_ipv6_slot a_reused_block_found_for_its_old"
   "slot-odd-first drop an_ipv6_slot"
@@ -33,11 +34,12 @@ weakenings=(
 
 # What sed does to the line. Loom lets no load happen after a later store of its thread, so that relaxing `place-given-back`,
 # or the load that it pairs with, would show nothing: what it would allow is written out, the place given back before it is
-# read.
+# read. `late` moves a line to behind the one that publishes it.
 sed_script() {
   case $2 in
     relax) echo "/loom: $1\$/s/Ordering::[A-Z][a-z]*/Ordering::Relaxed/" ;;
     drop) echo "/loom: $1\$/d" ;;
+    late) printf '%s\n' "/loom: $1\$/{h;d}" '/loom: stamp-set$/G' ;;
     early) printf '%s\n' "/loom: $1\$/d" '/let place = self.place(head);/a self.head.store(head.wrapping_add(1), Ordering::Release);' ;;
     *) die "$1: no such way to weaken: $2" ;;
   esac

@@ -275,6 +275,9 @@ impl Meter {
                 came.add_delta((address & 0xff) as usize, delta);
                 elsewhere.remove(&address);
             }
+            if came.is_empty() {
+                continue;
+            }
             let block = blocks.entry(key).or_insert_with(|| {
                 let mut block = Block::new(map, followed, key);
                 block.take_over(key, hashed);
@@ -289,7 +292,7 @@ impl Meter {
             }
             for index in came.hosts() {
                 let address = key << 8 | index as u32;
-                let host = IpAddr::V4(Ipv4Addr::from(address));
+                let host = Ipv4Addr::from(address);
                 result.active += 1;
                 for direction in Direction::ALL {
                     if let Some(volumes) = came.get(index, direction) {
@@ -301,7 +304,7 @@ impl Meter {
                             account.balance.add_volumes(direction, volumes);
                         }
                         if block.group.is_none() {
-                            group_accounts[map.group_index(host)].balance.add_volumes(direction, volumes);
+                            group_accounts[map.group_index(host.into())].balance.add_volumes(direction, volumes);
                         }
                     }
                 }
@@ -538,27 +541,27 @@ impl Block {
 fn observe(
     map: &Map,
     followed: Option<&HashSet<Target>>,
-    host: IpAddr,
+    host: impl Into<IpAddr> + Copy,
     came: [Option<&Volumes>; 2],
     rates: &HostRates,
     step: Step,
     observed: &mut Vec<Observed>,
 ) {
-    let (prefix, seconds) = (map.host(host), step.seconds);
+    let seconds = step.seconds;
     for direction in Direction::ALL {
         let came = came[direction as usize];
-        let target = Target { prefix, direction };
-        let follow = followed.is_some_and(|followed| followed.contains(&target))
+        let target = || Target { prefix: map.host(host.into()), direction };
+        let follow = followed.is_some_and(|followed| followed.contains(&target()))
             || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
         if !follow && !came.is_some_and(|all| map.may_exceed(direction, all, seconds)) {
             continue;
         }
         let all = came.copied().unwrap_or_default();
-        let group = map.group(host);
+        let group = map.group(host.into());
         let thresholds = group.thresholds[direction as usize];
         if follow || thresholds.worst(&all, seconds).is_some() {
             let group = Arc::clone(&group.name);
-            observed.push(Observed { target, group, thresholds, seconds, all, matched: Volumes::default() });
+            observed.push(Observed { target: target(), group, thresholds, seconds, all, matched: Volumes::default() });
         }
     }
 }

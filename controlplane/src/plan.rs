@@ -16,7 +16,7 @@ use crate::detector;
 use crate::meter::{Group, Map};
 use crate::mitigation::Limits;
 
-/// /24 networks with a block each when the configuration does not say: 80 KiB each for every worker.
+/// /24 networks with a block each when the configuration does not say: 82 KiB each for every worker.
 const IPV4_BLOCKS_DEFAULT: usize = 4096;
 /// Rules whose matches workers can count at once.
 const RULE_SLOTS: usize = 4096;

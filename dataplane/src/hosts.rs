@@ -3,9 +3,9 @@
 //!
 //! A **cell** is 16 bytes: packets and bytes of one class, in one direction, of whole packets or of fragments. A **slot**
 //! is what counts for one thing, a cell in each of 20 planes. A **block** is 256 slots, with a head that says what it is
-//! for and when each plane was last touched. Memory is plane by plane. So a packet touches one cell a direction, four hosts
-//! share a cache line, and what nobody sends takes no room in the cache and no time of the meter. Everything that is
-//! counted has a slot of this one kind:
+//! for and when each plane was last touched; eight cells of a plane, a **group**, have a stamp of their own beside. Memory is
+//! plane by plane. So a packet touches one cell a direction, four hosts share a cache line, and what nobody sends takes no
+//! room in the cache and no time of the meter. Everything that is counted has a slot of this one kind:
 //!
 //! ```text
 //! blocks: | nowhere | networks … | rules … | IPv4: one /24 each … | hashed slots: IPv6 … |
@@ -13,8 +13,10 @@
 //!
 //! | field | written by | published |
 //! | --- | --- | --- |
-//! | packets, bytes, stamp of a cell | worker | relaxed: monotone, so a late read is an old truth |
-//! | stamps of a head | worker | after what they tell of (release) |
+//! | packets, bytes of a cell | worker | relaxed: monotone, so a late read is an old truth |
+//! | stamp of a cell | worker | nobody else reads it |
+//! | stamp of a group | worker | relaxed, before the head's |
+//! | stamps of a head | worker | after what they tell of: counts, stamps of groups (release) |
 //! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
@@ -59,6 +61,10 @@ pub const IPV4_BLOCKS_MAX: usize = 64_000;
 pub const SILENT_TICKS: u32 = 600;
 /// Blocks that one failed search for a silent block looks at.
 const CLOCK_STEPS: usize = 16;
+/// Cells of a group: two cache lines, so that a block's stamps in a plane are one.
+pub const GROUP: usize = if cfg!(loom) { 1 } else { 8 };
+/// Groups of a block in a plane.
+const GROUPS: usize = BLOCK / GROUP;
 /// Slots of an IPv6 bucket: one cache line of addresses.
 const BUCKET: usize = if cfg!(loom) { 1 } else { 4 };
 
@@ -75,7 +81,7 @@ pub struct Cell {
     bytes: AtomicU64,
     packets: AtomicU32,
     watch: AtomicU16,
-    /// Low bits of the tick in which the worker last counted here.
+    /// Low bits of the tick in which the worker last counted here, for itself: so it sees the first packet of a tick.
     stamp: AtomicU16,
 }
 
@@ -94,9 +100,8 @@ impl Cell {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Low bits of the tick in which it was last counted here.
     #[inline(always)]
-    pub fn stamp(&self) -> u16 {
+    fn stamp(&self) -> u16 {
         self.stamp.load(Ordering::Relaxed)
     }
 
@@ -168,6 +173,9 @@ impl Place {
     pub const NOWHERE: Place = Place(0);
 }
 
+/// Bytes of the stamps of a block's groups.
+const BLOCK_STAMPS: usize = PLANES * GROUPS * size_of::<AtomicU16>();
+
 /// How large a slab is. The same for every worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -228,10 +236,11 @@ impl Layout {
     }
 
     /// Bytes of each table of one worker, as they are mapped.
-    pub fn tables(&self) -> [usize; 7] {
+    pub fn tables(&self) -> [usize; 8] {
         let (blocks, slots) = (self.blocks(), self.ipv6_slots());
         [
             blocks * BLOCK * PLANES * size_of::<Cell>(),
+            blocks * BLOCK_STAMPS,
             blocks * size_of::<Head>(),
             DIRECTORY * size_of::<AtomicU16>(),
             slots * size_of::<Key>(),
@@ -244,7 +253,7 @@ impl Layout {
 
     /// The same by what it is for.
     pub fn parts(&self) -> Parts {
-        let block = BLOCK * PLANES * size_of::<Cell>() + size_of::<Head>();
+        let block = BLOCK * PLANES * size_of::<Cell>() + BLOCK_STAMPS + size_of::<Head>();
         let slot = size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
         let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
         let (directory, flows) = (DIRECTORY * size_of::<AtomicU16>(), Flows::bytes(self));
@@ -293,6 +302,8 @@ pub struct Slab {
     layout: Layout,
     /// Plane by plane, each with a cell for every slot.
     cells: Memory<Cell>,
+    /// One for each group of cells: low bits of the tick in which the worker last counted in it.
+    stamps: Memory<AtomicU16>,
     slots: u32,
     rules: Range<u32>,
     heads: Memory<Head>,
@@ -314,6 +325,7 @@ impl Slab {
         Ok(Slab {
             layout,
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
+            stamps: Memory::new("stamps of groups (`tables`)", layout.blocks() * GROUPS * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
             rules: layout.rule_slots(),
             heads: Memory::new("block heads", layout.blocks())?,
@@ -352,6 +364,16 @@ impl Slab {
     #[inline(always)]
     pub fn cell(&self, slot: Slot, plane: usize) -> &Cell {
         &self.cells[self.place(slot, plane).0 as usize]
+    }
+
+    /// The cells of a block in a plane, and the stamps of their groups: low bits of the tick in which one was last counted in.
+    /// Who read the [`Head::stamp`] before sees stamps as late as that.
+    #[inline]
+    pub fn groups(&self, block: usize, plane: usize) -> impl Iterator<Item = (&[Cell; GROUP], u16)> {
+        let first = self.place(Slot((block * BLOCK) as u32), plane).0 as usize;
+        let stamps = &self.stamps[first / GROUP..first / GROUP + GROUPS];
+        let stamps = stamps.iter().map(|stamp| stamp.load(Ordering::Relaxed));
+        self.cells[first..first + BLOCK].as_chunks().0.iter().zip(stamps)
     }
 
     /// Where the cell of a slot in a plane is.
@@ -578,8 +600,13 @@ impl Owner {
     fn touch(&self, slab: &Slab, place: Place, tick: u32) {
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
         slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
-        // After the packet was counted: who sees the stamp sees it.
-        slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
+        let group = &slab.stamps[place.0 as usize / GROUP];
+        // The first of a group stamps the head for all of it: in a busy block most find that line alone in their cache.
+        if group.load(Ordering::Relaxed) != tick as u16 {
+            group.store(tick as u16, Ordering::Relaxed); // loom: group-set
+            // After the packet was counted and its group stamped: who sees the head's stamp sees both.
+            slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
+        }
         if slot.block() >= slab.layout.ipv6_at() {
             slab.warmth[slab.ipv6_index(slot)].touch(plane, tick);
         }

@@ -1,6 +1,6 @@
 //! What the meter saw of a worker's counters when it last looked, and what came since.
 
-use dataplane::hosts::{BLOCK, Cell, PLANES, Slab, Slot};
+use dataplane::hosts::{BLOCK, Cell, GROUP, PLANES, Slab, Slot};
 use dataplane::packet::Class;
 
 use crate::attack::{Direction, Volumes};
@@ -20,6 +20,10 @@ impl Counts {
         Counts { bytes, packets: packets as u32 }
     }
 
+    fn to_words(self) -> Words {
+        [self.bytes, self.packets.into()]
+    }
+
     fn of(cell: &Cell) -> Counts {
         Counts { bytes: cell.bytes(), packets: cell.packets() }
     }
@@ -30,6 +34,11 @@ impl Counts {
         (self.packets.wrapping_sub(before.packets).into(), self.bytes.wrapping_sub(before.bytes))
     }
 }
+
+/// Looks within which each block is read as a whole once. A cell's stamp has 16 bits: who has no packet for exactly 65,536
+/// ticks, nearly two hours, and then has some, seems to have been stamped already. The first packet of a later tick would
+/// bring those to light, but there may be none for long.
+pub(super) const ROUND: u32 = 512;
 
 /// The ticks that a look is about: those after `since`, up to the one that begins.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +54,14 @@ impl Ticks {
         Ticks { since: last.saturating_sub(2), now }
     }
 
+    /// All ticks there were, if it is the block's turn.
+    fn of_block(self, block: usize) -> Ticks {
+        let turn = self.now.wrapping_add(block as u32).is_multiple_of(ROUND);
+        Ticks { since: if turn { 0 } else { self.since }, ..self }
+    }
+
     /// Whether the low bits of a stamp may stand for one of them. A stamp so old that its bits came round again may, too:
-    /// its cell then shows no change.
+    /// its cells then show no change.
     #[inline]
     fn has(self, stamp: u16) -> bool {
         let age = (self.now as u16).wrapping_sub(stamp);
@@ -81,6 +96,10 @@ impl Came {
         self.total = Delta::default();
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.as_flattened().iter().all(|&word| word == 0)
+    }
+
     /// The hosts that something came for: their last byte.
     pub(super) fn hosts(&self) -> impl Iterator<Item = usize> + use<> {
         ones(std::array::from_fn(|word| self.active[0][word] | self.active[1][word]))
@@ -93,20 +112,28 @@ impl Came {
         (self.active[side][host / 64] >> (host % 64) & 1 != 0).then(|| &self.hosts[host][side])
     }
 
+    /// Adds what came for a group of hosts, `host` and those after it, since their cells said `before`; that is what they say
+    /// `now` then.
     #[inline]
-    fn add(&mut self, plane: usize, host: usize, now: Counts, before: Counts) {
+    fn add_group(&mut self, plane: usize, host: usize, now: [Counts; GROUP], before: &mut [Words; GROUP]) {
         let (side, fragment, class) = (2 * plane / PLANES, plane / Class::COUNT % 2, plane % Class::COUNT);
-        let (packets, bytes) = now.since(before);
-        let volumes = &mut self.hosts[host][side];
-        volumes.packets[fragment][class] += packets;
-        volumes.bytes[fragment][class] += bytes;
-        self.active[side][host / 64] |= 1 << (host % 64);
-        self.total.packets[plane] += packets as i64;
-        self.total.bytes[plane] += bytes as i64;
+        let (mut active, mut sum) = (0, (0, 0));
+        for (index, (now, before)) in now.into_iter().zip(before).enumerate() {
+            let (packets, bytes) = now.since(Counts::from_words(*before));
+            if (packets, bytes) != (0, 0) {
+                *before = now.to_words();
+                let volumes = &mut self.hosts[host + index][side];
+                volumes.packets[fragment][class] += packets;
+                volumes.bytes[fragment][class] += bytes;
+                active |= 1 << index;
+                sum = (sum.0 + packets as i64, sum.1 + bytes as i64);
+            }
+        }
+        self.active[side][host / 64] |= active << (host % 64);
+        self.total.packets[plane] += sum.0;
+        self.total.bytes[plane] += sum.1;
     }
-}
 
-impl Came {
     /// Adds what came for a host of the /24 in other slots than its block's.
     pub(super) fn add_delta(&mut self, host: usize, delta: &Delta) {
         for direction in Direction::ALL {
@@ -217,8 +244,8 @@ pub(super) struct Touched(u32);
 impl Touched {
     /// In these ticks.
     pub(super) fn of(slab: &Slab, block: usize, ticks: Ticks) -> Touched {
-        let head = slab.head(block);
-        Touched((0..PLANES).fold(0, |bits, plane| bits | u32::from(head.stamp(plane) > ticks.since) << plane))
+        let (head, since) = (slab.head(block), ticks.of_block(block).since);
+        Touched((0..PLANES).fold(0, |bits, plane| bits | u32::from(head.stamp(plane) > since) << plane))
     }
 
     pub(super) fn any(self) -> bool {
@@ -243,8 +270,6 @@ pub(super) struct Seen {
     slots: usize,
     ipv6_at: usize,
     ipv6: Vec<(u32, u128)>,
-    /// Of the block that is being read: plane and slot, and what its cell says.
-    fresh: Vec<(u8, u8, Counts)>,
 }
 
 impl Seen {
@@ -255,7 +280,6 @@ impl Seen {
             slots: ipv6.end * BLOCK,
             ipv6_at: ipv6.start,
             ipv6: vec![(0, 0); ipv6.len() * BLOCK],
-            fresh: Vec::with_capacity(BLOCK * PLANES),
         }
     }
 
@@ -268,26 +292,18 @@ impl Seen {
         ticks: Ticks,
         came: &mut Came,
     ) {
-        let first = Slot((block as u32) << 8);
+        let (first, ticks) = (Slot((block * BLOCK) as u32), ticks.of_block(block));
         let generation = slab.generation(first);
-        self.fresh.clear();
         for plane in touched.planes() {
-            for index in 0..=u8::MAX {
-                let cell = slab.cell(Slot(first.0 | u32::from(index)), plane);
-                if ticks.has(cell.stamp()) {
-                    self.fresh.push((plane as u8, index, Counts::of(cell)));
+            let seen = &mut plane_of(&mut self.planes[plane], self.slots)[block * BLOCK..(block + 1) * BLOCK];
+            let groups = (0..BLOCK).step_by(GROUP).zip(slab.groups(block, plane)).zip(seen.as_chunks_mut().0);
+            for ((index, (cells, _)), seen) in groups.filter(|((_, (_, stamp)), _)| ticks.has(*stamp)) {
+                let now = cells.each_ref().map(Counts::of);
+                // The block is, or became meanwhile, another /24's: what was read stays unseen until the next look.
+                if slab.head(block).key() != key || !slab.unchanged(first, generation) {
+                    return;
                 }
-            }
-        }
-        // The block is, or became meanwhile, another /24's: what was read stays unseen until the next look.
-        if slab.head(block).key() != key || !slab.unchanged(first, generation) {
-            return;
-        }
-        for &(plane, index, now) in &self.fresh {
-            let slot = Slot(first.0 | u32::from(index));
-            let before = replace(&mut self.planes[usize::from(plane)], self.slots, slot, now);
-            if now != before {
-                came.add(usize::from(plane), usize::from(index), now, before);
+                came.add_group(plane, index, now, seen);
             }
         }
     }
@@ -364,18 +380,17 @@ impl Seen {
 
     fn store(&mut self, slot: Slot, plane: usize, counts: Counts) {
         if !self.planes[plane].is_empty() || counts != Counts::default() {
-            replace(&mut self.planes[plane], self.slots, slot, counts);
+            plane_of(&mut self.planes[plane], self.slots)[slot.0 as usize] = counts.to_words();
         }
     }
 }
 
-/// Puts what a cell says in the place of what it said.
-#[inline]
-fn replace(plane: &mut Vec<Words>, slots: usize, slot: Slot, now: Counts) -> Counts {
+/// What was seen in a plane, which is made when it is first touched.
+fn plane_of(plane: &mut Vec<Words>, slots: usize) -> &mut [Words] {
     if plane.is_empty() {
         *plane = vec![[0; 2]; slots];
     }
-    Counts::from_words(std::mem::replace(&mut plane[slot.0 as usize], [now.bytes, now.packets.into()]))
+    plane
 }
 
 #[cfg(test)]

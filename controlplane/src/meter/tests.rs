@@ -276,6 +276,27 @@ fn what_a_late_worker_stamps_with_the_tick_before_is_seen() {
 }
 
 #[test]
+fn what_no_stamp_tells_is_found_by_and_by() {
+    let groups = vec![group("default", &[], thresholds(&[(Kind::Total, Unit::Pps, 0)]))];
+    let mut rig = Rig::new(1, &["198.18.0.0/16", "2001:db8::/32"], groups);
+    for victim in [host("198.18.0.1"), host("2001:db8::1")] {
+        rig.count(0, Traffic::udp(victim, 3));
+        let first = rig.tick;
+        assert_eq!(rig.look(0.1).active, 1);
+        // Long silence, until low bits of the tick are what they were at the first packet.
+        rig.tick = first + (1 << 16) - 3;
+        (0..3).for_each(|_| drop(rig.look(0.1)));
+        rig.count(0, Traffic::udp(victim, 4));
+        let sum = (0..seen::ROUND).map(|_| volumes_of(&rig.look(0.1))).fold(BTreeMap::new(), |mut sum, look| {
+            look.iter().for_each(|(target, all)| sum.entry(*target).or_insert(Volumes::default()).add(all));
+            sum
+        });
+        let expected = BTreeMap::from([(target(victim, Direction::Incoming), Traffic::udp(victim, 4).volumes())]);
+        assert_eq!(sum, expected, "all of it, and once");
+    }
+}
+
+#[test]
 fn a_scan_of_ipv6_addresses_neither_loses_nor_doubles_what_its_network_got() {
     let mut rig = Rig::new(
         2,
@@ -514,7 +535,9 @@ fn groups_and_networks_are_found_by_longest_prefix() {
 
 fn traffic() -> impl Strategy<Value = Traffic> {
     let hosts = prop_oneof![
-        (0u32..3, 0u32..4).prop_map(|(block, index)| IpAddr::V4((0xc612_0000 | block << 8 | index).into())),
+        // Neighbours, and such as have nothing in common but the /24.
+        (0u32..3, prop::sample::select(vec![0u32, 1, 7, 8, 129, 255]))
+            .prop_map(|(block, index)| IpAddr::V4((0xc612_0000 | block << 8 | index).into())),
         // More than there are slots, so that some are evicted.
         (1u128..600).prop_map(|index| IpAddr::V6((0x2001_0db8 << 96 | index).into())),
     ];

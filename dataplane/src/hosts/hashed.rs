@@ -142,7 +142,7 @@ impl Owner {
     /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.
     fn retire(&self, slab: &Slab, slot: Slot, plane: usize, network: Option<Slot>, tick: u32) {
         let cell = slab.cell(slot, plane);
-        // No tick has this stamp, so the next host's first packet touches.
+        // One tick in 65,536 has this stamp; in all others the next host's first packet touches.
         cell.stamp.store(0, Ordering::Relaxed);
         if let Some(network) = network {
             slab.cell(network, plane).add(cell.packets(), cell.bytes());

@@ -197,3 +197,26 @@ fn a_touched_block_is_of_whom_touched_it() {
         }
     });
 }
+
+/// The meter reads the groups that are stamped, of blocks whose head is: none is left out, for no longer than it may be late.
+#[test]
+fn what_a_head_tells_its_groups_tell() {
+    explore(|| {
+        let slab = Arc::new(slab(0));
+        let network = slab.network(0);
+        let worker = {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || {
+                let owner = Owner::new();
+                for tick in [1, 2] {
+                    count(&owner, &slab, network, 100, tick);
+                }
+            })
+        };
+        let stamp = slab.head(network.block()).stamp(PLANE);
+        let (cells, of_group) = slab.groups(network.block(), PLANE).next().expect("a group");
+        assert!(u32::from(of_group) >= stamp, "the head is stamped {stamp}, its group {of_group}");
+        assert!(cells[0].packets() >= stamp, "stamped {stamp}, but only {} came", cells[0].packets());
+        worker.join().expect("the worker");
+    });
+}

@@ -49,6 +49,27 @@ fn a_block_serves_one_24_and_counts_by_host_plane_and_class() {
 }
 
 #[test]
+fn eight_neighbours_share_a_stamp_in_their_plane() {
+    let slab = slab(2, 256);
+    let mut owner = Owner::new();
+    slot_v4(&mut owner, &slab, 0xc612_0000, 1).expect("a new block");
+    let slot = slot_v4(&mut owner, &slab, 0xc612_01ff, 1).expect("another");
+    for (address, tick) in [(0xc612_0107, 5), (0xc612_0108, 70_000), (0xc612_01ff, 7)] {
+        owner.count(&slab, slab.cells(), slab.place(slab.find_v4(address).expect("known"), UDP), 100, tick);
+    }
+    let stamps = |block, plane| slab.groups(block, plane).map(|(_, stamp)| stamp).collect::<Vec<_>>();
+    let mut expected = [0; 32];
+    (expected[0], expected[1], expected[31]) = (5, 70_000u32 as u16, 7);
+    assert_eq!(stamps(slot.block(), UDP), expected);
+    for (block, plane) in [(slot.block() - 1, UDP), (slot.block(), UDP + 1), (slot.block(), UDP - 1)] {
+        assert_eq!(stamps(block, plane), [0; 32], "another block or plane");
+    }
+    let cells: Vec<_> = slab.groups(slot.block(), UDP).flat_map(|(cells, _)| cells).map(Cell::packets).collect();
+    let counted: Vec<_> = (0..cells.len()).filter(|&index| cells[index] == 1).collect();
+    assert_eq!((cells.len(), counted.as_slice()), (BLOCK, [7, 8, 255].as_slice()));
+}
+
+#[test]
 fn only_a_silent_block_is_reused() {
     let slab = slab(1, 256);
     let mut owner = Owner::new();
