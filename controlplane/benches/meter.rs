@@ -1,5 +1,5 @@
-//! What a look of the meter costs: with a million active hosts, with a million known ones of which few are active, both over
-//! two workers; and how much slower a worker gets while the meter looks every 100 ms.
+//! What a look of the meter costs: with a million active hosts, with a million known ones of which few are active, and both
+//! where flows are counted, all over two workers; and how much slower a worker gets while the meter looks every 100 ms.
 //!
 //! `cargo bench -p controlplane --bench meter -- [--ticks N] [--pairs N] [--millions N] [--core N] [--no-huge]` writes
 //! `target/bench/meter.json`.
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use controlplane::attack::{Kind, Metric, Thresholds, Unit, Volumes};
 use controlplane::meter::{Group, Map, Meter, Tick};
 use dataplane::dpdk::{Eal, LcoreThread, Port, Rewrite};
-use dataplane::hosts::{Found, Layout, Owner, Place, plane};
+use dataplane::hosts::{Found, Layout, Owner, Place, Slot, plane};
 use dataplane::networks::Networks;
-use dataplane::packet::Class;
+use dataplane::packet::{Class, Flow};
 use dataplane::pipeline::{Pipeline, Shared};
 use dataplane::snapshot::Snapshot;
 use dataplane::watch::Watch;
@@ -34,6 +34,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const HOSTS: u32 = 1_000_000;
 const FEW: usize = 10_000;
 const LAYOUT: Layout = Layout { networks: 256, rules: 256, ipv4_blocks: 4096, ipv6_hosts: 256, flow_ticks: 0 };
+/// An epoch of a second.
+const WITH_FLOWS: Layout = Layout { flow_ticks: 10, ..LAYOUT };
 const PROTECTED: &str = "10.0.0.0/8";
 const TICK: Duration = Duration::from_millis(100);
 
@@ -69,8 +71,10 @@ fn options() -> Result<Options> {
 fn main() -> Result<()> {
     let options = options()?;
     let results = json!({
-        "meter_1m_active": report(ticks(&options, HOSTS as usize)?),
-        "meter_10k_of_1m": report(ticks(&options, FEW)?),
+        "meter_1m_active": report(ticks(&options, LAYOUT, HOSTS as usize)?),
+        "meter_10k_of_1m": report(ticks(&options, LAYOUT, FEW)?),
+        "meter_1m_active_flows": report(ticks(&options, WITH_FLOWS, HOSTS as usize)?),
+        "meter_10k_of_1m_flows": report(ticks(&options, WITH_FLOWS, FEW)?),
         "slow_down": slow_down(&options)?,
     });
     println!("{}", serde_json::to_string_pretty(&results)?);
@@ -115,8 +119,8 @@ struct Counting {
 }
 
 impl Counting {
-    fn new(core: usize) -> Result<Counting> {
-        let mut counting = Counting { shared: Arc::new(Shared::new(core, LAYOUT, [3, 5])?), owner: Owner::new() };
+    fn new(core: usize, layout: Layout) -> Result<Counting> {
+        let mut counting = Counting { shared: Arc::new(Shared::new(core, layout, [3, 5])?), owner: Owner::new() };
         let networks = Networks::new(&[PROTECTED.parse()?])?;
         for block in (0..HOSTS).step_by(256) {
             match counting.owner.insert_v4(&counting.shared.slab, &networks, traffic::HOSTS_V4 + block, 1) {
@@ -128,22 +132,28 @@ impl Counting {
         Ok(counting)
     }
 
-    /// One packet for each of these hosts.
+    /// One packet for each of these hosts, each of another flow.
     fn count(&self, hosts: &[u32], tick: u32) {
-        let slab = &self.shared.slab;
+        let Shared { slab, flows, .. } = &*self.shared;
         for &host in hosts {
             let place = slab
                 .find_v4(traffic::HOSTS_V4 + host)
                 .map_or(Place::NOWHERE, |slot| slab.place(slot, plane(false, false, Class::Udp)));
             self.owner.count(slab, slab.cells(), place, 46, tick);
+            if flows.is_on() {
+                let hashed =
+                    flows.hash_v4(&Flow { source: tick, destination: traffic::HOSTS_V4 + host, upper: 17 << 32 });
+                let slot = slab.find_v4(hashed.destination).unwrap_or(Slot::NOWHERE);
+                flows.count(flows.place(slot, false, flows.epoch(tick), hashed.destination), hashed.flow);
+            }
         }
     }
 }
 
 /// Milliseconds of looks at two workers that know [`HOSTS`] and each count packets for the same `active` of them, scattered
 /// at random, within every tick.
-fn ticks(options: &Options, active: usize) -> Result<Vec<f64>> {
-    let workers = [Counting::new(0)?, Counting::new(1)?];
+fn ticks(options: &Options, layout: Layout, active: usize) -> Result<Vec<f64>> {
+    let workers = [Counting::new(0, layout)?, Counting::new(1, layout)?];
     let mut meter = meter(workers.iter().map(|worker| Arc::clone(&worker.shared)).collect())?;
     let mut order = traffic::Order::new((0..HOSTS).collect());
     let all: Vec<u32> = (0..HOSTS).map(|_| order.next()).collect();
@@ -171,6 +181,11 @@ fn ticks(options: &Options, active: usize) -> Result<Vec<f64>> {
     let host = meter.host(IpAddr::V4(Ipv4Addr::from(traffic::HOSTS_V4 + hosts[0])));
     let pps = host.rates[0].of(&[Class::Udp]).0;
     assert!(pps > 1.0, "its rate is known: {pps}");
+    if layout.flow_ticks > 0 {
+        // Both workers saw the same flow of a host in each tick.
+        let (sum, truth) = (meter.networks()[0].1.flows[0], (active * layout.flow_ticks as usize) as f64);
+        assert!((sum / truth - 1.0).abs() < 0.01, "{sum} of {truth} flows");
+    }
     Ok(times)
 }
 

@@ -7,6 +7,7 @@ mod flows;
 mod footprint;
 mod seen;
 mod smooth;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use footprint::bytes_max;
 use seen::{Came, Delta, Ipv6Taken, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
+use sweep::{Marks, Sweep};
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
@@ -111,6 +113,15 @@ pub struct HostRates {
     pub rates: [Smooth; 2],
 }
 
+/// Rates of a network's or group's hosts together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SumRates {
+    /// Smoothed.
+    pub smooth: HostRates,
+    /// Flows a second, incoming and outgoing; 0 where flows are not counted.
+    pub flows: [f64; 2],
+}
+
 /// What listings are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -137,6 +148,8 @@ struct Block {
     group: Option<usize>,
     followed: u32,
     touched: u32,
+    /// Hosts that may have flows in an epoch.
+    marks: Marks,
 }
 
 /// A total that may owe: counts that moved from a host to its network arrive in the network's slot at another moment
@@ -145,6 +158,8 @@ struct Block {
 struct Account {
     balance: Delta,
     rates: [Smooth; 2],
+    /// Flows a second.
+    flows: [f64; 2],
 }
 
 /// The meter.
@@ -162,6 +177,7 @@ pub struct Meter {
     group_accounts: Vec<Account>,
     followed: HashSet<Target>,
     epochs: Epochs,
+    sweep: Sweep,
     tick: u32,
     /// Kept from look to look, so that none allocates: blocks that were touched (/24, worker, block), and what came in one.
     touched: Vec<(u32, usize, usize, Touched)>,
@@ -198,6 +214,7 @@ impl Meter {
             group_accounts,
             followed: HashSet::new(),
             epochs: Epochs::default(),
+            sweep: Sweep::default(),
             tick: 0,
             touched: Vec::new(),
             came: Came::default(),
@@ -246,6 +263,7 @@ impl Meter {
     /// `elsewhere` holds what came for hosts in hashed tables; those that have a block with some worker are taken out.
     fn tick_ipv4(&mut self, ticks: Ticks, step: Step, elsewhere: &mut BTreeMap<u32, Delta>, result: &mut Tick) {
         let Meter { workers, map, blocks, hashed, accounts, group_accounts, followed, touched, came, .. } = self;
+        let epoch = workers.first().map_or(0, |(shared, _)| shared.flows.epoch(step.tick));
         touched.clear();
         for (worker, (shared, _)) in workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
@@ -274,6 +292,7 @@ impl Meter {
                 block
             });
             block.touched = step.tick;
+            block.marks.add(epoch, came.active());
             if let Some(account) = block.network.and_then(|id| accounts.get_mut(usize::from(id))) {
                 account.balance.add(&came.total);
             }
@@ -369,7 +388,10 @@ impl Meter {
         if let IpAddr::V4(address) = host {
             let address = u32::from(address);
             if let Some(block) = self.blocks.get_mut(&(address >> 8)) {
-                return &mut block.hosts[(address & 0xff) as usize];
+                let index = (address & 0xff) as usize;
+                let epoch = self.workers.first().map_or(0, |(shared, _)| shared.flows.epoch(self.tick));
+                block.marks.add_host(epoch, index);
+                return &mut block.hosts[index];
             }
         }
         let (rates, touched) = self.hashed.entry(hosts::key(host)).or_default();
@@ -482,16 +504,22 @@ impl Meter {
         }
     }
 
-    /// Smoothed rates of each host group. What hosts that lost their slots at once had is in the group of their network.
-    pub fn groups(&self) -> Vec<(Arc<str>, HostRates)> {
-        let rates = self.group_accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+    /// What each host group has. What hosts that lost their slots at once had is in the group of their network.
+    pub fn groups(&self) -> Vec<(Arc<str>, SumRates)> {
+        let rates = self.group_accounts.iter().map(|account| account.at(self.tick));
         self.map.groups.iter().map(|group| Arc::clone(&group.name)).zip(rates).collect()
     }
 
-    /// Smoothed rates of each protected network.
-    pub fn networks(&self) -> Vec<(IpNet, HostRates)> {
-        let rates = self.accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+    /// What each protected network has.
+    pub fn networks(&self) -> Vec<(IpNet, SumRates)> {
+        let rates = self.accounts.iter().map(|account| account.at(self.tick));
         self.map.networks.list().iter().copied().zip(rates).collect()
+    }
+}
+
+impl Account {
+    fn at(&self, tick: u32) -> SumRates {
+        SumRates { smooth: HostRates { rates: self.rates }.at(tick), flows: self.flows }
     }
 }
 
@@ -508,6 +536,7 @@ impl Block {
             network: first.filter(|_| same),
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
+            marks: Marks::default(),
         }
     }
 

@@ -54,12 +54,15 @@ impl Ticks {
     }
 }
 
+/// Hosts of a /24: one bit each.
+pub(super) type Hosts = [u64; BLOCK / 64];
+
 /// What came for the hosts of one /24 within a tick, over all workers.
 #[derive(Debug)]
 pub(super) struct Came {
     hosts: Box<[[Volumes; 2]; BLOCK]>,
     /// Hosts that something came for: one bit each, by direction.
-    active: [[u64; BLOCK / 64]; 2],
+    active: [Hosts; 2],
     /// All hosts together.
     pub(super) total: Delta,
 }
@@ -84,6 +87,11 @@ impl Came {
     /// The hosts that something came for: their last byte.
     pub(super) fn hosts(&self) -> impl Iterator<Item = usize> + use<> {
         ones(std::array::from_fn(|word| self.active[0][word] | self.active[1][word]))
+    }
+
+    /// The same by direction: one bit each.
+    pub(super) fn active(&self) -> &[Hosts; 2] {
+        &self.active
     }
 
     /// What came for a host in one direction, if anything did.
@@ -121,7 +129,7 @@ impl Came {
 }
 
 /// The places of the bits that are set.
-fn ones(words: [u64; BLOCK / 64]) -> impl Iterator<Item = usize> {
+pub(super) fn ones(words: Hosts) -> impl Iterator<Item = usize> {
     words.into_iter().enumerate().flat_map(|(word, mut left)| {
         std::iter::from_fn(move || {
             let bit = left.trailing_zeros();
