@@ -7,7 +7,7 @@
 //! 2017) reads registers from none to nearly all saturated without tables or switching between methods.
 //!
 //! **Error**: standard error 1.04/√112, some 10 %, up to two million flows; 13 % at four million; [`ESTIMATE_MAX`] stands for
-//! that and all above.
+//! that and all above. Of 112 registers an estimate is some 0.5 to 1 % too high in the mean, which shows only in a sum of many.
 //!
 //! A **tag** names the epoch and the host. Who finds another tag than his own begins the line anew: so nobody clears
 //! memory when an epoch ends or when a slot changes hands. Even and odd epochs have lines of their own, so that the control

@@ -3,8 +3,8 @@
 //!
 //! A flow has one source and one destination, so the flows of a network's hosts in a direction are no other host's, too, and
 //! add up. The errors of hosts' estimates are independent: that of a sum is as large as a host's only where one host has
-//! nearly all flows, and smaller by the root of how many there are where they have equal shares. And a sum has no upper end,
-//! which the union of sketches would have.
+//! nearly all flows, and smaller by the root of how many there are where they have equal shares, down to the bias of 1 %
+//! that all have. And a sum has no upper end, which the union of sketches would have.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
