@@ -284,6 +284,7 @@ impl Control {
             }
         }
         for port in self.dataplane.ports() {
+            alarms.extend(port.doubt().map(|doubt| format!("port {}: {doubt}", port.device())));
             let stats = port.stats();
             let lost = stats.missed + stats.errors + stats.no_mbuf;
             if lost > 0 {
