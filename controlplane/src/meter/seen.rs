@@ -153,8 +153,17 @@ impl Default for Delta {
 }
 
 impl Delta {
-    pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().chain(&self.bytes).all(|&count| count == 0)
+    /// Plane, packets and bytes of those that are not nothing.
+    fn planes(&self) -> impl Iterator<Item = (u8, u32, u64)> {
+        let planes = self.packets.iter().zip(&self.bytes).zip(0..).filter(|((packets, _), _)| **packets != 0);
+        planes.map(|((&packets, &bytes), plane)| (plane, packets as u32, bytes as u64))
+    }
+
+    /// Adds what a slot got in one plane.
+    #[inline]
+    pub(super) fn add_change(&mut self, change: &Change) {
+        self.packets[usize::from(change.plane)] += i64::from(change.packets);
+        self.bytes[usize::from(change.plane)] += change.bytes as i64;
     }
 
     fn add_plane(&mut self, plane: usize, now: Counts, before: Counts) {
@@ -208,14 +217,21 @@ impl Delta {
     }
 }
 
-/// What came for an IPv6 slot.
-pub(super) struct Ipv6Taken {
-    /// For whom.
-    pub(super) address: u128,
-    /// How much.
-    pub(super) delta: Delta,
-    /// If the slot changed hands: whose it was, and what had been seen of that host's counts, which are its network's now.
-    pub(super) moved: Option<(u128, Delta)>,
+/// What came for a hashed slot in one plane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// The slot, counted from the first hashed one.
+    pub(super) place: u32,
+    pub(super) plane: u8,
+    pub(super) packets: u32,
+    pub(super) bytes: u64,
+}
+
+/// What came for a hashed slot that changed hands.
+struct Taken {
+    delta: Delta,
+    /// Whose it was, if anyone's, and what had been seen of that host's counts, which are its network's now.
+    moved: Option<(u128, Delta)>,
 }
 
 /// The planes of a block that were touched: one bit each.
@@ -335,35 +351,79 @@ impl Seen {
         }
     }
 
-    /// What came for an IPv6 slot since the last look, and for whom.
-    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, touched: Touched) -> Option<Ipv6Taken> {
+    /// The key that a hashed slot had at the last look.
+    #[inline]
+    pub(super) fn key(&self, place: u32) -> u128 {
+        self.ipv6[place as usize].1
+    }
+
+    /// Gives what came for a block of hashed slots, in the touched planes and these ticks, and what had been seen of hosts
+    /// that lost their slots.
+    pub(super) fn take_hashed(
+        &mut self,
+        slab: &Slab,
+        block: usize,
+        touched: Touched,
+        ticks: Ticks,
+        came: &mut Vec<Change>,
+        moved: &mut Vec<(u128, Delta)>,
+    ) {
+        let first = Slot((block as u32) << 8);
+        let place = (block - self.ipv6_at) * BLOCK;
+        let slot = |index: usize| Slot(first.0 | index as u32);
+        let mut generations = [0; BLOCK];
+        (0..BLOCK).for_each(|index| generations[index] = slab.generation(slot(index)));
+        self.fresh.clear();
+        for plane in touched.planes() {
+            for index in 0..BLOCK {
+                let cell = slab.cell(slot(index), plane);
+                if ticks.has(cell.stamp()) {
+                    self.fresh.push((plane as u8, index as u8, Counts::of(cell)));
+                }
+            }
+        }
+        // Those that are the same host's still. The others are new, or stay unseen until the next look.
+        let mut same = [false; BLOCK];
+        for index in 0..BLOCK {
+            let was = self.ipv6[place + index].0;
+            same[index] = generations[index] == was && slab.unchanged(slot(index), was);
+            if generations[index] != was
+                && let Some(taken) = self.take_ipv6(slab, slot(index))
+            {
+                let change = |(plane, packets, bytes)| Change { place: (place + index) as u32, plane, packets, bytes };
+                came.extend(taken.delta.planes().map(change));
+                moved.extend(taken.moved);
+            }
+        }
+        for &(plane, index, now) in self.fresh.iter().filter(|(_, index, _)| same[usize::from(*index)]) {
+            let index = usize::from(index);
+            let before = replace(&mut self.planes[usize::from(plane)], self.slots, slot(index), now);
+            if now != before {
+                let (packets, bytes) = now.since(before);
+                came.push(Change { place: (place + index) as u32, plane, packets: packets as u32, bytes });
+            }
+        }
+    }
+
+    /// What came for a hashed slot that has another host, or its first.
+    fn take_ipv6(&mut self, slab: &Slab, slot: Slot) -> Option<Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
-        let (seen_generation, seen_address) = self.ipv6[place];
-        let same = generation == seen_generation;
-        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == self.seen(plane, slot)) {
-            return None;
-        }
+        let seen_address = self.ipv6[place].1;
         let address = slab.ipv6_key(slot)?;
         let (mut delta, mut moved) = (Delta::default(), Delta::default());
         let mut fresh = [Counts::default(); PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
             *fresh = Counts::of(slab.cell(slot, plane));
-            let before = self.seen(plane, slot);
-            if same {
-                delta.add_plane(plane, *fresh, before);
-            } else {
-                delta.add_plane(plane, *fresh, Counts::default());
-                moved.add_plane(plane, before, Counts::default());
-            }
+            delta.add_plane(plane, *fresh, Counts::default());
+            moved.add_plane(plane, self.seen(plane, slot), Counts::default());
         }
         if !slab.unchanged(slot, generation) {
             return None;
         }
         (0..PLANES).for_each(|plane| self.store(slot, plane, fresh[plane]));
         self.ipv6[place] = (generation, address);
-        let moved = (!same && seen_address != 0).then_some((seen_address, moved));
-        Some(Ipv6Taken { address, delta, moved })
+        Some(Taken { delta, moved: (seen_address != 0).then_some((seen_address, moved)) })
     }
 
     fn seen(&self, plane: usize, slot: Slot) -> Counts {

@@ -14,7 +14,7 @@ use dataplane::packet::Class;
 
 use super::flows::flows_in;
 use super::seen::{Hosts, ones};
-use super::{Account, Block, Meter};
+use super::{Account, Block, HostRates, Meter};
 use crate::attack::Direction;
 
 /// The hosts of a /24 that had traffic, by epoch (even, odd) and direction.
@@ -52,8 +52,8 @@ pub(super) struct Sweep {
     seconds: f64,
     /// The /24s with traffic in the epoch.
     blocks: Vec<u32>,
-    /// Keys of hosts with traffic that are in hashed tables.
-    hashed: Vec<u128>,
+    /// Keys of hosts with traffic that are in hashed tables, and whether they have incoming, outgoing.
+    hashed: Vec<(u128, [bool; 2])>,
     done: usize,
     /// Flows so far, by network and by group.
     networks: Vec<[f64; 2]>,
@@ -83,13 +83,16 @@ impl Meter {
     }
 
     fn begin_sweep(&mut self, epoch: u32, seconds: f64, epoch_ticks: u32) {
-        let Meter { blocks, hashed, accounts, group_accounts, sweep, .. } = self;
+        let Meter { blocks, hashed, ipv6, accounts, group_accounts, sweep, .. } = self;
         let since = epoch.saturating_mul(epoch_ticks);
         (sweep.epoch, sweep.seconds, sweep.done) = (epoch, seconds, 0);
         sweep.blocks.clear();
         sweep.blocks.extend(blocks.iter().filter(|(_, block)| block.touched >= since).map(|(key, _)| key));
         sweep.hashed.clear();
-        sweep.hashed.extend(hashed.iter().filter(|(_, (_, touched))| *touched >= since).map(|(key, _)| key));
+        let hashed = hashed.iter().map(|(key, (rates, touched))| (*key, rates, *touched)).chain(ipv6.iter());
+        let has = |rates: &HostRates| rates.rates.map(|rates| rates.of(&Class::ALL).0 > 0.0);
+        let recent = hashed.filter(|(_, _, touched)| *touched >= since).map(|(key, rates, _)| (key, has(rates)));
+        sweep.hashed.extend(recent);
         for (sums, accounts) in [(&mut sweep.networks, accounts), (&mut sweep.groups, group_accounts)] {
             sums.clear();
             sums.resize(accounts.len(), [0.0; 2]);
@@ -118,13 +121,13 @@ impl Meter {
     }
 
     fn sweep_hashed(&mut self, share: Range<usize>) {
-        let Meter { workers, map, hashed, sweep, .. } = self;
-        for key in &sweep.hashed[share] {
-            let (Some((rates, _)), host) = (hashed.get(key), hosts::host(*key)) else { continue };
+        let Meter { workers, map, sweep, .. } = self;
+        for (key, has) in &sweep.hashed[share] {
+            let host = hosts::host(*key);
             let Some(network) = map.networks.find(host) else { continue };
             let group = map.group_index(host);
             for direction in Direction::ALL {
-                if rates.rates[direction as usize].of(&Class::ALL).0 > 0.0 {
+                if has[direction as usize] {
                     let workers = workers.iter().map(|(shared, _)| shared);
                     let flows = flows_in(workers, host, direction == Direction::Outgoing, sweep.epoch);
                     sweep.networks[usize::from(network)][direction as usize] += flows;

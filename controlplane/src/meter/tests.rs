@@ -439,7 +439,11 @@ fn rates_follow_the_traffic_and_decay_without_it() {
         assert!(pps(&rig) < 0.01, "{}", pps(&rig));
     }
     (0..SILENT_TICKS).for_each(|_| drop(rig.look(0.1)));
-    assert_eq!((rig.meter.blocks.len(), rig.meter.hashed.len()), (0, 0), "what was silent is forgotten");
+    assert_eq!(
+        (rig.meter.blocks.len(), rig.meter.hashed.len(), rig.meter.ipv6.len()),
+        (0, 0, 0),
+        "what was silent is forgotten"
+    );
 }
 
 #[test]
