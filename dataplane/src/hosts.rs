@@ -343,6 +343,16 @@ impl Slab {
         Place(plane as u32 * self.slots + slot.0)
     }
 
+    /// The slot of a place.
+    pub fn slot(&self, place: Place) -> Slot {
+        Slot(place.0 % self.slots)
+    }
+
+    /// The same plane of another slot.
+    pub fn moved(&self, place: Place, to: Slot) -> Place {
+        Place(place.0 - self.slot(place).0 + to.0)
+    }
+
     /// The watch mark of a place.
     pub fn watch(&self, place: Place) -> u16 {
         if place == Place::NOWHERE { 0 } else { self.cells[place.0 as usize].watch() }
@@ -514,8 +524,8 @@ pub struct Owner {
 pub enum Found {
     /// One that was free.
     New(Slot),
-    /// That of a host that was colder, which lost it.
-    Evicted(Slot),
+    /// That of a host that was colder, which lost it; and that of this one's network, where its counts are now.
+    Evicted(Slot, Slot),
     /// One that it had already: it is an IPv4 host in the hashed table.
     Known(Slot),
     /// None: count for the network.

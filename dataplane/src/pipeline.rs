@@ -3,6 +3,7 @@
 //!
 //! Two passes: the first asks the CPU for every cell that the second one writes.
 
+mod displaced;
 mod flows;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
 use crate::watch::{CAPTURES_MAX, Capture, Watch};
+use displaced::{Displaced, turn};
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<[Job; BURST_MAX]>,
     flow_jobs: Box<[flows::Job; BURST_MAX]>,
+    displaced: Displaced,
     captures: Box<[Progress; CAPTURES_MAX]>,
 }
 
@@ -83,6 +86,7 @@ impl Pipeline {
             owner: Owner::new(),
             jobs: Box::new([Job::default(); BURST_MAX]),
             flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
+            displaced: Displaced::default(),
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
         }
     }
@@ -142,11 +146,13 @@ impl Pipeline {
             networks,
             watch: self.watch.load(),
             owner: &mut self.owner,
+            displaced: &mut self.displaced,
             tick,
             epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
         };
         // Nearly all are incoming: these are what is left of the burst.
-        let mut incoming = Tally { packets: packets.len() as u64, bytes };
+        let length = packets.len();
+        let mut incoming = Tally { packets: length as u64, bytes };
         let mut kinds = [Tally::default(); Kind::COUNT];
         let jobs = self.jobs.iter_mut().zip(self.flow_jobs.iter_mut());
         let mut fetched = false;
@@ -170,6 +176,9 @@ impl Pipeline {
                 tally.bytes += u64::from(frame_len);
             }
         });
+        if !self.displaced.is_empty() {
+            self.displaced.redirect(&shared.slab, &mut self.jobs[..length.min(BURST_MAX)]);
+        }
         for tally in &kinds {
             incoming.packets -= tally.packets;
             incoming.bytes -= tally.bytes;
@@ -285,6 +294,7 @@ struct Finder<'a> {
     root: &'a [u16; 1 << 16],
     directory: &'a Directory,
     owner: &'a mut Owner,
+    displaced: &'a mut Displaced,
     shared: &'a Shared,
     networks: &'a Networks,
     watch: &'a Watch,
@@ -304,8 +314,8 @@ impl Finder<'_> {
     ) -> Kind {
         let plane = plane(false, outline.is_fragment, outline.class);
         job.bytes = outline.ip_length;
-        let to = self.slot_v4(outline.destination);
-        let from = self.slot_v4(outline.source);
+        let to = self.slot_v4(outline.destination, turn(job, false));
+        let from = self.slot_v4(outline.source, turn(job, true));
         if FLOWS {
             *flow = self.flow_v4(packet, outline, to, from);
         }
@@ -322,8 +332,8 @@ impl Finder<'_> {
     ) -> Kind {
         let plane = plane(false, outline.is_fragment, outline.class);
         job.bytes = outline.ip_length;
-        let to = self.slot_v6(outline.destination);
-        let from = self.slot_v6(outline.source);
+        let to = self.slot_v6(outline.destination, turn(job, false));
+        let from = self.slot_v6(outline.source, turn(job, true));
         if FLOWS {
             *flow = self.flow_v6(packet, to, from);
         }
@@ -373,7 +383,7 @@ impl Finder<'_> {
     }
 
     #[inline(always)]
-    fn slot_v4(&mut self, address: u32) -> Slot {
+    fn slot_v4(&mut self, address: u32, turn: usize) -> Slot {
         // One read tells the addresses that are none of ours.
         let entry = self.root[(address >> 16) as usize];
         if entry == 0 || !self.networks.holds_v4(entry, address) {
@@ -381,25 +391,25 @@ impl Finder<'_> {
         }
         match find_v4(self.directory, address) {
             Some(slot) => slot,
-            None => self.new_v4(address),
+            None => self.new_v4(address, turn),
         }
     }
 
     #[inline(always)]
-    fn slot_v6(&mut self, address: u128) -> Slot {
+    fn slot_v6(&mut self, address: u128, turn: usize) -> Slot {
         let Some(network) = self.networks.find_v6(address) else { return Slot::NOWHERE };
         match self.shared.slab.find_v6(address) {
             Some(slot) => slot,
             None => {
                 let found = self.owner.insert_v6(&self.shared.slab, self.networks, address, self.tick);
-                self.new_slot(found, network, self.watch.mark(address))
+                self.new_slot(found, network, self.watch.mark(address), turn)
             }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn new_v4(&mut self, address: u32) -> Slot {
+    fn new_v4(&mut self, address: u32, turn: usize) -> Slot {
         let Some(network) = self.networks.find_v4(address) else { return Slot::NOWHERE };
         let shared = self.shared;
         let found = self.owner.insert_v4(&shared.slab, self.networks, address, self.tick);
@@ -408,14 +418,15 @@ impl Finder<'_> {
             Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {}
             _ => shared.stats.lost[Lost::NoBlock as usize].add(1),
         }
-        self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))))
+        self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))), turn)
     }
 
-    fn new_slot(&mut self, found: Found, network: NetworkId, mark: Option<u16>) -> Slot {
+    fn new_slot(&mut self, found: Found, network: NetworkId, mark: Option<u16>, turn: usize) -> Slot {
         let stats = &self.shared.stats;
         let slot = match found {
             Found::New(slot) | Found::Known(slot) => slot,
-            Found::Evicted(slot) => {
+            Found::Evicted(slot, of_network) => {
+                self.displaced.push(slot, of_network, turn);
                 stats.lost[Lost::HostEvicted as usize].add(1);
                 slot
             }

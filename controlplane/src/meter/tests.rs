@@ -106,7 +106,7 @@ impl Rig {
                     IpAddr::V6(address) => owner.insert_v6(slab, &self.networks, address.into(), stamp),
                 };
                 match found {
-                    Found::New(slot) | Found::Evicted(slot) | Found::Known(slot) => slot,
+                    Found::New(slot) | Found::Evicted(slot, _) | Found::Known(slot) => slot,
                     Found::Full => slab.network(self.networks.find(traffic.host).expect("a protected host")),
                 }
             });

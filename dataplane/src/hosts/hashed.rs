@@ -124,7 +124,7 @@ impl Owner {
             self.used_ipv6 += 1;
             Found::New(slot)
         } else {
-            Found::Evicted(slot)
+            Found::Evicted(slot, network.unwrap_or(Slot::NOWHERE))
         }
     }
 

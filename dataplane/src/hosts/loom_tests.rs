@@ -27,7 +27,7 @@ fn count(owner: &Owner, slab: &Slab, slot: Slot, bytes: u32, tick: u32) {
 
 fn slot(found: Found) -> Slot {
     match found {
-        Found::New(slot) | Found::Evicted(slot) | Found::Known(slot) => slot,
+        Found::New(slot) | Found::Evicted(slot, _) | Found::Known(slot) => slot,
         Found::Full => panic!("there is a slot"),
     }
 }
@@ -80,7 +80,7 @@ fn an_ipv6_slot_that_changes_hands_is_of_one_host_or_seen_to_change() {
             let (slab, networks) = (Arc::clone(&slab), StdArc::clone(&networks));
             thread::spawn(move || {
                 count(&owner, &slab, place, 100, 1);
-                assert_eq!(owner.insert_v6(&slab, &networks, SECOND, LATER), Found::Evicted(place));
+                assert_eq!(owner.insert_v6(&slab, &networks, SECOND, LATER), Found::Evicted(place, slab.network(0)));
                 count(&owner, &slab, place, 7, LATER);
             })
         };
