@@ -17,14 +17,22 @@ use super::smooth::Step;
 use super::{Account, HostRates, Map, Meter, Tick, observe};
 use crate::attack::{Direction, Target};
 
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, packed(4))]
+struct Came {
+    packets: u32,
+    bytes: u64,
+}
+
 /// An IPv6 host.
 #[derive(Debug)]
 struct Host {
     key: u128,
     rates: HostRates,
     /// What came within the tick so far: packets and bytes, incoming and outgoing.
-    came: [(u64, u64); 2],
-    group: u32,
+    came: [Came; 2],
+    group: u16,
     network: NetworkId,
     /// The tick of its last traffic.
     touched: u32,
@@ -95,7 +103,7 @@ impl Ipv6 {
     #[cold]
     fn insert(&mut self, key: u128, map: &Map) -> Option<u32> {
         let host = hosts::host(key);
-        let (network, group) = (map.networks.find(host)?, map.group_index(host) as u32);
+        let (network, group) = (map.networks.find(host)?, map.group_index(host) as u16);
         let index = self.hosts.len() as u32;
         let (rates, came) = (HostRates::default(), Default::default());
         self.hosts.push(Host { key, rates, came, group, network, touched: 0, noted: 0 });
@@ -115,18 +123,19 @@ impl Ipv6 {
         }
         let [networks, groups] = sums;
         networks[usize::from(host.network)].balance.add_change(change);
-        groups[host.group as usize].balance.add_change(change);
+        groups[usize::from(host.group)].balance.add_change(change);
         let plane = usize::from(change.plane);
         let side = 2 * plane / PLANES;
         let kind = (plane / Class::COUNT % 2 == 1, plane % Class::COUNT);
         let rates = &mut host.rates.rates[side];
         rates.add(step, kind, change.packets, change.bytes);
-        let (packets, bytes) = &mut host.came[side];
-        (*packets, *bytes) = (*packets + u64::from(change.packets), *bytes + change.bytes);
+        let before = host.came[side];
+        let came = Came { packets: before.packets.saturating_add(change.packets), bytes: before.bytes + change.bytes };
+        host.came[side] = came;
         self.log.push((index, *change));
         let direction = Direction::ALL[side];
         if host.noted != step.tick
-            && (map.may_exceed(direction, (*packets, *bytes), step.seconds)
+            && (map.may_exceed(direction, (came.packets.into(), came.bytes), step.seconds)
                 || map.may_have_flows(direction, || rates.of(&Class::ALL).0))
         {
             host.noted = step.tick;
@@ -202,6 +211,7 @@ impl Meter {
         let Meter { workers, map, accounts, group_accounts, ipv6, .. } = self;
         let mut ipv4 = BTreeMap::<u32, Delta>::new();
         let (mut came, mut moved) = (Vec::with_capacity(BLOCK * PLANES), Vec::with_capacity(BLOCK));
+        let mut found = Vec::<Logged>::with_capacity(BLOCK * PLANES);
         for (worker, (shared, seen)) in workers.iter_mut().enumerate() {
             let slab = &shared.slab;
             for block in slab.ipv6_blocks() {
@@ -216,13 +226,17 @@ impl Meter {
                     // The network's group gets them with the network; the host's own group has had them.
                     group_accounts[map.group_of_rest(id)].balance.subtract(&counts);
                 }
+                // Found first and written then: so the CPU fetches several hosts at a time.
                 for change in came.drain(..) {
                     let key = seen.key(change.place);
                     if let Some(address) = ipv4_of(key) {
                         ipv4.entry(address).or_default().add_change(&change);
                     } else if let Some(index) = ipv6.index(worker, change.place, key, map) {
-                        ipv6.add(index, &change, step, map, [accounts, group_accounts]);
+                        found.push((index, change));
                     }
+                }
+                for (index, change) in found.drain(..) {
+                    ipv6.add(index, &change, step, map, [accounts, group_accounts]);
                 }
             }
         }

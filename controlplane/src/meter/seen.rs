@@ -266,7 +266,9 @@ pub(super) struct Seen {
     planes: [Vec<Words>; PLANES],
     slots: usize,
     ipv6_at: usize,
-    ipv6: Vec<(u32, u128)>,
+    /// By hashed slot: its generation, and its key.
+    generations: Vec<u32>,
+    keys: Vec<u128>,
     /// Of the block that is being read: plane and slot, and what its cell says.
     fresh: Vec<(u8, u8, Counts)>,
 }
@@ -278,7 +280,8 @@ impl Seen {
             planes: Default::default(),
             slots: ipv6.end * BLOCK,
             ipv6_at: ipv6.start,
-            ipv6: vec![(0, 0); ipv6.len() * BLOCK],
+            generations: vec![0; ipv6.len() * BLOCK],
+            keys: vec![0; ipv6.len() * BLOCK],
             fresh: Vec::with_capacity(BLOCK * PLANES),
         }
     }
@@ -318,7 +321,7 @@ impl Seen {
 
     /// Bytes for a slab of so many blocks, of which so many slots are hashed, once each plane was touched.
     pub(super) fn bytes_max(blocks: usize, hashed: usize) -> usize {
-        blocks * BLOCK * PLANES * size_of::<Words>() + hashed * size_of::<(u32, u128)>()
+        blocks * BLOCK * PLANES * size_of::<Words>() + hashed * (size_of::<u32>() + size_of::<u128>())
     }
 
     /// Adds what came for a slot since the last look, in the touched planes of its block.
@@ -354,7 +357,7 @@ impl Seen {
     /// The key that a hashed slot had at the last look.
     #[inline]
     pub(super) fn key(&self, place: u32) -> u128 {
-        self.ipv6[place as usize].1
+        self.keys[place as usize]
     }
 
     /// Gives what came for a block of hashed slots, in the touched planes and these ticks, and what had been seen of hosts
@@ -371,36 +374,38 @@ impl Seen {
         let first = Slot((block as u32) << 8);
         let place = (block - self.ipv6_at) * BLOCK;
         let slot = |index: usize| Slot(first.0 | index as u32);
-        let mut generations = [0; BLOCK];
-        (0..BLOCK).for_each(|index| generations[index] = slab.generation(slot(index)));
+        // Those of another host, or their first one: all that they count is new.
+        let mut is_new = [false; BLOCK];
+        let seen = &self.generations[place..place + BLOCK];
+        for (index, (is_new, seen)) in is_new.iter_mut().zip(seen).enumerate() {
+            *is_new = slab.generation(slot(index)) != *seen;
+        }
         self.fresh.clear();
         for plane in touched.planes() {
             for index in 0..BLOCK {
                 let cell = slab.cell(slot(index), plane);
-                if ticks.has(cell.stamp()) {
+                if ticks.has(cell.stamp()) && !is_new[index] {
                     self.fresh.push((plane as u8, index as u8, Counts::of(cell)));
                 }
             }
         }
-        // Those that are the same host's still. The others are new, or stay unseen until the next look.
-        let mut same = [false; BLOCK];
-        for index in 0..BLOCK {
-            let was = self.ipv6[place + index].0;
-            same[index] = generations[index] == was && slab.unchanged(slot(index), was);
-            if generations[index] != was
-                && let Some(taken) = self.take_ipv6(slab, slot(index))
-            {
-                let change = |(plane, packets, bytes)| Change { place: (place + index) as u32, plane, packets, bytes };
-                came.extend(taken.delta.planes().map(change));
-                moved.extend(taken.moved);
-            }
-        }
-        for &(plane, index, now) in self.fresh.iter().filter(|(_, index, _)| same[usize::from(*index)]) {
+        for &(plane, index, now) in &self.fresh {
             let index = usize::from(index);
+            // It changed hands meanwhile: what was read may be another host's, and stays unseen until the next look.
+            if !slab.unchanged(slot(index), self.generations[place + index]) {
+                continue;
+            }
             let before = replace(&mut self.planes[usize::from(plane)], self.slots, slot(index), now);
             if now != before {
                 let (packets, bytes) = now.since(before);
                 came.push(Change { place: (place + index) as u32, plane, packets: packets as u32, bytes });
+            }
+        }
+        for index in (0..BLOCK).filter(|&index| is_new[index]) {
+            if let Some(taken) = self.take_ipv6(slab, slot(index)) {
+                let change = |(plane, packets, bytes)| Change { place: (place + index) as u32, plane, packets, bytes };
+                came.extend(taken.delta.planes().map(change));
+                moved.extend(taken.moved);
             }
         }
     }
@@ -409,7 +414,7 @@ impl Seen {
     fn take_ipv6(&mut self, slab: &Slab, slot: Slot) -> Option<Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
-        let seen_address = self.ipv6[place].1;
+        let seen_address = self.keys[place];
         let address = slab.ipv6_key(slot)?;
         let (mut delta, mut moved) = (Delta::default(), Delta::default());
         let mut fresh = [Counts::default(); PLANES];
@@ -422,7 +427,7 @@ impl Seen {
             return None;
         }
         (0..PLANES).for_each(|plane| self.store(slot, plane, fresh[plane]));
-        self.ipv6[place] = (generation, address);
+        (self.generations[place], self.keys[place]) = (generation, address);
         Some(Taken { delta, moved: (seen_address != 0).then_some((seen_address, moved)) })
     }
 
