@@ -1,9 +1,9 @@
 //! What came for hosts of the hashed tables. IPv6 hosts stand in a list; each worker's slots know the place of theirs in it, so
 //! that a million of them cost no look-up by address. IPv4 hosts, which come here only where blocks ran out, are handed on.
 //!
-//! Workers are read one after the other, and a host may have a slot with each. Rates and accounts are sums, so each worker's
-//! part is added as it is found. Thresholds need the whole: a host whose parts may exceed one is noted, and after the last
-//! worker what came for those noted is put together from a log.
+//! A host may have a slot with each worker. Rates and accounts are sums, so each worker's part is added as it is found.
+//! Thresholds need the whole: a host whose parts may exceed one is noted, and in the end what came for those noted is put
+//! together from a log.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -212,9 +212,11 @@ impl Meter {
         let mut ipv4 = BTreeMap::<u32, Delta>::new();
         let (mut came, mut moved) = (Vec::with_capacity(BLOCK * PLANES), Vec::with_capacity(BLOCK));
         let mut found = Vec::<Logged>::with_capacity(BLOCK * PLANES);
-        for (worker, (shared, seen)) in workers.iter_mut().enumerate() {
-            let slab = &shared.slab;
-            for block in slab.ipv6_blocks() {
+        let blocks = workers.first().map_or(0..0, |(shared, _)| shared.slab.ipv6_blocks());
+        // All workers have the same buckets: a host stands in the same block with most of them.
+        for block in blocks {
+            for (worker, (shared, seen)) in workers.iter_mut().enumerate() {
+                let slab = &shared.slab;
                 let planes = Touched::of(slab, block, ticks);
                 if !planes.any() {
                     continue;

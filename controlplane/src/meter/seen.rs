@@ -382,9 +382,9 @@ impl Seen {
         }
         self.fresh.clear();
         for plane in touched.planes() {
-            for index in 0..BLOCK {
+            for (index, is_new) in is_new.iter().enumerate() {
                 let cell = slab.cell(slot(index), plane);
-                if ticks.has(cell.stamp()) && !is_new[index] {
+                if ticks.has(cell.stamp()) && !is_new {
                     self.fresh.push((plane as u8, index as u8, Counts::of(cell)));
                 }
             }
