@@ -111,6 +111,9 @@ print_table() {
         if $peer then "\($peer.ns_per_packet) ns to \($peer.levee_ns_per_packet) ns" else null end),
       line("fastnetmon, flows"; $peer.ratio_tracking; 12; 30; true;
         if $peer then "\($peer.ns_per_packet_tracking) ns to \($peer.levee_ns_per_packet_flows // "?") ns" else null end)),
+    (("meter_1m_active_v6", "meter_10k_of_1m_v6", "meter_1m_active_flows", "meter_10k_of_1m_flows",
+        "meter_1m_active_v6_flows") as $name | .[$name] as $case | select($case) |
+      [$name, $case.tick_ms, "-", "-", "-", "ms, \($case.tick_ms_min) to \($case.tick_ms_max)"]),
     (.slow_down | if . then ["slow_down", .ratio, "-", "-", "-", "\(.ratio_min) to \(.ratio_max) while the meter looks"] else empty end),
     (if .instructions_per_packet then ["instructions", .instructions_per_packet, "-", "-", "-", "a packet, pure pipeline"] else empty end)
     | @tsv' "$1" | column -t -s $'\t'

@@ -257,6 +257,15 @@ fn null() {
     assert_eq!(leveed.alarms(), [""; 0]);
 }
 
+/// The one virtual device that says by which key it spreads; it takes ours only by another call than it is set up with.
+#[test]
+fn a_device_is_made_to_spread_as_asked() {
+    let ports: [(&str, &[usize]); 1] = [("net_null0,no-rx=1", &cores()[..2])];
+    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports: &ports, ..Setup::default() });
+    leveed.start();
+    assert_eq!((leveed.status().ports[0].queues, leveed.alarms()), (2, vec![]));
+}
+
 #[test]
 fn ring() {
     let ports: [(&str, &[usize]); 1] = [("net_ring0", &cores()[..1])];

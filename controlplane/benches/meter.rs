@@ -1,11 +1,11 @@
-//! What a look of the meter costs: with a million active hosts, with a million known ones of which few are active, both over
-//! two workers; and how much slower a worker gets while the meter looks every 100 ms.
+//! What a look of the meter costs, over two workers: with a million active IPv4 or IPv6 hosts, with a million known ones of
+//! which few are active, and where flows are counted; and how much slower a worker gets while the meter looks every 100 ms.
 //!
 //! `cargo bench -p controlplane --bench meter -- [--ticks N] [--pairs N] [--millions N] [--core N] [--no-huge]` writes
 //! `target/bench/meter.json`.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use controlplane::attack::{Kind, Metric, Thresholds, Unit, Volumes};
 use controlplane::meter::{Group, Map, Meter, Tick};
 use dataplane::dpdk::{Eal, LcoreThread, Port, Rewrite};
-use dataplane::hosts::{Found, Layout, Owner, Place, plane};
+use dataplane::hosts::{Layout, Owner, Slot, plane};
 use dataplane::networks::Networks;
-use dataplane::packet::Class;
+use dataplane::packet::{Class, Flow};
 use dataplane::pipeline::{Pipeline, Shared};
 use dataplane::snapshot::Snapshot;
 use dataplane::watch::Watch;
@@ -33,10 +33,22 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const HOSTS: u32 = 1_000_000;
 const FEW: usize = 10_000;
-const LAYOUT: Layout =
+const IPV4: Layout =
     Layout { networks: 256, rules: 256, ipv4_blocks: 4096, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length: 128 };
-const PROTECTED: &str = "10.0.0.0/8";
+const IPV6: Layout = Layout { ipv4_blocks: 1, ipv6_hosts: HOSTS as usize, ..IPV4 };
+const PROTECTED: [&str; 2] = ["10.0.0.0/8", "2001:db8::/32"];
+/// Of hashes: any will do, if its bits are mixed.
+const SEED: [u64; 2] = [0x2545_f491_4f6c_dd1d, 0xd134_2543_de82_ef95];
 const TICK: Duration = Duration::from_millis(100);
+
+/// Epochs of a second.
+fn with_flows(layout: Layout) -> Layout {
+    Layout { flow_ticks: 10, ..layout }
+}
+
+fn protected() -> Result<Networks> {
+    Ok(Networks::new(&[PROTECTED[0].parse()?, PROTECTED[1].parse()?])?)
+}
 
 struct Options {
     ticks: usize,
@@ -70,8 +82,13 @@ fn options() -> Result<Options> {
 fn main() -> Result<()> {
     let options = options()?;
     let results = json!({
-        "meter_1m_active": report(ticks(&options, HOSTS as usize)?),
-        "meter_10k_of_1m": report(ticks(&options, FEW)?),
+        "meter_1m_active": report(ticks(&options, IPV4, HOSTS as usize)?),
+        "meter_10k_of_1m": report(ticks(&options, IPV4, FEW)?),
+        "meter_1m_active_v6": report(ticks(&options, IPV6, HOSTS as usize)?),
+        "meter_10k_of_1m_v6": report(ticks(&options, IPV6, FEW)?),
+        "meter_1m_active_flows": report(ticks(&options, with_flows(IPV4), HOSTS as usize)?),
+        "meter_10k_of_1m_flows": report(ticks(&options, with_flows(IPV4), FEW)?),
+        "meter_1m_active_v6_flows": report(ticks(&options, with_flows(IPV6), HOSTS as usize)?),
         "slow_down": slow_down(&options)?,
     });
     println!("{}", serde_json::to_string_pretty(&results)?);
@@ -94,7 +111,7 @@ fn spread(mut values: Vec<f64>) -> [f64; 3] {
 
 /// A meter with thresholds that nobody crosses.
 fn meter(workers: Vec<Arc<Shared>>) -> Result<Meter> {
-    let networks = Arc::new(Networks::new(&[PROTECTED.parse()?])?);
+    let networks = Arc::new(protected()?);
     let mut thresholds = Thresholds::default();
     for (unit, value) in [(Unit::Pps, 1_000_000_000), (Unit::Bps, 1_000_000_000_000)] {
         thresholds.set(Metric { kind: Kind::Total, unit }, value);
@@ -109,45 +126,66 @@ fn look(meter: &mut Meter, tick: u32) -> Tick {
     meter.tick(tick, TICK.as_secs_f64(), |_| Volumes::default())
 }
 
+/// Hosts of the family that the layout is for.
+fn address(layout: &Layout, host: u32) -> IpAddr {
+    match layout.ipv4_blocks > 1 {
+        true => Ipv4Addr::from(traffic::HOSTS_V4 + host).into(),
+        false => Ipv6Addr::from(traffic::HOSTS_V6 + u128::from(host)).into(),
+    }
+}
+
 /// A worker's side, as far as the meter sees it.
 struct Counting {
     shared: Arc<Shared>,
     owner: Owner,
+    /// By host: those for whom there was no room have none.
+    slots: Vec<Option<Slot>>,
 }
 
 impl Counting {
-    fn new(core: usize) -> Result<Counting> {
-        let mut counting = Counting { shared: Arc::new(Shared::new(core, LAYOUT, [3, 5])?), owner: Owner::new() };
-        let networks = Networks::new(&[PROTECTED.parse()?])?;
-        for block in (0..HOSTS).step_by(256) {
-            match counting.owner.insert_v4(&counting.shared.slab, &networks, traffic::HOSTS_V4 + block, 1) {
-                Found::New(_) => {}
-                other => return Err(format!("no slot for host {block}: {other:?}").into()),
+    /// A worker that met all hosts, in this order.
+    fn new(core: usize, layout: Layout, hosts: impl Iterator<Item = u32>) -> Result<Counting> {
+        let (shared, mut owner) = (Arc::new(Shared::new(core, layout, SEED)?), Owner::new());
+        let (slab, networks) = (&shared.slab, protected()?);
+        for host in hosts.map(|host| address(&layout, host)) {
+            if slab.find(host).is_none() {
+                match host {
+                    IpAddr::V4(host) => owner.insert_v4(slab, &networks, host.into(), 1),
+                    IpAddr::V6(host) => owner.insert_v6(slab, &networks, host.into(), 1),
+                };
             }
         }
-        counting.shared.stats.ipv4_blocks.set(counting.owner.used_ipv4_blocks() as u64);
-        Ok(counting)
+        shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
+        let slots = (0..HOSTS).map(|host| slab.find(address(&layout, host))).collect();
+        Ok(Counting { shared, owner, slots })
     }
 
-    /// One packet for each of these hosts.
+    /// One packet for each of these hosts, each of another flow.
     fn count(&self, hosts: &[u32], tick: u32) {
-        let slab = &self.shared.slab;
+        let Shared { slab, flows, .. } = &*self.shared;
         for &host in hosts {
-            let place = slab
-                .find_v4(traffic::HOSTS_V4 + host)
-                .map_or(Place::NOWHERE, |slot| slab.place(slot, plane(false, false, Class::Udp)));
-            self.owner.count(slab, slab.cells(), place, 46, tick);
+            let Some(slot) = self.slots[host as usize] else { continue };
+            self.owner.count(slab, slab.cells(), slab.place(slot, plane(false, false, Class::Udp)), 46, tick);
+            if flows.is_on() {
+                let upper = u64::from(tick) << 16;
+                let hashed = match address(slab.layout(), host) {
+                    IpAddr::V4(host) => flows.hash_v4(&Flow { source: 1, destination: host.into(), upper }),
+                    IpAddr::V6(host) => flows.hash_v6(&Flow { source: 1, destination: host.into(), upper }),
+                };
+                flows.count(flows.place(slot, false, flows.epoch(tick), hashed.destination), hashed.flow);
+            }
         }
     }
 }
 
 /// Milliseconds of looks at two workers that know [`HOSTS`] and each count packets for the same `active` of them, scattered
 /// at random, within every tick.
-fn ticks(options: &Options, active: usize) -> Result<Vec<f64>> {
-    let workers = [Counting::new(0)?, Counting::new(1)?];
+fn ticks(options: &Options, layout: Layout, active: usize) -> Result<Vec<f64>> {
+    let workers = [Counting::new(0, layout, 0..HOSTS)?, Counting::new(1, layout, (0..HOSTS).rev())?];
     let mut meter = meter(workers.iter().map(|worker| Arc::clone(&worker.shared)).collect())?;
     let mut order = traffic::Order::new((0..HOSTS).collect());
     let all: Vec<u32> = (0..HOSTS).map(|_| order.next()).collect();
+    let has_slot = |host: &u32| workers.iter().any(|worker| worker.slots[*host as usize].is_some());
     let mut tick = 1;
     let mut round = |meter: &mut Meter, hosts: &[u32]| -> f64 {
         workers.iter().for_each(|worker| worker.count(hosts, tick));
@@ -155,7 +193,7 @@ fn ticks(options: &Options, active: usize) -> Result<Vec<f64>> {
         let start = Instant::now();
         let seen = look(meter, tick);
         let ms = start.elapsed().as_secs_f64() * 1e3;
-        assert_eq!(seen.active, hosts.len() as u64, "the look sees exactly the active hosts");
+        assert_eq!(seen.active, hosts.iter().filter(|host| has_slot(host)).count() as u64, "all active hosts");
         assert_eq!(seen.observed.len(), 0, "nobody is over a threshold");
         ms
     };
@@ -168,10 +206,17 @@ fn ticks(options: &Options, active: usize) -> Result<Vec<f64>> {
     for _ in 0..2 {
         round(&mut meter, hosts);
     }
-    let times = (0..options.ticks).map(|_| round(&mut meter, hosts)).collect();
-    let host = meter.host(IpAddr::V4(Ipv4Addr::from(traffic::HOSTS_V4 + hosts[0])));
-    let pps = host.rates[0].of(&[Class::Udp]).0;
+    // Where flows are counted, until a whole epoch is summed up.
+    let times = (0..options.ticks.max(3 * layout.flow_ticks as usize)).map(|_| round(&mut meter, hosts)).collect();
+    let known = hosts.iter().copied().filter(has_slot);
+    let pps = known.clone().next().map_or(0.0, |host| meter.host(address(&layout, host)).rates[0].of(&[Class::Udp]).0);
     assert!(pps > 1.0, "its rate is known: {pps}");
+    if layout.flow_ticks > 0 {
+        // Both workers saw the same flow of a host in each tick.
+        let truth = (known.count() * layout.flow_ticks as usize) as f64;
+        let sum: f64 = meter.networks().iter().map(|(_, sum)| sum.flows[0]).sum();
+        assert!((sum / truth - 1.0).abs() < 0.015, "{sum} of {truth} flows");
+    }
     Ok(times)
 }
 
@@ -185,9 +230,9 @@ fn slow_down(options: &Options) -> Result<Value> {
     let (_port, mut queues) = Port::open(&running, &eal::device(0, &template, 1))?;
     let queue = queues.remove(0);
     let _rewrite = Rewrite::install(&queue, traffic::to_hosts_v4(HOSTS))?;
-    let networks = Snapshot::new(Networks::new(&[PROTECTED.parse()?])?);
+    let networks = Snapshot::new(protected()?);
     let watch = Snapshot::new(Watch::default());
-    let shared = Arc::new(Shared::new(options.core, LAYOUT, [3, 5])?);
+    let shared = Arc::new(Shared::new(options.core, IPV4, SEED)?);
     let tick = Arc::new(AtomicU32::new(1));
     let pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
     let mut worker = Worker::new(vec![queue], pipeline, Arc::clone(&tick), 32);

@@ -5,8 +5,10 @@
 mod counted;
 mod flows;
 mod footprint;
+mod ipv6;
 mod seen;
 mod smooth;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use dataplane::hosts::{self, SILENT_TICKS, Slot};
+use dataplane::hosts::{self, SILENT_TICKS};
 use dataplane::networks::{self, NetworkId, Networks};
 use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
@@ -24,9 +26,11 @@ use crate::attack::{self, Direction, Target, Thresholds, Unit, Volumes};
 use crate::detector::Observed;
 use flows::Epochs;
 pub use footprint::bytes_max;
-use seen::{Came, Delta, Ipv6Taken, Seen, Ticks, Touched};
+use ipv6::Ipv6;
+use seen::{Came, Delta, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
+use sweep::{Marks, Sweep};
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
@@ -104,9 +108,9 @@ impl Map {
         self.networks.list().len()
     }
 
-    fn may_exceed(&self, direction: Direction, volumes: &Volumes, seconds: f64) -> bool {
+    /// Whether so many packets and bytes may be too many for some group.
+    fn may_exceed(&self, direction: Direction, (packets, bytes): (u64, u64), seconds: f64) -> bool {
         let (pps, bps) = self.floor[direction as usize];
-        let (packets, bytes) = volumes.total();
         packets as f64 > pps * seconds || bytes as f64 * 8.0 > bps * seconds
     }
 }
@@ -116,6 +120,15 @@ impl Map {
 pub struct HostRates {
     /// Incoming, outgoing.
     pub rates: [Smooth; 2],
+}
+
+/// Rates of a network's or group's hosts together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SumRates {
+    /// Smoothed.
+    pub smooth: HostRates,
+    /// Flows a second, incoming and outgoing; 0 where flows are not counted.
+    pub flows: [f64; 2],
 }
 
 /// What listings are ordered by.
@@ -144,6 +157,8 @@ struct Block {
     group: Option<usize>,
     followed: u32,
     touched: u32,
+    /// Hosts that may have flows in an epoch.
+    marks: Marks,
 }
 
 /// A total that may owe: counts that moved from a host to its network arrive in the network's slot at another moment
@@ -152,6 +167,8 @@ struct Block {
 struct Account {
     balance: Delta,
     rates: [Smooth; 2],
+    /// Flows a second.
+    flows: [f64; 2],
 }
 
 /// The meter.
@@ -160,15 +177,17 @@ pub struct Meter {
     workers: Vec<(Arc<Shared>, Seen)>,
     map: Map,
     blocks: HashMap<u32, Block>,
-    /// Hosts that workers count in their hashed tables.
+    /// IPv4 hosts that workers count in their hashed tables.
     hashed: Hashed,
     /// Most of them.
     hashed_max: usize,
+    ipv6: Ipv6,
     accounts: Vec<Account>,
     /// As the accounts of networks, for groups.
     group_accounts: Vec<Account>,
     followed: HashSet<Target>,
     epochs: Epochs,
+    sweep: Sweep,
     tick: u32,
     /// Kept from look to look, so that none allocates: blocks that were touched (/24, worker, block), and what came in one.
     touched: Vec<(u32, usize, usize, Touched)>,
@@ -187,8 +206,8 @@ pub struct Tick {
 impl Meter {
     /// A meter over these workers.
     pub fn new(workers: Vec<Arc<Shared>>, map: Map) -> Meter {
-        let slots = |shared: &Arc<Shared>| 2 * shared.slab.layout().ipv6_slots();
-        let hashed_max = workers.iter().map(slots).sum();
+        let ipv6 = Ipv6::new(workers.iter().map(|shared| shared.slab.layout().ipv6_slots()));
+        let hashed_max = workers.iter().map(|shared| 2 * shared.slab.layout().ipv6_slots()).sum();
         let group_accounts = map.groups.iter().map(|_| Account::default()).collect();
         let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
         let workers = workers.into_iter().map(|shared| {
@@ -201,10 +220,12 @@ impl Meter {
             blocks: HashMap::new(),
             hashed: HashMap::new(),
             hashed_max,
+            ipv6,
             accounts,
             group_accounts,
             followed: HashSet::new(),
             epochs: Epochs::default(),
+            sweep: Sweep::default(),
             tick: 0,
             touched: Vec::new(),
             came: Came::default(),
@@ -237,10 +258,9 @@ impl Meter {
         let step = Step::new(tick, seconds);
         self.tick = tick;
         // A host may have a block with one worker and a hashed slot with another.
-        let (mut ipv4, ipv6) = self.take_hashed(ticks);
+        let mut ipv4 = self.tick_ipv6(ticks, step, &mut result);
         self.tick_ipv4(ticks, step, &mut ipv4, &mut result);
-        let ipv4 = ipv4.into_iter().map(|(address, delta)| (hosts::key(Ipv4Addr::from(address).into()), delta));
-        self.tick_hashed(ipv4.chain(ipv6), step, &mut result);
+        self.tick_hashed(ipv4, step, &mut result);
         self.tick_networks(ticks, step);
         self.tick_flows(seconds, &mut result);
         result.observed.iter_mut().for_each(|observed| observed.matched = matched(&observed.target));
@@ -253,6 +273,7 @@ impl Meter {
     /// `elsewhere` holds what came for hosts in hashed tables; those that have a block with some worker are taken out.
     fn tick_ipv4(&mut self, ticks: Ticks, step: Step, elsewhere: &mut BTreeMap<u32, Delta>, result: &mut Tick) {
         let Meter { workers, map, blocks, hashed, accounts, group_accounts, followed, touched, came, .. } = self;
+        let epoch = workers.first().map_or(0, |(shared, _)| shared.flows.epoch(step.tick));
         touched.clear();
         for (worker, (shared, _)) in workers.iter().enumerate() {
             let used = shared.stats.ipv4_blocks.get() as usize;
@@ -284,6 +305,7 @@ impl Meter {
                 block
             });
             block.touched = step.tick;
+            block.marks.add(epoch, came.active());
             if let Some(account) = block.network.and_then(|id| accounts.get_mut(usize::from(id))) {
                 account.balance.add(&came.total);
             }
@@ -315,45 +337,10 @@ impl Meter {
         }
     }
 
-    /// What came for hosts in hashed tables: IPv4 hosts by address, IPv6 hosts by key.
-    fn take_hashed(&mut self, ticks: Ticks) -> (BTreeMap<u32, Delta>, HashMap<u128, Delta>) {
-        let (mut ipv4, mut ipv6) = (BTreeMap::<u32, Delta>::new(), HashMap::<u128, Delta>::new());
-        for (shared, seen) in &mut self.workers {
-            let slab = &shared.slab;
-            for block in slab.ipv6_blocks() {
-                let planes = Touched::of(slab, block, ticks);
-                if !planes.any() {
-                    continue;
-                }
-                for index in 0..256u32 {
-                    let slot = Slot((block as u32) << 8 | index);
-                    let Some(Ipv6Taken { address, delta, moved }) = seen.take_ipv6(slab, slot, planes) else {
-                        continue;
-                    };
-                    if let Some((old, counts)) = moved
-                        && let Some(id) = self.map.networks.find(hosts::host(old))
-                        && let Some(account) = self.accounts.get_mut(usize::from(id))
-                    {
-                        account.balance.subtract(&counts);
-                        // The network's group gets them with the network; the host's own group has had them.
-                        self.group_accounts[self.map.group_of_rest(id)].balance.subtract(&counts);
-                    }
-                    if delta.is_zero() {
-                        continue;
-                    }
-                    match hosts::host(address) {
-                        IpAddr::V4(address) => ipv4.entry(address.into()).or_default().add(&delta),
-                        IpAddr::V6(_) => ipv6.entry(address).or_default().add(&delta),
-                    }
-                }
-            }
-        }
-        (ipv4, ipv6)
-    }
-
-    fn tick_hashed(&mut self, came: impl Iterator<Item = (u128, Delta)>, step: Step, result: &mut Tick) {
-        for (key, delta) in came {
-            let host = hosts::host(key);
+    /// IPv4 hosts that have a slot of a hashed table, and no block with any worker.
+    fn tick_hashed(&mut self, came: BTreeMap<u32, Delta>, step: Step, result: &mut Tick) {
+        for (address, delta) in came {
+            let host = IpAddr::V4(address.into());
             if let Some(id) = self.map.networks.find(host)
                 && let Some(account) = self.accounts.get_mut(usize::from(id))
             {
@@ -362,7 +349,7 @@ impl Meter {
             self.group_accounts[self.map.group_index(host)].balance.add(&delta);
             result.active += 1;
             let came = Direction::ALL.map(|direction| delta.volumes(direction));
-            let rates = self.rates_of(host);
+            let rates = self.rates_of(address);
             rates.rates.iter_mut().zip(&came).for_each(|(rates, volumes)| rates.update(step, volumes));
             let rates = *rates;
             let came = [Some(&came[0]), Some(&came[1])];
@@ -374,15 +361,15 @@ impl Meter {
         }
     }
 
-    /// Where the rates of a host in a hashed table are: with its /24, if that has, or had lately, a block.
-    fn rates_of(&mut self, host: IpAddr) -> &mut HostRates {
-        if let IpAddr::V4(address) = host {
-            let address = u32::from(address);
-            if let Some(block) = self.blocks.get_mut(&(address >> 8)) {
-                return &mut block.hosts[(address & 0xff) as usize];
-            }
+    /// Where the rates of an IPv4 host in a hashed table are: with its /24, if that has, or had lately, a block.
+    fn rates_of(&mut self, address: u32) -> &mut HostRates {
+        if let Some(block) = self.blocks.get_mut(&(address >> 8)) {
+            let index = (address & 0xff) as usize;
+            let epoch = self.workers.first().map_or(0, |(shared, _)| shared.flows.epoch(self.tick));
+            block.marks.add_host(epoch, index);
+            return &mut block.hosts[index];
         }
-        let (rates, touched) = self.hashed.entry(hosts::key(host)).or_default();
+        let (rates, touched) = self.hashed.entry(hosts::key(IpAddr::V4(address.into()))).or_default();
         *touched = self.tick;
         rates
     }
@@ -411,6 +398,7 @@ impl Meter {
     fn forget(&mut self, tick: u32) {
         self.blocks.retain(|_, block| tick.wrapping_sub(block.touched) < SILENT_TICKS);
         self.hashed.retain(|_, (_, touched)| tick.wrapping_sub(*touched) < SILENT_TICKS);
+        self.ipv6.retain(|touched| tick.wrapping_sub(touched) < SILENT_TICKS);
     }
 
     /// The busiest hosts within `prefix`, busiest first, and how many had traffic within the last seconds. A prefix that is
@@ -430,8 +418,10 @@ impl Meter {
                 .map(move |(index, host)| (IpAddr::from(Ipv4Addr::from(key << 8 | index)), host))
         });
         let hashed = self.hashed.iter().map(|(key, (host, _))| (hosts::host(*key), host));
+        let ipv6 = self.ipv6.iter().map(|(key, rates, _)| (hosts::host(key), rates));
         let mut hosts: Vec<(f64, IpAddr, HostRates)> = ipv4
             .chain(hashed)
+            .chain(ipv6)
             .filter(|(host, _)| wanted(host))
             .filter_map(|(host, rates)| {
                 let now = rates.at(self.tick);
@@ -457,7 +447,7 @@ impl Meter {
                 let address = u32::from(address);
                 self.blocks.get(&(address >> 8)).map(|block| block.hosts[(address & 0xff) as usize])
             }
-            IpAddr::V6(_) => None,
+            IpAddr::V6(address) => self.ipv6.get(address.into()).copied(),
         };
         in_block
             .or_else(|| self.hashed.get(&hosts::key(host)).map(|(rates, _)| *rates))
@@ -493,16 +483,22 @@ impl Meter {
         }
     }
 
-    /// Smoothed rates of each host group. What hosts that lost their slots at once had is in the group of their network.
-    pub fn groups(&self) -> Vec<(Arc<str>, HostRates)> {
-        let rates = self.group_accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+    /// What each host group has. What hosts that lost their slots at once had is in the group of their network.
+    pub fn groups(&self) -> Vec<(Arc<str>, SumRates)> {
+        let rates = self.group_accounts.iter().map(|account| account.at(self.tick));
         self.map.groups.iter().map(|group| Arc::clone(&group.name)).zip(rates).collect()
     }
 
-    /// Smoothed rates of each protected network.
-    pub fn networks(&self) -> Vec<(IpNet, HostRates)> {
-        let rates = self.accounts.iter().map(|account| HostRates { rates: account.rates }.at(self.tick));
+    /// What each protected network has.
+    pub fn networks(&self) -> Vec<(IpNet, SumRates)> {
+        let rates = self.accounts.iter().map(|account| account.at(self.tick));
         self.map.networks.list().iter().copied().zip(rates).collect()
+    }
+}
+
+impl Account {
+    fn at(&self, tick: u32) -> SumRates {
+        SumRates { smooth: HostRates { rates: self.rates }.at(tick), flows: self.flows }
     }
 }
 
@@ -519,6 +515,7 @@ impl Block {
             network: first.filter(|_| same),
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
+            marks: Marks::default(),
         }
     }
 
@@ -553,7 +550,7 @@ fn observe(
         let target = || Target { prefix: map.host(host.into()), direction };
         let follow = followed.is_some_and(|followed| followed.contains(&target()))
             || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
-        if !follow && !came.is_some_and(|all| map.may_exceed(direction, all, seconds)) {
+        if !follow && !came.is_some_and(|all| map.may_exceed(direction, all.total(), seconds)) {
             continue;
         }
         let all = came.copied().unwrap_or_default();

@@ -13,6 +13,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_configure",
     "rte_eth_dev_flow_ctrl_get",
     "rte_eth_dev_flow_ctrl_set",
+    "rte_eth_dev_rss_hash_conf_get",
+    "rte_eth_dev_rss_hash_update",
     "rte_eth_dev_get_name_by_port",
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_info_get",

@@ -169,31 +169,41 @@ pub(crate) fn totals(totals: &Totals) -> String {
     let mut text = rates(&[(">INCOMING", incoming), (">OUTGOING", outgoing)]);
     text.push('\n');
     text += &kinds(&totals.counted.clone().unwrap_or_default());
+    let has_flows = [incoming, outgoing].iter().any(|rates| rates.flows_per_second > 0.0);
     if !totals.groups.is_empty() {
         let row = |group: &proto::v1::GroupTotals| {
             let mut row = vec![group.group.clone()];
-            row.extend(both_ways(&group.incoming, &group.outgoing));
+            row.extend(both_ways(&group.incoming, &group.outgoing, has_flows));
             row
         };
         text.push('\n');
-        text += &table(&["GROUP", ">IN", ">", ">OUT", ">"], totals.groups.iter().map(row));
+        text += &table(&with_both_ways(&["GROUP"], has_flows), totals.groups.iter().map(row));
     }
     if !totals.networks.is_empty() {
         let row = |network: &proto::v1::NetworkTotals| {
             let mut row = vec![network.network.clone(), network.group.clone()];
-            row.extend(both_ways(&network.incoming, &network.outgoing));
+            row.extend(both_ways(&network.incoming, &network.outgoing, has_flows));
             row
         };
         text.push('\n');
-        text += &table(&["NETWORK", "GROUP", ">IN", ">", ">OUT", ">"], totals.networks.iter().map(row));
+        text += &table(&with_both_ways(&["NETWORK", "GROUP"], has_flows), totals.networks.iter().map(row));
     }
     text
 }
 
-/// Packets and bits a second in, then out.
-fn both_ways(incoming: &Option<Rates>, outgoing: &Option<Rates>) -> [String; 4] {
-    let (incoming, outgoing) = (incoming.unwrap_or_default(), outgoing.unwrap_or_default());
-    [pps(incoming.total_pps), bps(incoming.total_bps), pps(outgoing.total_pps), bps(outgoing.total_bps)]
+/// Packets, bits and, where they are counted, flows a second, in, then out. Nobody counts flows where no group minds them.
+fn both_ways(incoming: &Option<Rates>, outgoing: &Option<Rates>, has_flows: bool) -> Vec<String> {
+    let figures = |rates: Rates| {
+        let flows = has_flows.then(|| flows(rates.flows_per_second));
+        [pps(rates.total_pps), bps(rates.total_bps)].into_iter().chain(flows)
+    };
+    [incoming, outgoing].into_iter().flat_map(|rates| figures(rates.unwrap_or_default())).collect()
+}
+
+/// Headings, and behind them those of [`both_ways`].
+fn with_both_ways(names: &[&'static str], has_flows: bool) -> Vec<&'static str> {
+    let figures: &[_] = if has_flows { &[">IN", ">", ">", ">OUT", ">", ">"] } else { &[">IN", ">", ">OUT", ">"] };
+    [names, figures].concat()
 }
 
 /// Rates by class, packets and bits a second for each name.
@@ -243,26 +253,17 @@ pub(crate) fn hosts(hosts: &ListHostsResponse) -> String {
     if hosts.hosts.is_empty() {
         return format!("no hosts to show; {} with traffic in all\n", count(hosts.active));
     }
-    let flows_of = |host: &proto::v1::Host| {
-        [&host.incoming, &host.outgoing].map(|rates| rates.unwrap_or_default().flows_per_second)
-    };
-    // Where no group minds flows, nobody counts them.
-    let has_flows = hosts.hosts.iter().flat_map(flows_of).any(|rate| rate > 0.0);
+    let rates = hosts.hosts.iter().flat_map(|host| [&host.incoming, &host.outgoing]).flatten();
+    let has_flows = rates.into_iter().any(|rates| rates.flows_per_second > 0.0);
     let row = |host: &proto::v1::Host| {
         let mut row = vec![host.address.clone(), host.group.clone()];
-        row.extend(both_ways(&host.incoming, &host.outgoing));
-        if has_flows {
-            row.splice(4..4, [flows(flows_of(host)[0])]);
-            row.push(flows(flows_of(host)[1]));
-        }
+        row.extend(both_ways(&host.incoming, &host.outgoing, has_flows));
         row.push(if host.under_attack { "under attack".to_owned() } else { String::new() });
         row
     };
-    let headings: &[&str] = match has_flows {
-        true => &["HOST", "GROUP", ">IN", ">", ">", ">OUT", ">", ">", ""],
-        false => &["HOST", "GROUP", ">IN", ">", ">OUT", ">", ""],
-    };
-    let mut text = table(headings, hosts.hosts.iter().map(row));
+    let mut headings = with_both_ways(&["HOST", "GROUP"], has_flows);
+    headings.push("");
+    let mut text = table(&headings, hosts.hosts.iter().map(row));
     let _ = writeln!(text, "\n{} of {} hosts with traffic", hosts.hosts.len(), count(hosts.active));
     text
 }

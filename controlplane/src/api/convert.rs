@@ -11,9 +11,9 @@ use proto::v1;
 
 use crate::actions::bgp::Report;
 use crate::attack::{Direction, Rates, Volumes, name};
-use crate::control::{Answered, HostAnswer, HostsAnswer, StatusAnswer, TotalsAnswer};
+use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
-use crate::meter::HostRates;
+use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
 use crate::record::{AttackRecord, RuleRecord};
 use crate::rule_json;
@@ -172,12 +172,13 @@ fn volumes(volumes: &Volumes) -> v1::Volumes {
     v1::Volumes { whole: classes(0), fragments: classes(1) }
 }
 
-fn of_direction(host: &HostRates, direction: Direction) -> v1::Rates {
-    rates(&Rates::from(&host.rates[direction as usize]))
+fn of_direction(host: &HostRates, flows: [f64; 2], direction: Direction) -> v1::Rates {
+    let flows_per_second = flows[direction as usize];
+    v1::Rates { flows_per_second, ..rates(&Rates::from(&host.rates[direction as usize])) }
 }
 
-fn with_flows(host: &HostAnswer, direction: Direction) -> v1::Rates {
-    v1::Rates { flows_per_second: host.flows[direction as usize], ..of_direction(&host.rates, direction) }
+fn of_sum(sum: &SumRates, direction: Direction) -> v1::Rates {
+    of_direction(&sum.smooth, sum.flows, direction)
 }
 
 pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
@@ -185,8 +186,8 @@ pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
         address: name(host.host),
         group: host.group.to_string(),
         network: host.network.map(|network| network.to_string()).unwrap_or_default(),
-        incoming: Some(with_flows(host, Direction::Incoming)),
-        outgoing: Some(with_flows(host, Direction::Outgoing)),
+        incoming: Some(of_direction(&host.rates, host.flows, Direction::Incoming)),
+        outgoing: Some(of_direction(&host.rates, host.flows, Direction::Outgoing)),
         under_attack: host.under_attack,
         counted_incoming: host.counted.as_ref().map(|[incoming, _]| volumes(incoming)),
         counted_outgoing: host.counted.as_ref().map(|[_, outgoing]| volumes(outgoing)),
@@ -197,8 +198,8 @@ pub(super) fn hosts(answer: &HostsAnswer) -> v1::ListHostsResponse {
 pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
     let sum = |direction| {
         let mut total = v1::Rates::default();
-        for (_, _, host) in &answer.networks {
-            add(&mut total, &of_direction(host, direction));
+        for (_, _, sum) in &answer.networks {
+            add(&mut total, &of_sum(sum, direction));
         }
         Some(total)
     };
@@ -209,20 +210,20 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
         networks: answer
             .networks
             .iter()
-            .map(|(network, group, host)| v1::NetworkTotals {
+            .map(|(network, group, sum)| v1::NetworkTotals {
                 network: network.to_string(),
                 group: group.to_string(),
-                incoming: Some(of_direction(host, Direction::Incoming)),
-                outgoing: Some(of_direction(host, Direction::Outgoing)),
+                incoming: Some(of_sum(sum, Direction::Incoming)),
+                outgoing: Some(of_sum(sum, Direction::Outgoing)),
             })
             .collect(),
         groups: answer
             .groups
             .iter()
-            .map(|(group, rates)| v1::GroupTotals {
+            .map(|(group, sum)| v1::GroupTotals {
                 group: group.to_string(),
-                incoming: Some(of_direction(rates, Direction::Incoming)),
-                outgoing: Some(of_direction(rates, Direction::Outgoing)),
+                incoming: Some(of_sum(sum, Direction::Incoming)),
+                outgoing: Some(of_sum(sum, Direction::Outgoing)),
             })
             .collect(),
     }
@@ -241,6 +242,7 @@ fn add(total: &mut v1::Rates, other: &v1::Rates) {
     total.tcp_syn_bps += other.tcp_syn_bps;
     total.fragment_pps += other.fragment_pps;
     total.fragment_bps += other.fragment_bps;
+    total.flows_per_second += other.flows_per_second;
 }
 
 fn target(record: &AttackRecord) -> String {

@@ -13,7 +13,7 @@ use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes, name};
 use crate::interface::Counters;
-use crate::meter::{HostRates, Order, Smooth};
+use crate::meter::{HostRates, Order, Smooth, SumRates};
 use crate::mitigation::Standing;
 use crate::record::AttackRecord;
 
@@ -160,9 +160,9 @@ pub struct TotalsAnswer {
     /// Workers, for what was counted since the start.
     pub workers: Vec<Arc<Shared>>,
     /// Each protected network, its group, and its rates.
-    pub networks: Vec<(IpNet, Arc<str>, HostRates)>,
+    pub networks: Vec<(IpNet, Arc<str>, SumRates)>,
     /// Each host group and its rates.
-    pub groups: Vec<(Arc<str>, HostRates)>,
+    pub groups: Vec<(Arc<str>, SumRates)>,
 }
 
 impl From<&Smooth> for Rates {
@@ -284,6 +284,7 @@ impl Control {
             }
         }
         for port in self.dataplane.ports() {
+            alarms.extend(port.doubt().map(|doubt| format!("port {}: {doubt}", port.device())));
             let stats = port.stats();
             let lost = stats.missed + stats.errors + stats.no_mbuf;
             if lost > 0 {

@@ -34,20 +34,34 @@ impl Epochs {
         }
     }
 
+    /// The epoch that is complete, and its seconds.
+    pub(super) fn complete(&self) -> (u32, f64) {
+        (self.running.wrapping_sub(1), self.complete_s.max(EPOCH_MIN_S))
+    }
+
     /// The higher one of what the complete epoch had and what the running one has had so far: a beginning is seen before
     /// its epoch is over, and the rate does not start at nothing with every epoch.
     fn rate<'a>(&self, workers: impl Iterator<Item = &'a Arc<Shared>> + Clone, host: IpAddr, outgoing: bool) -> f64 {
-        let rate = |epoch: u32, seconds: f64| {
-            let mut union = Registers::default();
-            for shared in workers.clone() {
-                if let Some(slot) = shared.slab.find(host) {
-                    union.merge(&shared.flows.read(slot, outgoing, epoch, host));
-                }
-            }
-            union.estimate() / seconds.max(EPOCH_MIN_S)
-        };
-        rate(self.running, self.running_s).max(rate(self.running.wrapping_sub(1), self.complete_s))
+        let running = flows_in(workers.clone(), host, outgoing, self.running) / self.running_s.max(EPOCH_MIN_S);
+        let (complete, seconds) = self.complete();
+        running.max(flows_in(workers, host, outgoing, complete) / seconds)
     }
+}
+
+/// How many flows a host had in an epoch. One that several workers saw counts once.
+pub(super) fn flows_in<'a>(
+    workers: impl Iterator<Item = &'a Arc<Shared>>,
+    host: IpAddr,
+    outgoing: bool,
+    epoch: u32,
+) -> f64 {
+    let mut union = Registers::default();
+    for shared in workers {
+        if let Some(slot) = shared.slab.find(host) {
+            union.merge(&shared.flows.read(slot, outgoing, epoch, host));
+        }
+    }
+    union.estimate()
 }
 
 impl Map {
@@ -70,6 +84,7 @@ impl Meter {
     pub(super) fn tick_flows(&mut self, seconds: f64, result: &mut Tick) {
         let Some(epoch) = self.workers.first().map(|(shared, _)| shared.flows.epoch(self.tick)) else { return };
         self.epochs.begin(epoch, seconds);
+        self.sweep();
         if self.map.flow_floor.iter().all(|floor| floor.is_infinite()) {
             return;
         }

@@ -69,12 +69,15 @@ impl Ticks {
     }
 }
 
+/// Hosts of a /24: one bit each.
+pub(super) type Hosts = [u64; BLOCK / 64];
+
 /// What came for the hosts of one /24 within a tick, over all workers.
 #[derive(Debug)]
 pub(super) struct Came {
     hosts: Box<[[Volumes; 2]; BLOCK]>,
     /// Hosts that something came for: one bit each, by direction.
-    active: [[u64; BLOCK / 64]; 2],
+    active: [Hosts; 2],
     /// All hosts together.
     pub(super) total: Delta,
 }
@@ -103,6 +106,11 @@ impl Came {
     /// The hosts that something came for: their last byte.
     pub(super) fn hosts(&self) -> impl Iterator<Item = usize> + use<> {
         ones(std::array::from_fn(|word| self.active[0][word] | self.active[1][word]))
+    }
+
+    /// The same by direction: one bit each.
+    pub(super) fn active(&self) -> &[Hosts; 2] {
+        &self.active
     }
 
     /// What came for a host in one direction, if anything did.
@@ -148,7 +156,7 @@ impl Came {
 }
 
 /// The places of the bits that are set.
-fn ones(words: [u64; BLOCK / 64]) -> impl Iterator<Item = usize> {
+pub(super) fn ones(words: Hosts) -> impl Iterator<Item = usize> {
     words.into_iter().enumerate().flat_map(|(word, mut left)| {
         std::iter::from_fn(move || {
             let bit = left.trailing_zeros();
@@ -172,8 +180,17 @@ impl Default for Delta {
 }
 
 impl Delta {
-    pub(super) fn is_zero(&self) -> bool {
-        self.packets.iter().chain(&self.bytes).all(|&count| count == 0)
+    /// Plane, packets and bytes of those that are not nothing.
+    fn planes(&self) -> impl Iterator<Item = (u8, u32, u64)> {
+        let planes = self.packets.iter().zip(&self.bytes).zip(0..).filter(|((packets, _), _)| **packets != 0);
+        planes.map(|((&packets, &bytes), plane)| (plane, packets as u32, bytes as u64))
+    }
+
+    /// Adds what a slot got in one plane.
+    #[inline]
+    pub(super) fn add_change(&mut self, change: &Change) {
+        self.packets[usize::from(change.plane)] += i64::from(change.packets);
+        self.bytes[usize::from(change.plane)] += change.bytes as i64;
     }
 
     fn add_plane(&mut self, plane: usize, now: Counts, before: Counts) {
@@ -227,14 +244,21 @@ impl Delta {
     }
 }
 
-/// What came for an IPv6 slot.
-pub(super) struct Ipv6Taken {
-    /// For whom.
-    pub(super) address: u128,
-    /// How much.
-    pub(super) delta: Delta,
-    /// If the slot changed hands: whose it was, and what had been seen of that host's counts, which are its network's now.
-    pub(super) moved: Option<(u128, Delta)>,
+/// What came for a hashed slot in one plane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// The slot, counted from the first hashed one.
+    pub(super) place: u32,
+    pub(super) plane: u8,
+    pub(super) packets: u32,
+    pub(super) bytes: u64,
+}
+
+/// What came for a hashed slot that changed hands.
+struct Taken {
+    delta: Delta,
+    /// Whose it was, if anyone's, and what had been seen of that host's counts, which are its network's now.
+    moved: Option<(u128, Delta)>,
 }
 
 /// The planes of a block that were touched: one bit each.
@@ -269,7 +293,9 @@ pub(super) struct Seen {
     planes: [Vec<Words>; PLANES],
     slots: usize,
     ipv6_at: usize,
-    ipv6: Vec<(u32, u128)>,
+    /// By hashed slot: its generation, and its key.
+    generations: Vec<u32>,
+    keys: Vec<u128>,
 }
 
 impl Seen {
@@ -279,7 +305,8 @@ impl Seen {
             planes: Default::default(),
             slots: ipv6.end * BLOCK,
             ipv6_at: ipv6.start,
-            ipv6: vec![(0, 0); ipv6.len() * BLOCK],
+            generations: vec![0; ipv6.len() * BLOCK],
+            keys: vec![0; ipv6.len() * BLOCK],
         }
     }
 
@@ -310,7 +337,7 @@ impl Seen {
 
     /// Bytes for a slab of so many blocks, of which so many slots are hashed, once each plane was touched.
     pub(super) fn bytes_max(blocks: usize, hashed: usize) -> usize {
-        blocks * BLOCK * PLANES * size_of::<Words>() + hashed * size_of::<(u32, u128)>()
+        blocks * BLOCK * PLANES * size_of::<Words>() + hashed * (size_of::<u32>() + size_of::<u128>())
     }
 
     /// Adds what came for a slot since the last look, in the touched planes of its block.
@@ -343,35 +370,77 @@ impl Seen {
         }
     }
 
-    /// What came for an IPv6 slot since the last look, and for whom.
-    pub(super) fn take_ipv6(&mut self, slab: &Slab, slot: Slot, touched: Touched) -> Option<Ipv6Taken> {
+    /// The key that a hashed slot had at the last look.
+    #[inline]
+    pub(super) fn key(&self, place: u32) -> u128 {
+        self.keys[place as usize]
+    }
+
+    /// Gives what came for a block of hashed slots, in the touched planes and these ticks, and what had been seen of hosts
+    /// that lost their slots.
+    pub(super) fn take_hashed(
+        &mut self,
+        slab: &Slab,
+        block: usize,
+        touched: Touched,
+        ticks: Ticks,
+        came: &mut Vec<Change>,
+        moved: &mut Vec<(u128, Delta)>,
+    ) {
+        let first = Slot((block as u32) << 8);
+        let place = (block - self.ipv6_at) * BLOCK;
+        let slot = |index: usize| Slot(first.0 | index as u32);
+        // Those of another host, or their first one: all that they count is new.
+        let mut is_new = [false; BLOCK];
+        let seen = &self.generations[place..place + BLOCK];
+        for (index, (is_new, seen)) in is_new.iter_mut().zip(seen).enumerate() {
+            *is_new = slab.generation(slot(index)) != *seen;
+        }
+        let ticks = ticks.of_block(block);
+        for plane in touched.planes() {
+            let seen = &mut plane_of(&mut self.planes[plane], self.slots)[first.0 as usize..][..BLOCK];
+            let groups = (0..BLOCK).step_by(GROUP).zip(slab.groups(block, plane));
+            for (at, (cells, _)) in groups.filter(|(_, (_, stamp))| ticks.has(*stamp)) {
+                for (index, now) in (at..).zip(cells.each_ref().map(Counts::of)) {
+                    let (packets, bytes) = now.since(Counts::from_words(seen[index]));
+                    // Where it changed hands meanwhile, what was read may be another host's: it stays unseen until the next look.
+                    let is_seen = (packets, bytes) == (0, 0) || is_new[index];
+                    if !is_seen && slab.unchanged(slot(index), self.generations[place + index]) {
+                        seen[index] = now.to_words();
+                        let place = (place + index) as u32;
+                        came.push(Change { place, plane: plane as u8, packets: packets as u32, bytes });
+                    }
+                }
+            }
+        }
+        for index in (0..BLOCK).filter(|&index| is_new[index]) {
+            if let Some(taken) = self.take_ipv6(slab, slot(index)) {
+                let change = |(plane, packets, bytes)| Change { place: (place + index) as u32, plane, packets, bytes };
+                came.extend(taken.delta.planes().map(change));
+                moved.extend(taken.moved);
+            }
+        }
+    }
+
+    /// What came for a hashed slot that has another host, or its first.
+    fn take_ipv6(&mut self, slab: &Slab, slot: Slot) -> Option<Taken> {
         let place = slot.0 as usize - self.ipv6_at * BLOCK;
         let generation = slab.generation(slot);
-        let (seen_generation, seen_address) = self.ipv6[place];
-        let same = generation == seen_generation;
-        if same && touched.planes().all(|plane| Counts::of(slab.cell(slot, plane)) == self.seen(plane, slot)) {
-            return None;
-        }
+        let seen_address = self.keys[place];
         let address = slab.ipv6_key(slot)?;
         let (mut delta, mut moved) = (Delta::default(), Delta::default());
         let mut fresh = [Counts::default(); PLANES];
         for (plane, fresh) in fresh.iter_mut().enumerate() {
             *fresh = Counts::of(slab.cell(slot, plane));
-            let before = self.seen(plane, slot);
-            if same {
-                delta.add_plane(plane, *fresh, before);
-            } else {
-                delta.add_plane(plane, *fresh, Counts::default());
-                moved.add_plane(plane, before, Counts::default());
-            }
+            delta.add_plane(plane, *fresh, Counts::default());
+            moved.add_plane(plane, self.seen(plane, slot), Counts::default());
         }
         if !slab.unchanged(slot, generation) {
             return None;
         }
         (0..PLANES).for_each(|plane| self.store(slot, plane, fresh[plane]));
-        self.ipv6[place] = (generation, address);
-        let moved = (!same && seen_address != 0).then_some((seen_address, moved));
-        Some(Ipv6Taken { address, delta, moved })
+        (self.generations[place], self.keys[place]) = (generation, address);
+        Some(Taken { delta, moved: (seen_address != 0).then_some((seen_address, moved)) })
     }
 
     fn seen(&self, plane: usize, slot: Slot) -> Counts {

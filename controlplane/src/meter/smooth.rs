@@ -63,6 +63,34 @@ impl Smooth {
         self.tick = step.tick;
     }
 
+    /// Begins a tick; [`Smooth::add`] takes in what came within it.
+    #[inline]
+    pub(super) fn begin(&mut self, step: Step) {
+        if self.tick != step.tick.wrapping_sub(1) {
+            *self = self.at(step.tick.wrapping_sub(1));
+        }
+        self.scale(1.0 - step.weight);
+        self.tick = step.tick;
+    }
+
+    /// A part of what came within the tick that was begun, of one class.
+    #[inline]
+    pub(super) fn add(&mut self, step: Step, (fragment, class): (bool, usize), packets: u32, bytes: u64) {
+        let (packets, bits) = (packets as f32 * step.per_packet, bytes as i64 as f32 * step.per_byte);
+        self.pps[class] += packets;
+        self.bps[class] += bits;
+        if fragment {
+            self.fragments_pps += packets;
+            self.fragments_bps += bits;
+        }
+    }
+
+    #[inline]
+    fn scale(&mut self, factor: f32) {
+        let rates = self.pps.iter_mut().chain(&mut self.bps);
+        rates.chain([&mut self.fragments_pps, &mut self.fragments_bps]).for_each(|rate| *rate *= factor);
+    }
+
     /// As it is at a later tick in which nothing came.
     pub(super) fn at(mut self, tick: u32) -> Smooth {
         let missed = tick.wrapping_sub(self.tick);
@@ -70,8 +98,7 @@ impl Smooth {
             return self;
         }
         let left = (-f64::from(missed) * NOMINAL_TICK_S / TIME_CONSTANT_S).exp() as f32;
-        let rates = self.pps.iter_mut().chain(&mut self.bps);
-        rates.chain([&mut self.fragments_pps, &mut self.fragments_bps]).for_each(|rate| *rate *= left);
+        self.scale(left);
         self.tick = tick;
         self
     }

@@ -149,7 +149,7 @@ impl Rig {
     /// Incoming and outgoing packets of each network in the last tick, which was [`LONG_S`].
     fn network_packets(&self) -> Vec<[u64; 2]> {
         let packets = |rate: Smooth| (rate.of(&Class::ALL).0 * LONG_S).round() as u64;
-        self.meter.networks().into_iter().map(|(_, host)| host.rates.map(packets)).collect()
+        self.meter.networks().into_iter().map(|(_, sum)| sum.smooth.rates.map(packets)).collect()
     }
 }
 
@@ -329,7 +329,8 @@ fn a_scan_of_ipv6_addresses_neither_loses_nor_doubles_what_its_network_got() {
         send(&mut rig, 0, Traffic::udp(heavy, 2000));
         let observed = volumes_of(&rig.look(LONG_S));
         assert_eq!(rig.network_packets(), sent, "tick {tick}");
-        let in_group = rig.meter.groups()[0].1.rates.map(|rate| (rate.of(&Class::ALL).0 * LONG_S).round() as u64);
+        let in_group =
+            rig.meter.groups()[0].1.smooth.rates.map(|rate| (rate.of(&Class::ALL).0 * LONG_S).round() as u64);
         assert_eq!(in_group, [0, 1].map(|way| sent[0][way] + sent[1][way]), "tick {tick}");
         let expected = BTreeMap::from([(target(heavy, Direction::Incoming), Traffic::udp(heavy, 2000).volumes())]);
         assert_eq!(observed, expected, "tick {tick}");
@@ -402,7 +403,7 @@ fn groups_have_what_their_hosts_have() {
     rig.count(0, Traffic { direction: Direction::Outgoing, ..Traffic::udp(host("198.18.0.3"), 64) });
     rig.look(LONG_S);
     let packets = |rate: Smooth| (rate.of(&Class::ALL).0 * LONG_S).round() as u64;
-    let groups: Vec<_> = rig.meter.groups().into_iter().map(|(_, rates)| rates.rates.map(packets)).collect();
+    let groups: Vec<_> = rig.meter.groups().into_iter().map(|(_, sum)| sum.smooth.rates.map(packets)).collect();
     assert_eq!(groups, [[4 + 8 + 32, 0], [1 + 2 + 16, 64]]);
 }
 
@@ -479,7 +480,11 @@ fn rates_follow_the_traffic_and_decay_without_it() {
         assert!(pps(&rig) < 0.01, "{}", pps(&rig));
     }
     (0..SILENT_TICKS).for_each(|_| drop(rig.look(0.1)));
-    assert_eq!((rig.meter.blocks.len(), rig.meter.hashed.len()), (0, 0), "what was silent is forgotten");
+    assert_eq!(
+        (rig.meter.blocks.len(), rig.meter.hashed.len(), rig.meter.ipv6.len()),
+        (0, 0, 0),
+        "what was silent is forgotten"
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub struct Port {
     device: String,
     driver: String,
     queues: usize,
+    doubt: Option<String>,
     pool: Arc<Pool>,
     #[expect(dead_code, reason = "keeps EAL running")]
     eal: Arc<Eal>,
@@ -113,7 +114,8 @@ impl Port {
 
         let mut key = rss::SYMMETRIC_KEY;
         let mut conf = rte_eth_conf::default();
-        if let Some(spread) = Spread::new(options.queues, info.flow_type_rss_offloads, info.hash_key_size) {
+        let spread = Spread::new(options.queues, info.flow_type_rss_offloads, info.hash_key_size);
+        if let Some(spread) = spread {
             conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = spread.fields;
             conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
@@ -141,8 +143,8 @@ impl Port {
                 call("rte_eth_tx_queue_setup", code)?;
             }
         }
-        let port =
-            Port { id, device: options.device.clone(), driver, queues: options.queues, pool, eal: Arc::clone(eal) };
+        let (device, eal) = (options.device.clone(), Arc::clone(eal));
+        let mut port = Port { id, device, driver, queues: options.queues, doubt: None, pool, eal };
         // SAFETY: the port is configured; from here on its drop stops and closes it.
         unsafe {
             call("rte_eth_dev_start", dpdk_sys::rte_eth_dev_start(id))?;
@@ -155,6 +157,8 @@ impl Port {
             }
             call("rte_eth_dev_flow_ctrl_set", stop_flow_control(id))?;
         }
+        // Some devices take a key only when they run, and by another call.
+        port.doubt = spread.and_then(|spread| doubt_spread(id, &spread).and_then(|_| insist_on_spread(id, &spread)));
         let queues =
             (0..options.queues as u16).map(|queue| RxQueue { port: id, queue, pool: Arc::clone(&port.pool) }).collect();
         Ok((port, queues))
@@ -178,6 +182,11 @@ impl Port {
     /// How many receive queues.
     pub fn queues(&self) -> usize {
         self.queues
+    }
+
+    /// What is wrong with how the device spreads packets over its queues, where it says so.
+    pub fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
     }
 
     /// Counters since start; zeroes when the device does not answer.
@@ -255,6 +264,26 @@ fn stop_flow_control(id: u16) -> i32 {
         }
     };
     if code == -libc::ENOTSUP { 0 } else { code }
+}
+
+/// What is wrong with how a device spreads packets, as far as it says.
+fn doubt_spread(id: u16, wanted: &Spread) -> Option<String> {
+    let mut key = [0; rss::SYMMETRIC_KEY.len()];
+    let mut conf =
+        dpdk_sys::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: wanted.key_len, ..Default::default() };
+    // SAFETY: the device writes at most rss_key_len bytes of the key, which is as long at least. The port is open.
+    let code = unsafe { dpdk_sys::rte_eth_dev_rss_hash_conf_get(id, &mut conf) };
+    rss::doubt(wanted, if code == 0 { Ok((conf.rss_hf, &key)) } else { Err(code) })
+}
+
+/// Asks for it once more; what is wrong then.
+fn insist_on_spread(id: u16, wanted: &Spread) -> Option<String> {
+    let mut key = rss::SYMMETRIC_KEY;
+    let mut conf =
+        dpdk_sys::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len: wanted.key_len, rss_hf: wanted.fields };
+    // SAFETY: conf and key live through the call; the port is open. Whether it helped is read back.
+    unsafe { dpdk_sys::rte_eth_dev_rss_hash_update(id, &mut conf) };
+    doubt_spread(id, wanted)
 }
 
 fn probe(device: &str) -> Result<u16, Error> {

@@ -39,6 +39,28 @@ impl Spread {
     }
 }
 
+/// What is wrong with what a device says it does, for people: its fields and key, or the error of the call that asks. One
+/// that cannot say is believed: most virtual devices cannot.
+pub fn doubt(wanted: &Spread, said: Result<(u64, &[u8]), i32>) -> Option<String> {
+    let (fields, key) = match said {
+        Err(code) if code == -libc::ENOTSUP => return None,
+        Err(code) => return Some(format!("does not say how it spreads packets over queues: error {}", code.abs())),
+        Ok(said) => said,
+    };
+    let missing = wanted.fields & !fields;
+    if missing != 0 {
+        return Some(format!(
+            "does not spread all packets over queues by addresses and ports: of RSS fields {:#x} it left out {missing:#x}",
+            wanted.fields
+        ));
+    }
+    let asked = &SYMMETRIC_KEY[..usize::from(wanted.key_len)];
+    (key.get(..asked.len()) != Some(asked)).then(|| {
+        "spreads packets over queues by a key of its own: the two directions of a flow may come to two workers"
+            .to_owned()
+    })
+}
+
 /// Toeplitz hash of `input`, as devices compute it: for each bit that is set, the 32 bits of the key that begin there.
 /// Bits behind the end of the key count as 0.
 pub fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
@@ -122,6 +144,21 @@ mod tests {
         );
         assert_eq!(Spread::new(1, u64::MAX, 40), None, "one queue");
         assert_eq!(Spread::new(2, 0, 40), None, "no hash at all, as net_pcap");
+    }
+
+    #[test]
+    fn a_device_that_does_other_than_asked_is_doubted() {
+        let wanted = Spread { fields: 0b1100, key_len: 40 };
+        let told = |fields, key: &[u8]| doubt(&wanted, Ok((fields, key)));
+        assert_eq!(told(0b1100, &SYMMETRIC_KEY[..40]), None);
+        assert_eq!(told(0b1111, &SYMMETRIC_KEY[..52]), None, "more fields, and a longer key, are as good");
+        assert!(told(0b1000, &SYMMETRIC_KEY[..40]).unwrap().ends_with("of RSS fields 0xc it left out 0x4"));
+        assert!(told(0, &[]).unwrap().contains("left out 0xc"), "it does not hash at all");
+        for key in [&PUBLISHED_KEY[..], &[0; 40], &SYMMETRIC_KEY[..39], &[]] {
+            assert!(told(0b1100, key).unwrap().contains("key of its own"), "{key:?}");
+        }
+        assert_eq!(doubt(&wanted, Err(-libc::ENOTSUP)), None);
+        assert!(doubt(&wanted, Err(-libc::EIO)).unwrap().ends_with("error 5"));
     }
 
     fn address() -> impl Strategy<Value = (IpAddr, IpAddr)> {

@@ -270,3 +270,33 @@ proptest! {
         prop_assert_eq!(reasons, rig.kind(Kind::Unparsed).0);
     }
 }
+
+/// A packet between two hosts of 2001:db8::/32.
+fn internal_v6(source: u32, destination: u32) -> Vec<u8> {
+    let address = |host: u32| (0x2001_0db8 << 96 | u128::from(host)).to_be_bytes();
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6(address(source), address(destination), 64).udp(53, 53);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[0; 4]).expect("a frame");
+    frame
+}
+
+#[test]
+fn a_host_that_loses_its_slot_within_a_burst_leaves_no_packet_to_the_next_one() {
+    const HOSTS: u32 = 20_000;
+    let mut rig = Rig::new();
+    // Each host receives one packet and sends one, in bursts of the largest size, in tables for a few hundred.
+    let frames: Vec<_> = (0..HOSTS).map(|host| internal_v6(1 + host, 1 + (host * 7 + 3) % HOSTS)).collect();
+    rig.burst(&frames);
+    let slab = &rig.pipeline.shared().slab;
+    let planes = [false, true].map(|outgoing| plane(outgoing, false, Class::Udp));
+    let packets = |slot: Slot| planes.map(|plane| slab.cell(slot, plane).packets());
+    let mut sum = packets(slab.network(1));
+    for host in 1..=HOSTS {
+        let Some(slot) = slab.find_v6(0x2001_0db8 << 96 | u128::from(host)) else { continue };
+        let counted = packets(slot);
+        assert!(counted.iter().all(|&packets| packets <= 1), "host {host} has {counted:?}");
+        sum = [sum[0] + counted[0], sum[1] + counted[1]];
+    }
+    assert_eq!(sum, [HOSTS; 2]);
+    assert!(rig.pipeline.shared().stats.lost[Lost::HostEvicted as usize].get() > 10_000);
+}

@@ -95,6 +95,18 @@ HOST         GROUP         IN                                OUT
 2 of 65,536 hosts with traffic
 "#,
     );
+    let mut summed = fixtures::totals();
+    for rates in [&mut summed.incoming, &mut summed.groups[0].incoming, &mut summed.networks[0].incoming] {
+        rates.as_mut().unwrap().flows_per_second = 34_567.0;
+    }
+    let shown = totals(&summed);
+    for line in [
+        "flows      34.6 kflows/s             0 flows/s",
+        "web    1.50 Mpps  1.20 Gbps  34.6 kflows/s  950 pps  2.00 Mbps  0 flows/s",
+        "198.18.0.0/24  web    1.50 Mpps  1.20 Gbps  34.6 kflows/s  0 pps  0 bps  0 flows/s",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
     let mut over = fixtures::attack(NOW);
     (over.metric, over.measured, over.threshold) = ("flows_per_second".into(), 4321.0, 3500.0);
     over.current.as_mut().unwrap().flows_per_second = 4567.0;

@@ -214,3 +214,72 @@ fn an_epoch_that_took_longer_is_a_lower_rate() {
     }
     assert_near(line.rate(victim, Direction::Incoming), 1000.0);
 }
+
+impl Line {
+    /// Incoming and outgoing flows a second of each network, then of each group.
+    fn sums(&self) -> Vec<[f64; 2]> {
+        let (networks, groups) = (self.rig.meter.networks(), self.rig.meter.groups());
+        networks.into_iter().map(|(_, sum)| sum.flows).chain(groups.into_iter().map(|(_, sum)| sum.flows)).collect()
+    }
+
+    /// Two epochs in which each of these hosts has so many flows, the first half of them at both workers; and one to sum
+    /// the second up.
+    fn two_epochs(&mut self, hosts: &[IpAddr], flows: u32) {
+        let end = (self.rig.tick / EPOCH_TICKS + 3) * EPOCH_TICKS - 1;
+        while self.rig.tick < end {
+            if self.rig.tick % EPOCH_TICKS == 4 && self.rig.tick + 10 < end {
+                for &host in hosts {
+                    self.send(host, Direction::Incoming, 0..flows);
+                    self.pipelines.reverse();
+                    self.send(host, Direction::Incoming, 0..flows / 2);
+                    self.pipelines.reverse();
+                }
+            }
+            self.rig.look(0.1);
+        }
+    }
+}
+
+#[test]
+fn networks_and_groups_have_the_flows_of_all_their_hosts() {
+    let mut line = Line::new(1_000_000);
+    let four = |block: u32, index: u32| IpAddr::from(Ipv4Addr::from(0xc612_0000 | block << 8 | index));
+    let six = |index: u128| IpAddr::from(Ipv6Addr::from(0x2001_0db8 << 96 | index));
+    // The last two /24s have no block; the calm group has one that has.
+    let blocks: Vec<IpAddr> = [9, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+        .into_iter()
+        .flat_map(|block| (0..if block > 6 && block < 9 { 20 } else { 100 }).map(move |index| four(block, index)))
+        .collect();
+    let ipv6: Vec<IpAddr> = (1..=100).map(six).collect();
+    let all: Vec<IpAddr> = blocks.iter().chain(&ipv6).copied().collect();
+    for flows in [1, 40] {
+        line.two_epochs(&all, flows);
+        let sums = line.sums();
+        for (sums, hosts) in sums.iter().zip([blocks.len(), ipv6.len(), all.len() - 100, 100]) {
+            let truth = f64::from(flows) * hosts as f64;
+            let error = sums[0] / truth - 1.0;
+            assert!(
+                error.abs() < 3.0 * STANDARD_ERROR / (hosts as f64).sqrt(),
+                "{hosts} hosts, {flows} flows: {error}"
+            );
+            assert_eq!(sums[1], 0.0);
+        }
+    }
+    // Silence ends them.
+    line.two_epochs(&[], 0);
+    assert_eq!(line.sums(), [[0.0; 2]; 4]);
+}
+
+#[test]
+fn a_sum_keeps_the_error_of_the_one_host_that_has_nearly_all_flows() {
+    let mut line = Line::new(1_000_000);
+    let flooded = host("198.18.0.1");
+    for tick in 0..40 {
+        line.send(flooded, Direction::Outgoing, tick * 2000..(tick + 1) * 2000);
+        line.send(host("198.18.0.2"), Direction::Outgoing, 0..5);
+        line.rig.look(0.1);
+    }
+    let sums = line.sums();
+    assert_near(sums[0][1], 20_000.0);
+    assert_eq!(sums[0], sums[2]);
+}
