@@ -119,7 +119,7 @@ fn meter(workers: Vec<Arc<Shared>>) -> Result<Meter> {
     }
     let group = |name: &str, networks| Group { name: name.into(), networks, thresholds: [thresholds; 2] };
     let groups = vec![group("default", vec![]), group("customers", vec!["10.1.0.0/16".parse()?])];
-    Ok(Meter::new(workers, Map::new(networks, groups, LAYOUT.ipv6_prefix_length)?))
+    Ok(Meter::new(workers, Map::new(networks, groups, IPV4.ipv6_prefix_length)?))
 }
 
 fn look(meter: &mut Meter, tick: u32) -> Tick {
