@@ -1,5 +1,28 @@
 //! `&[u8]` to [`Headers`]: what a frame says about itself, as far as thresholds and Flow Spec rules ask. Pure; never
 //! panics, never reads past the end of the frame. May not touch clock, I/O or counters.
+//!
+//! A packet is read by [`Plain`] or, where it is not plain, layer by layer: `link`, then `ipv4` or `ipv6`. What counts is the outermost
+//! IP packet; `tunnel` makes an inner one the outermost on ports that want it. Lengths are what the IP header says, also where the frame
+//! is padded or cut short; [`Reading`] says when that is believed.
+
+mod ipv4;
+mod ipv6;
+mod link;
+mod plain;
+mod reading;
+mod reason;
+mod tunnel;
+
+pub use ipv4::{flow_v4, outline_v4};
+pub use ipv6::{EXTENSIONS_MAX, OPTIONS_MAX, flow_v6, outline_v6};
+pub use link::{LABELS_MAX, TAGS_MAX, network};
+pub use plain::Plain;
+pub use reading::{Reading, SNAP_MIN};
+pub use reason::Unparsed;
+pub use tunnel::{TUNNELS_MAX, Tunnel, Tunnels, innermost, unwrap};
+
+use ipv4::{fragment_v4, header_length, payload_v4};
+use ipv6::ipv6;
 
 /// What a packet counts as. Disjoint: each packet is in exactly one class; totals are sums over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +124,7 @@ pub struct Headers {
     pub dscp: u8,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// IP total length in bytes (IPv6: payload + 40), as the header says.
+    /// IP total length in bytes (IPv6: payload + 40), as the header says; of a jumbogram, as its option says.
     pub ip_length: u32,
     /// IPv6 flow label, 20 bits; 0 in IPv4.
     pub flow_label: u32,
@@ -116,190 +139,26 @@ impl Headers {
     }
 }
 
-/// Why a frame is not counted for a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Unparsed {
-    /// The frame ends within the Ethernet header or its tags.
-    ShortEthernet = 0,
-    /// More than [`TAGS_MAX`] VLAN tags.
-    TooManyTags = 1,
-    /// Neither IPv4 nor IPv6: ARP, LLC and others.
-    NotIp = 2,
-    /// The frame ends within the IPv4 header or its options.
-    ShortIpv4 = 3,
-    /// IPv4 with a wrong version, a header of less than 20 bytes, or a total length of less than the header.
-    BadIpv4 = 4,
-    /// The frame ends within the fixed IPv6 header.
-    ShortIpv6 = 5,
-    /// IPv6 with a wrong version.
-    BadIpv6 = 6,
-}
-
-impl Unparsed {
-    /// How many reasons there are.
-    pub const COUNT: usize = 7;
-    /// All reasons in the order of their numbers.
-    pub const ALL: [Unparsed; Unparsed::COUNT] = [
-        Unparsed::ShortEthernet,
-        Unparsed::TooManyTags,
-        Unparsed::NotIp,
-        Unparsed::ShortIpv4,
-        Unparsed::BadIpv4,
-        Unparsed::ShortIpv6,
-        Unparsed::BadIpv6,
-    ];
-
-    /// The name that status and logs show.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Unparsed::ShortEthernet => "short_ethernet",
-            Unparsed::TooManyTags => "too_many_tags",
-            Unparsed::NotIp => "not_ip",
-            Unparsed::ShortIpv4 => "short_ipv4",
-            Unparsed::BadIpv4 => "bad_ipv4",
-            Unparsed::ShortIpv6 => "short_ipv6",
-            Unparsed::BadIpv6 => "bad_ipv6",
-        }
-    }
-}
-
-/// Most VLAN tags on a frame.
-pub const TAGS_MAX: usize = 4;
-/// Most IPv6 extension headers in a chain. A packet with more counts for its host, with the header that it stopped at.
-pub const EXTENSIONS_MAX: usize = 8;
-
-mod ethertype {
-    pub(super) const IPV4: u16 = 0x0800;
-    pub(super) const IPV6: u16 = 0x86dd;
-
-    pub(super) const fn is_tag(ethertype: u16) -> bool {
-        matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
-    }
-}
-
 /// The IP protocol numbers that the parser knows.
 mod protocol {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ICMP: u8 = 1;
+    pub(super) const IPV4: u8 = 4;
     pub(super) const TCP: u8 = 6;
     pub(super) const UDP: u8 = 17;
     pub(super) const DCCP: u8 = 33;
+    pub(super) const IPV6: u8 = 41;
     pub(super) const ROUTING: u8 = 43;
     pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const GRE: u8 = 47;
     pub(super) const AH: u8 = 51;
     pub(super) const ICMPV6: u8 = 58;
     pub(super) const DESTINATION_OPTIONS: u8 = 60;
     pub(super) const SCTP: u8 = 132;
+    pub(super) const MOBILITY: u8 = 135;
     pub(super) const UDP_LITE: u8 = 136;
-}
-
-/// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
-/// asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain<'a> {
-    frame: &'a [u8],
-    head: &'a [u8; PLAIN_HEADERS],
-    ip_length: u16,
-}
-
-/// Bytes of Ethernet and IPv4 headers of a plain frame.
-const PLAIN_HEADERS: usize = 14 + 20;
-
-impl<'a> Plain<'a> {
-    /// The frame, if it is plain. `None` says nothing but that [`network`] and the rest must look. One comparison for what
-    /// those test one by one.
-    #[inline(always)]
-    pub fn of(frame: &'a [u8]) -> Option<Plain<'a>> {
-        /// Ethertype, version and header length.
-        const PLAIN: u64 = 0x08_0045;
-        const FRAGMENT: u16 = 0x3fff_u16.to_be();
-        let head = frame.first_chunk::<PLAIN_HEADERS>()?;
-        let start = word(head, 12);
-        let ip_length = (start >> 16) as u16;
-        let is_plain =
-            start >> 40 == PLAIN && u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT == 0 && ip_length >= 20;
-        is_plain.then_some(Plain { frame, head, ip_length })
-    }
-
-    /// What counting asks of it.
-    #[inline(always)]
-    pub fn outline(&self) -> Outline<u32> {
-        // Both addresses by one load.
-        let addresses = word(self.head, 26);
-        Outline {
-            source: (addresses >> 32) as u32,
-            destination: addresses as u32,
-            class: self.class(),
-            is_fragment: false,
-            ip_length: self.ip_length.into(),
-        }
-    }
-
-    /// From its IP header on.
-    #[inline(always)]
-    pub fn packet(&self) -> &'a [u8] {
-        self.frame.get(14..).unwrap_or(&[])
-    }
-
-    /// Source address.
-    #[inline(always)]
-    pub fn source(&self) -> u32 {
-        (word(self.head, 26) >> 32) as u32
-    }
-
-    /// Destination address.
-    #[inline(always)]
-    pub fn destination(&self) -> u32 {
-        word(self.head, 26) as u32
-    }
-
-    /// IP total length in bytes.
-    #[inline(always)]
-    pub fn ip_length(&self) -> u16 {
-        self.ip_length
-    }
-
-    /// IP protocol.
-    #[inline(always)]
-    pub fn protocol(&self) -> u8 {
-        self.head[23]
-    }
-
-    /// What it counts as.
-    #[inline(always)]
-    pub fn class(&self) -> Class {
-        class(&CLASSES_V4, self.protocol(), || self.payload())
-    }
-
-    /// Bits of [`fragment`]: [`fragment::DONT`] or none.
-    #[inline(always)]
-    pub fn fragment(&self) -> u8 {
-        (self.head[20] >> 6 & 1) * fragment::DONT
-    }
-
-    /// DSCP, 6 bits.
-    #[inline(always)]
-    pub fn dscp(&self) -> u8 {
-        self.head[15] >> 2
-    }
-
-    /// The part of the upper-layer header that rules look at.
-    #[inline(always)]
-    pub fn upper(&self) -> Upper {
-        upper(CLASSES_V4[usize::from(self.protocol())], self.protocol(), self.payload())
-    }
-
-    #[inline(always)]
-    fn payload(&self) -> &'a [u8] {
-        self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
-    }
-}
-
-#[inline(always)]
-fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
-    let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
-    u64::from_be_bytes(octets)
+    pub(super) const HIP: u8 = 139;
+    pub(super) const SHIM6: u8 = 140;
 }
 
 /// What the frame says. `frame` may be only the first segment of it: lengths come from the headers, and a packet whose
@@ -310,8 +169,7 @@ pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
         Network::V4(packet) => {
             let outline = outline_v4(packet)?;
             let (protocol, fragment) = (packet[9], fragment_v4(u16::from_be_bytes([packet[6], packet[7]])));
-            let header_length = usize::from(packet[0] & 0x0f) * 4;
-            let payload = payload_v4(packet, header_length, outline.ip_length, fragment);
+            let payload = payload_v4(packet, header_length(packet), outline.ip_length, fragment);
             Ok(Headers {
                 addresses: Addresses::V4 { source: outline.source, destination: outline.destination },
                 protocol,
@@ -351,27 +209,6 @@ pub enum Network<'a> {
     V6(&'a [u8]),
 }
 
-/// Link layer: Ethernet and VLAN tags.
-///
-/// # Errors
-/// [`Unparsed`], if it is not IP.
-#[inline(always)]
-pub fn network(frame: &[u8]) -> Result<Network<'_>, Unparsed> {
-    let Some((ethernet, mut packet)) = frame.split_first_chunk::<14>() else { return Err(Unparsed::ShortEthernet) };
-    let mut ethertype = u16::from_be_bytes([ethernet[12], ethernet[13]]);
-    if ethertype == ethertype::IPV4 {
-        return Ok(Network::V4(packet));
-    }
-    if ethertype::is_tag(ethertype) {
-        (ethertype, packet) = untag(packet)?;
-    }
-    match ethertype {
-        ethertype::IPV4 => Ok(Network::V4(packet)),
-        ethertype::IPV6 => Ok(Network::V6(packet)),
-        _ => Err(Unparsed::NotIp),
-    }
-}
-
 /// What counting asks of a packet; `A` is the family's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline<A> {
@@ -398,87 +235,6 @@ pub struct Flow<A> {
     pub upper: u64,
 }
 
-/// From behind the first tag's ethertype to the ethertype behind the last tag, and what follows it.
-fn untag(mut rest: &[u8]) -> Result<(u16, &[u8]), Unparsed> {
-    for _ in 0..TAGS_MAX {
-        let Some((tag, behind)) = rest.split_first_chunk::<4>() else { return Err(Unparsed::ShortEthernet) };
-        let ethertype = u16::from_be_bytes([tag[2], tag[3]]);
-        if !ethertype::is_tag(ethertype) {
-            return Ok((ethertype, behind));
-        }
-        rest = behind;
-    }
-    Err(Unparsed::TooManyTags)
-}
-
-/// The outline of an IPv4 packet (RFC 791 section 3.1); fails where [`parse`] fails.
-///
-/// # Errors
-/// [`Unparsed`].
-#[inline(always)]
-pub fn outline_v4(packet: &[u8]) -> Result<Outline<u32>, Unparsed> {
-    /// Version 4, and five words of header: no options.
-    const PLAIN: u8 = 0x45;
-    let Some(header) = packet.first_chunk::<20>() else { return Err(Unparsed::ShortIpv4) };
-    if header[0] == PLAIN { outline_v4_of(packet, header, 20) } else { outline_v4_with_options(packet, header) }
-}
-
-#[inline(never)]
-fn outline_v4_with_options(packet: &[u8], header: &[u8; 20]) -> Result<Outline<u32>, Unparsed> {
-    let header_length = usize::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_length < 20 {
-        return Err(Unparsed::BadIpv4);
-    }
-    outline_v4_of(packet, header, header_length)
-}
-
-#[inline(always)]
-fn outline_v4_of(packet: &[u8], header: &[u8; 20], header_length: usize) -> Result<Outline<u32>, Unparsed> {
-    let total_length = u16::from_be_bytes([header[2], header[3]]);
-    if usize::from(total_length) < header_length {
-        return Err(Unparsed::BadIpv4);
-    }
-    if packet.len() < header_length {
-        return Err(Unparsed::ShortIpv4);
-    }
-    let offset_field = u16::from_be_bytes([header[6], header[7]]);
-    let ip_length = u32::from(total_length);
-    let payload = || payload_v4(packet, header_length, ip_length, fragment_v4(offset_field));
-    // Both addresses by one load.
-    let addresses = u64::from_be_bytes([
-        header[12], header[13], header[14], header[15], header[16], header[17], header[18], header[19],
-    ]);
-    Ok(Outline {
-        source: (addresses >> 32) as u32,
-        destination: addresses as u32,
-        class: class(&CLASSES_V4, header[9], payload),
-        is_fragment: offset_field & 0x3fff != 0,
-        ip_length,
-    })
-}
-
-/// The flow of an IPv4 packet that has this outline.
-#[inline(always)]
-pub fn flow_v4(packet: &[u8], outline: &Outline<u32>) -> Flow<u32> {
-    let &Outline { source, destination, ip_length, .. } = outline;
-    let upper = packet.first_chunk::<20>().map_or(0, |header| {
-        let fragment = fragment_v4(u16::from_be_bytes([header[6], header[7]]));
-        let payload = payload_v4(packet, usize::from(header[0] & 0x0f) * 4, ip_length, fragment);
-        flow_upper(header[9], payload)
-    });
-    Flow { source, destination, upper }
-}
-
-/// The flow of an IPv6 packet; fails where [`parse`] fails.
-///
-/// # Errors
-/// [`Unparsed`].
-#[inline]
-pub fn flow_v6(packet: &[u8]) -> Result<Flow<u128>, Unparsed> {
-    let (Outline { source, destination, .. }, Chain { protocol, payload, .. }) = ipv6(packet)?;
-    Ok(Flow { source, destination, upper: flow_upper(protocol, payload) })
-}
-
 #[inline(always)]
 fn flow_upper(protocol: u8, payload: &[u8]) -> u64 {
     use protocol::*;
@@ -487,106 +243,6 @@ fn flow_upper(protocol: u8, payload: &[u8]) -> u64 {
         _ => 0,
     };
     u64::from(protocol) << 32 | u64::from(ports)
-}
-
-/// What is behind the header, but for a later fragment. What is behind the total length is padding, not the packet.
-#[inline(always)]
-fn payload_v4(packet: &[u8], header_length: usize, ip_length: u32, fragment: u8) -> &[u8] {
-    if fragment & fragment::IS != 0 {
-        return &[];
-    }
-    packet.get(header_length..packet.len().min(ip_length as usize)).unwrap_or(&[])
-}
-
-#[inline(always)]
-fn fragment_v4(offset_field: u16) -> u8 {
-    let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
-    dont | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0)
-}
-
-/// The outline of an IPv6 packet; fails where [`parse`] fails.
-///
-/// # Errors
-/// [`Unparsed`].
-#[inline]
-pub fn outline_v6(packet: &[u8]) -> Result<Outline<u128>, Unparsed> {
-    Ok(ipv6(packet)?.0)
-}
-
-/// Where a chain of extension headers ends.
-struct Chain<'a> {
-    protocol: u8,
-    fragment: u8,
-    /// The upper-layer header and what follows; empty in a later fragment.
-    payload: &'a [u8],
-}
-
-/// RFC 8200 section 3.
-#[inline]
-fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed> {
-    let Some((header, rest)) = packet.split_first_chunk::<40>() else { return Err(Unparsed::ShortIpv6) };
-    if header[0] >> 4 != 6 {
-        return Err(Unparsed::BadIpv6);
-    }
-    let payload_length = u16::from_be_bytes([header[4], header[5]]);
-    let next = header[6];
-    // A jumbogram (RFC 2675) has its true length in a hop-by-hop option, and 0 here.
-    let jumbogram = payload_length == 0 && next == protocol::HOP_BY_HOP;
-    let payload = if jumbogram { rest } else { &rest[..rest.len().min(usize::from(payload_length))] };
-
-    let (protocol, fragment, payload) =
-        if is_extension(next) { skip_extensions(next, payload) } else { (next, 0, payload) };
-    let payload = if fragment & fragment::IS == 0 { payload } else { &[] };
-    let outline = Outline {
-        source: address6(header, 8),
-        destination: address6(header, 24),
-        class: class(&CLASSES_V6, protocol, || payload),
-        is_fragment: fragment & (fragment::IS | fragment::FIRST) != 0,
-        ip_length: u32::from(payload_length) + 40,
-    };
-    Ok((outline, Chain { protocol, fragment, payload }))
-}
-
-#[inline]
-fn address6(header: &[u8; 40], at: usize) -> u128 {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&header[at..at + 16]);
-    u128::from_be_bytes(octets)
-}
-
-#[inline]
-const fn is_extension(protocol: u8) -> bool {
-    use protocol::*;
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION_OPTIONS)
-}
-
-/// Walks the chain (RFC 8200 section 4): the protocol where it ends, the fragment bits met, and what is left. Where the
-/// chain is too long or cut short, the protocol is the header it stopped at.
-fn skip_extensions(mut next: u8, mut rest: &[u8]) -> (u8, u8, &[u8]) {
-    let mut fragment = 0;
-    for _ in 0..EXTENSIONS_MAX {
-        if !is_extension(next) {
-            return (next, fragment, rest);
-        }
-        // None of them is shorter than this.
-        let Some(header) = rest.first_chunk::<8>() else { return (next, fragment, &[]) };
-        let length = match next {
-            protocol::FRAGMENT => {
-                let offset_field = u16::from_be_bytes([header[2], header[3]]);
-                fragment |= fragment_bits(offset_field & 0xfff8 != 0, offset_field & 1 != 0);
-                8
-            }
-            protocol::AH => (usize::from(header[1]) + 2) * 4,
-            _ => (usize::from(header[1]) + 1) * 8,
-        };
-        next = header[0];
-        if fragment & fragment::IS != 0 {
-            return (next, fragment, &[]);
-        }
-        rest = rest.get(length..).unwrap_or(&[]);
-    }
-    // An extension header here would be one too many.
-    (next, fragment, if is_extension(next) { &[] } else { rest })
 }
 
 #[inline]
