@@ -13,7 +13,7 @@ use dataplane::packet::Class;
 use ipnet::IpNet;
 use proto::v1;
 use support::daemon::{Leveed, Setup, cores};
-use support::pcap::{self, Counted, flags};
+use support::pcap::{self, Counted, Layer, Tunnel, flags};
 use support::traffic::{self, VICTIM};
 use support::wait_until;
 
@@ -44,6 +44,7 @@ fn counted(leveed: &Leveed, hosts: impl Iterator<Item = (IpAddr, Direction)>) ->
         internal: count(kinds.internal),
         other: count(kinds.other),
         unparsed: count(kinds.unparsed),
+        reasons: kinds.unparsed_reasons.into_iter().map(|reason| (reason.name, reason.packets)).collect(),
         hosts: hosts.map(|(host, direction)| ((host, direction), of_host(leveed, host, direction))).collect(),
     }
 }
@@ -76,10 +77,10 @@ fn of_host(leveed: &Leveed, host: IpAddr, direction: Direction) -> Volumes {
 }
 
 /// The counts of several files in one.
-fn sum(files: &[PathBuf]) -> Counted {
+fn sum(files: &[PathBuf], layer: Layer) -> Counted {
     let mut sum = Counted::default();
     for file in files {
-        let one = pcap::count(file, &networks());
+        let one = pcap::count_layer(file, &networks(), layer);
         let add = |to: &mut pcap::Count, of: pcap::Count| {
             to.packets += of.packets;
             to.bytes += of.bytes;
@@ -90,6 +91,9 @@ fn sum(files: &[PathBuf]) -> Counted {
         add(&mut sum.internal, one.internal);
         add(&mut sum.other, one.other);
         add(&mut sum.unparsed, one.unparsed);
+        for (reason, packets) in one.reasons {
+            *sum.reasons.entry(reason).or_default() += packets;
+        }
         for (host, volumes) in one.hosts {
             sum.hosts.entry(host).or_default().add(&volumes);
         }
@@ -100,14 +104,19 @@ fn sum(files: &[PathBuf]) -> Counted {
 /// Runs `leveed` over these ports; says how many workers there were.
 #[track_caller]
 fn assert_counts(ports: &[(&str, &[usize])], files: &[PathBuf]) -> usize {
-    let expected = sum(files);
-    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports, ..Setup::default() });
+    assert_counted(ports, "", &sum(files, Layer::Outermost))
+}
+
+/// The same with more keys for the last port.
+#[track_caller]
+fn assert_counted(ports: &[(&str, &[usize])], keys: &str, expected: &Counted) -> usize {
+    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports, rest: keys, ..Setup::default() });
     leveed.start();
     let delivered = || leveed.status().workers.iter().map(|worker| worker.packets).sum::<u64>();
     wait_until(SOON, "all frames", || (delivered() >= expected.frames.packets).then_some(()));
 
     let found = counted(&leveed, expected.hosts.keys().copied());
-    assert_eq!(found, expected);
+    assert_eq!(found, *expected);
     let kinds = [found.incoming, found.outgoing, found.internal, found.other, found.unparsed];
     assert_eq!(kinds.iter().map(|kind| kind.packets).sum::<u64>(), found.frames.packets);
     assert_eq!(kinds.iter().map(|kind| kind.bytes).sum::<u64>(), found.frames.bytes);
@@ -215,6 +224,94 @@ impl Dice {
     }
 }
 
+// Everything that may stand around a packet.
+impl Dice {
+    /// A short packet with any class, as [`Dice::untagged`].
+    fn packet(&mut self) -> Vec<u8> {
+        let ipv4 = self.next(2) == 0;
+        let (source, destination) = (self.address(ipv4), self.address(ipv4));
+        let (from, to) = (SocketAddr::new(source, 30_002), SocketAddr::new(destination, 443));
+        let payload = 30 + self.next(300);
+        match self.next(4) {
+            0 => pcap::udp(from, to, payload),
+            1 => pcap::tcp(from, to, self.pick(&[flags::SYN, flags::ACK]), payload),
+            2 => pcap::icmp(source, destination, payload),
+            _ => pcap::first_fragment(from, to, payload),
+        }
+    }
+
+    /// A packet over every link layer.
+    fn linked(&mut self) -> Vec<u8> {
+        let packet = self.packet();
+        let labels = &[16, 2_000, 77_777][..self.next(4)];
+        let frame = match self.next(5) {
+            0 => pcap::snap(&packet, self.pick(&[[0, 0, 0], [0, 0, 0xf8]])),
+            1 => pcap::mpls(&packet, &[labels, &[500]].concat()),
+            2 => pcap::pseudowire(&pcap::tags(&packet, &[0x8100][..self.next(2)]), labels),
+            3 => pcap::pppoe(&packet, self.next(2) == 0),
+            _ => packet,
+        };
+        let kinds = [0x8100, 0x88a8, 0x9100];
+        let tags = [0; 4].map(|_| self.pick(&kinds));
+        pcap::tags(&frame, &tags[..self.next(5)])
+    }
+
+    /// IPv6 with extension headers, atomic fragments, jumbograms; and frames whose end was cut off.
+    fn unusual(&mut self) -> Vec<u8> {
+        let (from, to) = (self.address(false), self.address(false));
+        let (from, to) = (SocketAddr::new(from, 30_003), SocketAddr::new(to, 443));
+        let frame = match self.next(2) {
+            0 => pcap::udp(from, to, self.next(300)),
+            _ => pcap::tcp(from, to, flags::SYN, self.next(300)),
+        };
+        let short: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+        match self.next(6) {
+            0 => pcap::jumbogram(&frame, 65_536 + self.next(100_000) as u32),
+            1 => pcap::extensions(
+                &frame,
+                &[(0, short), (60, short), (43, &[1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])],
+            ),
+            2 => pcap::extensions(
+                &frame,
+                &[(51, &[4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])],
+            ),
+            // An atomic fragment, behind options.
+            3 => pcap::extensions(&frame, &[(60, short), (44, &[0, 0, 0, 0, 0, 0, 9])]),
+            4 => {
+                let mut cut = frame;
+                cut.truncate(78 + self.next(30));
+                cut
+            }
+            _ => pcap::first_fragment(from, to, 64),
+        }
+    }
+
+    /// A packet in each kind of tunnel.
+    fn tunnelled(&mut self) -> Vec<u8> {
+        let packet = self.packet();
+        let ipv4 = self.next(2) == 0;
+        let (source, destination) = (self.address(ipv4), self.address(ipv4));
+        let kind = self.pick(&[Tunnel::Gre, Tunnel::GreFrame, Tunnel::Ip, Tunnel::Vxlan, Tunnel::GtpU]);
+        pcap::tunnel(source, destination, kind, &packet)
+    }
+
+    /// A frame for each of several reasons.
+    fn refused(&mut self) -> Vec<u8> {
+        let mut lies =
+            pcap::udp(SocketAddr::new(self.address(true), 30_004), SocketAddr::new(self.address(true), 443), 0);
+        lies[16] = 1;
+        match self.next(8) {
+            0 => lies,
+            1 => pcap::ethernet(38, &[&[0x42, 0x42, 3], &[0; 35]]),
+            2 => pcap::ethernet(0x88cc, &[&[2, 7, 4, 2, 0, 0, 0, 0, 1, 4, 2, 7, 1, 6, 2, 0, 120, 0, 0], &[0; 27]]),
+            3 => pcap::ethernet(0x8863, &[&[0x11, 9, 0, 0, 0, 4, 1, 1, 0, 0], &[0; 36]]),
+            4 => pcap::ethernet(0x8864, &[&[0x11, 0, 0, 1, 0, 6, 0xc0, 0x21, 9, 1, 0, 4], &[0; 34]]),
+            5 => pcap::ethernet(0x8847, &[&[0, 0x1f, 0x41, 64, 0x10, 0, 0, 7], &[0; 38]]),
+            _ => self.unparsed(),
+        }
+    }
+}
+
 /// So many random frames of every kind.
 fn generate(file: &Path, seed: u64, frames: usize) -> Counted {
     let mut dice = Dice(seed);
@@ -261,6 +358,57 @@ fn frames_of_every_kind() {
         .collect();
     assert!(seen.len() == 40 && missing.is_empty(), "{missing:?}");
     assert_counts(&[(&device(0, &[&file]), &cores()[..1])], &[file]);
+}
+
+/// Writes so many frames that `frame` makes, of which some are of each kind that counts.
+fn generate_of(file: &Path, seed: u64, frames: usize, mut frame: impl FnMut(&mut Dice) -> Vec<u8>) {
+    let mut dice = Dice(seed);
+    let frames: Vec<_> = (0..frames).map(|_| frame(&mut dice)).collect();
+    pcap::write(file, &frames);
+}
+
+#[test]
+fn every_layer_below_ip_and_every_header_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("layers.pcap");
+    generate_of(&file, 0x1e7e_e010, 10_000, |dice| match dice.next(4) {
+        0 => dice.unusual(),
+        1 => dice.refused(),
+        _ => dice.linked(),
+    });
+    let expected = sum(std::slice::from_ref(&file), Layer::Outermost);
+    let reasons: Vec<_> = expected.reasons.keys().map(String::as_str).collect();
+    let all = [
+        "arp",
+        "length_beyond_frame",
+        "link_control",
+        "llc",
+        "mpls_payload",
+        "not_ip",
+        "ppp_control",
+        "pppoe_discovery",
+    ];
+    assert_eq!(reasons, all);
+    // Nothing of what was written around packets keeps tshark from finding them.
+    assert!(expected.unparsed.packets < 2_700, "{:?}", expected.reasons);
+    assert_counted(&[(&device(0, &[&file]), &cores()[..1])], "", &expected);
+}
+
+#[test]
+fn tunnels_count_for_the_outer_packet_or_the_inner_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tunnels.pcap");
+    generate_of(&file, 0x1e7e_e020, 10_000, |dice| match dice.next(4) {
+        0 => dice.linked(),
+        1 => dice.refused(),
+        _ => dice.tunnelled(),
+    });
+    let [outer, inner] = [Layer::Outermost, Layer::Innermost].map(|layer| sum(std::slice::from_ref(&file), layer));
+    assert_ne!(outer.hosts, inner.hosts);
+    let port = device(0, &[&file]);
+    let ports: [(&str, &[usize]); 1] = [(&port, &cores()[..1])];
+    assert_counted(&ports, "", &outer);
+    assert_counted(&ports, "decapsulate = [\"gre\", \"ipip\", \"6in4\", \"vxlan\", \"gtpu\"]\n", &inner);
 }
 
 #[test]

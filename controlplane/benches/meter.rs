@@ -16,7 +16,7 @@ use controlplane::meter::{Group, Map, Meter, Tick};
 use dataplane::dpdk::{Eal, LcoreThread, Port, Rewrite};
 use dataplane::hosts::{Layout, Owner, Slot, plane};
 use dataplane::networks::Networks;
-use dataplane::packet::{Class, Flow};
+use dataplane::packet::{Class, Flow, Reading};
 use dataplane::pipeline::{Pipeline, Shared};
 use dataplane::snapshot::Snapshot;
 use dataplane::watch::Watch;
@@ -235,7 +235,7 @@ fn slow_down(options: &Options) -> Result<Value> {
     let shared = Arc::new(Shared::new(options.core, IPV4, SEED)?);
     let tick = Arc::new(AtomicU32::new(1));
     let pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
-    let mut worker = Worker::new(vec![queue], pipeline, Arc::clone(&tick), 32);
+    let mut worker = Worker::new(vec![(queue, Reading::default())], pipeline, Arc::clone(&tick), 32);
 
     core_affinity::set_for_current(core_affinity::CoreId { id: options.core });
     let _lcore = LcoreThread::register()?;

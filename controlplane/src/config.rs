@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dataplane::dpdk;
+use dataplane::packet::Reading;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -232,11 +233,20 @@ pub struct Port {
     pub descriptors: u16,
     /// Largest frame payload; `None`: as the device has it.
     pub mtu: Option<u16>,
+    /// How its frames are read: keys `decapsulate` and `snap_length`.
+    pub reading: Reading,
 }
 
 impl Default for Port {
     fn default() -> Self {
-        Port { device: String::new(), cores: Vec::new(), promiscuous: true, descriptors: 1024, mtu: None }
+        Port {
+            device: String::new(),
+            cores: Vec::new(),
+            promiscuous: true,
+            descriptors: 1024,
+            mtu: None,
+            reading: Reading::default(),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub fn dataplane(config: &Config, wanted: impl Fn(usize) -> bool) -> Result<Plan
                 mbufs: config.dpdk.mbufs,
                 promiscuous: port.promiscuous,
                 mtu: port.mtu,
+                reading: port.reading,
             })
             .collect(),
         layout: layout(config),

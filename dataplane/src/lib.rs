@@ -25,6 +25,7 @@ use crossbeam::channel;
 use dpdk::{Eal, LcoreThread, Port, PortOptions, RxQueue};
 use hosts::Layout;
 use networks::Networks;
+use packet::Reading;
 use pipeline::{Pipeline, Shared};
 use snapshot::Snapshot;
 use watch::Watch;
@@ -45,6 +46,8 @@ pub struct PortPlan {
     pub promiscuous: bool,
     /// Largest frame payload in bytes; `None` leaves the device's own.
     pub mtu: Option<u16>,
+    /// How its frames are read.
+    pub reading: Reading,
 }
 
 /// What to start.
@@ -129,11 +132,11 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
     };
     // One for all, so that their sketches of a host's flows merge.
     let seed = random_seed();
-    let mut by_core: BTreeMap<usize, Vec<(usize, RxQueue)>> = BTreeMap::new();
+    let mut by_core: BTreeMap<usize, Vec<(usize, RxQueue, Reading)>> = BTreeMap::new();
     for (index, (port, queues)) in opened.into_iter().enumerate() {
         dataplane.ports.push(port);
         for (core, queue) in plan.ports[index].cores.iter().zip(queues) {
-            by_core.entry(*core).or_default().push((index, queue));
+            by_core.entry(*core).or_default().push((index, queue, plan.ports[index].reading));
         }
     }
     for (core, queues) in by_core {
@@ -169,13 +172,13 @@ fn open_ports(eal: &Arc<Eal>, plan: &Plan) -> Result<Vec<(Port, Vec<RxQueue>)>, 
 fn start_worker(
     dataplane: &Dataplane,
     core: usize,
-    queues: Vec<(usize, RxQueue)>,
+    queues: Vec<(usize, RxQueue, Reading)>,
     layout: Layout,
     seed: [u64; 2],
     burst_max: usize,
 ) -> Result<RunningWorker, Error> {
-    let names = queues.iter().map(|(port, queue)| (*port, queue.queue())).collect();
-    let queues = queues.into_iter().map(|(_, queue)| queue).collect();
+    let names = queues.iter().map(|(port, queue, _)| (*port, queue.queue())).collect();
+    let queues = queues.into_iter().map(|(_, queue, reading)| (queue, reading)).collect();
     let (networks, watch) = (dataplane.networks.reader(), dataplane.watch.reader());
     let (tick, stop) = (Arc::clone(&dataplane.tick), Arc::clone(&dataplane.stop));
     let (ready, answer) = channel::bounded(1);

@@ -12,7 +12,9 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Outline, Plain, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{
+    Addresses, Headers, Network, Outline, Plain, Reading, Unparsed, network, outline_v4, outline_v6, parse,
+};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -80,6 +82,7 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     networks: Reader<Networks>,
     watch: Reader<Watch>,
+    reading: Reading,
     owner: Owner,
     jobs: Box<Jobs>,
     flow_jobs: Box<[flows::Job; BURST_MAX]>,
@@ -94,6 +97,7 @@ impl Pipeline {
             shared,
             networks,
             watch,
+            reading: Reading::default(),
             owner: Owner::new(),
             jobs: Box::new(Jobs {
                 incoming: [Place::NOWHERE; BURST_MAX],
@@ -104,6 +108,12 @@ impl Pipeline {
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
             matches: Box::new([Match::default(); 2 * BURST_MAX]),
         }
+    }
+
+    /// The packets that come next are to be read so.
+    #[inline(always)]
+    pub fn read_as(&mut self, reading: Reading) {
+        self.reading = reading;
     }
 
     /// What it shares.
@@ -161,6 +171,7 @@ impl Pipeline {
             networks,
             watch: self.watch.load(),
             owner: &mut self.owner,
+            reading: self.reading,
             tick,
             epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
         };
@@ -174,7 +185,8 @@ impl Pipeline {
             if FLOWS {
                 *flow = flows::Job::NONE;
             }
-            let (job, kind) = match Plain::of(frame) {
+            let plain = Plain::of(frame).filter(|plain| finder.reading.believes(plain.ip_length().into(), frame_len));
+            let (job, kind) = match plain {
                 Some(plain) => {
                     let outline = plain.outline();
                     let ends = finder.ends_v4(&outline);
@@ -194,7 +206,7 @@ impl Pipeline {
                         fetched = true;
                         finder.fetch_v6(packets.clone());
                     }
-                    finder.any::<FLOWS>(frame, flow)
+                    finder.any::<FLOWS>(frame, frame_len, flow)
                 }
             };
             (*to, *from, *length) = (job.incoming, job.outgoing, job.bytes);
@@ -390,6 +402,7 @@ struct Finder<'a> {
     shared: &'a Shared,
     networks: &'a Networks,
     watch: &'a Watch,
+    reading: Reading,
     tick: u32,
     /// Of flow counting.
     epoch: u32,
@@ -423,24 +436,26 @@ impl Finder<'_> {
 
     /// Whatever is not plain.
     #[inline(never)]
-    fn any<const FLOWS: bool>(&mut self, frame: &[u8], flow: &mut flows::Job) -> (Job, Kind) {
-        let found = match network(frame) {
-            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| {
+    fn any<const FLOWS: bool>(&mut self, frame: &[u8], frame_len: u32, flow: &mut flows::Job) -> (Job, Kind) {
+        let reading = self.reading;
+        let found = network(frame).and_then(|network| match network {
+            Network::V4(packet) => outline_v4(packet).and_then(|outline| {
+                reading.check(frame, frame_len, network, outline.ip_length)?;
                 let ends = self.ends_v4(&outline);
                 if FLOWS {
                     *flow = self.flow_v4(packet, &outline, ends);
                 }
-                self.job(&outline, ends)
+                Ok(self.job(&outline, ends))
             }),
-            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| {
+            Network::V6(packet) => outline_v6(packet).and_then(|outline| {
+                reading.check(frame, frame_len, network, outline.ip_length)?;
                 let ends = self.ends_v6(&outline);
                 if FLOWS {
                     *flow = self.flow_v6(packet, ends);
                 }
-                self.job(&outline, ends)
+                Ok(self.job(&outline, ends))
             }),
-            Err(reason) => Err(reason),
-        };
+        });
         found.unwrap_or_else(|reason| self.unparsed(reason))
     }
 

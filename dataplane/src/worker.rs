@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::Error;
 use crate::dpdk::{Burst, RxQueue, tsc};
+use crate::packet::{Reading, Tunnels, unwrap};
 use crate::pipeline::Pipeline;
 
 /// A worker: its queues and its pipeline.
 pub struct Worker {
-    queues: Vec<RxQueue>,
+    queues: Vec<(RxQueue, Reading)>,
     pipeline: Pipeline,
     tick: Arc<AtomicU32>,
     burst_max: usize,
@@ -20,8 +21,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that polls these queues for at most `burst_max` packets at once. `tick` is the control thread's.
-    pub fn new(queues: Vec<RxQueue>, pipeline: Pipeline, tick: Arc<AtomicU32>, burst_max: usize) -> Worker {
+    /// A worker that polls these queues, each read as its port is to be, for at most `burst_max` packets at once. `tick` is the
+    /// control thread's.
+    pub fn new(queues: Vec<(RxQueue, Reading)>, pipeline: Pipeline, tick: Arc<AtomicU32>, burst_max: usize) -> Worker {
         Worker { queues, pipeline, tick, burst_max, burst: Burst::default(), now: tsc() }
     }
 
@@ -34,7 +36,7 @@ impl Worker {
 
     /// One of its queues, to be polled by someone else in between.
     pub fn queue(&mut self, index: usize) -> &mut RxQueue {
-        &mut self.queues[index]
+        &mut self.queues[index].0
     }
 
     /// Polls each queue once. Returns how many packets came.
@@ -42,10 +44,14 @@ impl Worker {
     pub fn poll(&mut self) -> usize {
         let tick = self.tick.load(Ordering::Relaxed);
         let mut received = 0;
-        for queue in &mut self.queues {
+        for (queue, reading) in &mut self.queues {
             let packets = queue.receive(&mut self.burst, self.burst_max);
             if packets > 0 {
                 let bytes = self.burst.prefetch();
+                if reading.tunnels != Tunnels::NONE {
+                    self.burst.cut_fronts(|frame| unwrap(frame, reading.tunnels));
+                }
+                self.pipeline.read_as(*reading);
                 self.pipeline.burst(self.burst.iter(), bytes, tick, self.now);
             }
             let end = tsc();

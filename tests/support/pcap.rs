@@ -121,6 +121,99 @@ pub(crate) fn later_fragment(
     fragment(source, destination, protocol, offset, false, &vec![0; payload])
 }
 
+/// The label on whose stack [`pseudowire`] stands; tshark is told.
+const PSEUDOWIRE_LABEL: u32 = 1000;
+
+/// The frame with these tags.
+pub(crate) fn tags(frame: &[u8], kinds: &[u16]) -> Vec<u8> {
+    let tags = kinds.iter().flat_map(|kind| [(kind >> 8) as u8, *kind as u8, 0, 7]);
+    frame[..12].iter().copied().chain(tags).chain(frame[12..].iter().copied()).collect()
+}
+
+/// The frame in IEEE 802.3 with LLC and SNAP.
+pub(crate) fn snap(frame: &[u8], oui: [u8; 3]) -> Vec<u8> {
+    let length = frame.len() - ETHERNET_HEADER + 8;
+    [&frame[..12], &(length as u16).to_be_bytes(), &[0xaa, 0xaa, 3], &oui, &frame[12..]].concat()
+}
+
+fn label_stack(labels: &[u32]) -> Vec<u8> {
+    let entry = |label: u32, bottom: bool| (label << 12 | u32::from(bottom) << 8 | 64).to_be_bytes();
+    labels.iter().enumerate().flat_map(|(index, label)| entry(*label, index + 1 == labels.len())).collect()
+}
+
+/// The IP packet of the frame behind MPLS labels.
+pub(crate) fn mpls(frame: &[u8], labels: &[u32]) -> Vec<u8> {
+    ethernet(0x8847, &[&label_stack(labels), &frame[ETHERNET_HEADER..]])
+}
+
+/// The frame behind MPLS labels and a pseudowire's control word.
+pub(crate) fn pseudowire(frame: &[u8], labels: &[u32]) -> Vec<u8> {
+    ethernet(0x8847, &[&label_stack(&[labels, &[PSEUDOWIRE_LABEL]].concat()), &[0; 4], frame])
+}
+
+/// The IP packet of the frame in a PPPoE session, with the protocol field compressed or not.
+pub(crate) fn pppoe(frame: &[u8], compressed: bool) -> Vec<u8> {
+    let protocol = if frame[12..14] == [0x08, 0x00] { [0, 0x21] } else { [0, 0x57] };
+    let ppp = [&protocol[usize::from(compressed)..], &frame[ETHERNET_HEADER..]].concat();
+    ethernet(0x8864, &[&[0x11, 0, 0, 1], &(ppp.len() as u16).to_be_bytes(), &ppp])
+}
+
+/// The IP packet of the frame in a tunnel: the bytes of the tunnel's own header (GRE, UDP and VXLAN, …), none for IP in IP.
+pub(crate) fn tunnel(source: IpAddr, destination: IpAddr, kind: Tunnel, frame: &[u8]) -> Vec<u8> {
+    let (ethertype, packet) = frame[12..].split_at(2);
+    let over_udp = |port: u16, payload: &[u8]| {
+        let length = (8 + payload.len()) as u16;
+        let header = [30_000, port, length, 0].map(u16::to_be_bytes).concat();
+        ip(source, destination, UDP, &[&header, payload].concat())
+    };
+    match kind {
+        Tunnel::Gre => {
+            ip(source, destination, 47, &[&[0x30, 0], ethertype, &[0, 0, 0, 1, 0, 0, 0, 2], packet].concat())
+        }
+        Tunnel::GreFrame => ip(source, destination, 47, &[&[0x20, 0, 0x65, 0x58, 0, 0, 1, 0], frame].concat()),
+        Tunnel::Ip => ip(source, destination, if ethertype == [0x08, 0x00] { 4 } else { 41 }, packet),
+        Tunnel::Vxlan => over_udp(4789, &[&[8, 0, 0, 0, 0, 0, 9, 0], frame].concat()),
+        Tunnel::GtpU => {
+            let length = (packet.len() + 4) as u16;
+            over_udp(2152, &[&[0x32, 255], &length.to_be_bytes()[..], &[0, 0, 0, 5, 0, 1, 0, 0], packet].concat())
+        }
+    }
+}
+
+/// What [`tunnel`] builds: NVGRE is GRE with a frame in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tunnel {
+    Gre,
+    GreFrame,
+    Ip,
+    Vxlan,
+    GtpU,
+}
+
+/// The IPv6 packet with a hop-by-hop option before its payload: as a jumbogram of this length, its end cut off.
+pub(crate) fn jumbogram(frame: &[u8], length: u32) -> Vec<u8> {
+    let mut jumbogram = frame.to_vec();
+    let upper = std::mem::replace(&mut jumbogram[ETHERNET_HEADER + 6], 0);
+    jumbogram[ETHERNET_HEADER + 4..ETHERNET_HEADER + 6].fill(0);
+    let option = [&[upper, 0, 0xc2, 4][..], &length.to_be_bytes()].concat();
+    jumbogram.splice(ETHERNET_HEADER + 40..ETHERNET_HEADER + 40, option);
+    jumbogram
+}
+
+/// The IPv6 packet with these extension headers (protocol and bytes behind the next header) before its payload.
+pub(crate) fn extensions(frame: &[u8], headers: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut next = frame[ETHERNET_HEADER + 6];
+    let mut payload = frame[ETHERNET_HEADER + 40..].to_vec();
+    for (protocol, header) in headers.iter().rev() {
+        payload = [&[next][..], header, &payload].concat();
+        next = *protocol;
+    }
+    let mut extended = [&frame[..ETHERNET_HEADER + 40], &payload].concat();
+    extended[ETHERNET_HEADER + 4..ETHERNET_HEADER + 6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+    extended[ETHERNET_HEADER + 6] = next;
+    extended
+}
+
 /// The frame with an 802.1Q tag.
 pub(crate) fn vlan(frame: &[u8], id: u16) -> Vec<u8> {
     let mut tagged = frame[..12].to_vec();
@@ -179,8 +272,10 @@ pub(crate) struct Counted {
     /// Both ends ours. In `hosts` it is incoming for the one and outgoing for the other.
     pub(crate) internal: Count,
     pub(crate) other: Count,
-    /// Neither IPv4 nor IPv6.
+    /// Neither IPv4 nor IPv6, or with a length that lies.
     pub(crate) unparsed: Count,
+    /// Of these, how many for each reason.
+    pub(crate) reasons: BTreeMap<String, u64>,
     /// By protected host and direction; bytes are IP total lengths.
     pub(crate) hosts: BTreeMap<(IpAddr, Direction), Volumes>,
 }
@@ -199,8 +294,15 @@ impl Count {
     }
 }
 
-/// Fields that tshark is asked for, outermost occurrence of each.
-const FIELDS: [&str; 21] = [
+/// Of several IP packets within each other, the one that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Outermost,
+    Innermost,
+}
+
+/// Fields that tshark is asked for; of several occurrences that of the layer.
+const FIELDS: [&str; 23] = [
     "frame.len",
     "frame.protocols",
     "ip.src",
@@ -212,6 +314,7 @@ const FIELDS: [&str; 21] = [
     "ipv6.src",
     "ipv6.dst",
     "ipv6.plen",
+    "ipv6.opt.jumbo",
     "ipv6.nxt",
     "ipv6.hopopts.nxt",
     "ipv6.routing.nxt",
@@ -220,14 +323,23 @@ const FIELDS: [&str; 21] = [
     "ipv6.fraghdr.offset",
     "ipv6.fraghdr.more",
     "ah.next_header",
+    "mip6.proto",
     "tcp.flags.syn",
     "tcp.flags.ack",
 ];
 
 /// Counts a file with tshark, as Levee should with these protected networks.
 pub(crate) fn count(path: &Path, networks: &[IpNet]) -> Counted {
+    count_layer(path, networks, Layer::Outermost)
+}
+
+/// The same where of several IP packets within each other not the outermost one counts.
+pub(crate) fn count_layer(path: &Path, networks: &[IpNet], layer: Layer) -> Counted {
     let mut tshark = Command::new("tshark");
-    tshark.args(["-n", "-T", "fields", "-E", "occurrence=f", "-E", "separator=/t"]);
+    let occurrence = if layer == Layer::Outermost { "occurrence=f" } else { "occurrence=l" };
+    tshark.args(["-n", "-T", "fields", "-E", occurrence, "-E", "separator=/t"]);
+    // It would guess by MAC addresses whether there is a control word.
+    tshark.args(["-d", &format!("mpls.label=={PSEUDOWIRE_LABEL},pwethcw")]);
     // Fragments stay fragments.
     tshark.args(["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE"]);
     for field in FIELDS {
@@ -237,7 +349,8 @@ pub(crate) fn count(path: &Path, networks: &[IpNet]) -> Counted {
     assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
     let mut counted = Counted::default();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
-        counted.add(&Row(FIELDS.into_iter().zip(line.split('\t')).collect()), networks);
+        let fields = FIELDS.into_iter().zip(line.split('\t')).collect();
+        counted.add(&Row { fields, layer }, networks);
     }
     counted
 }
@@ -246,9 +359,13 @@ impl Counted {
     fn add(&mut self, row: &Row<'_>, networks: &[IpNet]) {
         let frame_length = row.number("frame.len").expect("every frame has a length");
         self.frames.add(frame_length);
-        let Some((source, destination)) = row.addresses() else {
-            self.unparsed.add(frame_length);
-            return;
+        let (source, destination) = match (row.reason(frame_length), row.addresses()) {
+            (None, Some(addresses)) => addresses,
+            (reason, _) => {
+                self.unparsed.add(frame_length);
+                *self.reasons.entry(reason.unwrap_or("not_ip").to_owned()).or_default() += 1;
+                return;
+            }
         };
         let ours = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
         let (from, to) = (ours(source), ours(destination));
@@ -270,30 +387,62 @@ impl Counted {
 }
 
 /// One line of tshark's answer.
-struct Row<'a>(HashMap<&'a str, &'a str>);
+struct Row<'a> {
+    fields: HashMap<&'a str, &'a str>,
+    layer: Layer,
+}
 
 impl Row<'_> {
     fn number(&self, field: &str) -> Option<u64> {
-        self.0.get(field)?.parse().ok()
+        self.fields.get(field)?.parse().ok()
     }
 
     fn is_set(&self, field: &str) -> bool {
-        matches!(self.0.get(field), Some(&("1" | "True")))
+        matches!(self.fields.get(field), Some(&("1" | "True")))
     }
 
-    /// The outer header decides: an IPv6 frame may carry IPv4, and the other way round.
+    /// The protocols that tshark sees, outermost first.
+    fn protocols(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.fields["frame.protocols"].split(':')
+    }
+
+    /// The layer's header decides: an IPv6 frame may carry IPv4, and the other way round.
     fn is_ipv6(&self) -> bool {
-        self.0["frame.protocols"].split(':').find(|name| matches!(*name, "ip" | "ipv6")) == Some("ipv6")
+        let mut ip = self.protocols().filter(|name| matches!(*name, "ip" | "ipv6"));
+        let counts = if self.layer == Layer::Outermost { ip.next() } else { ip.next_back() };
+        counts == Some("ipv6")
+    }
+
+    /// Why a frame does not count, where that is not for want of an IP header alone.
+    fn reason(&self, frame_length: u64) -> Option<&'static str> {
+        const REASONS: [(&str, &str); 6] = [
+            ("arp", "arp"),
+            ("stp", "llc"),
+            ("lldp", "link_control"),
+            ("pppoed", "pppoe_discovery"),
+            ("lcp", "ppp_control"),
+            ("pwach", "mpls_payload"),
+        ];
+        let of = |name: &str| REASONS.iter().find(|(protocol, _)| *protocol == name).map(|(_, reason)| *reason);
+        if self.addresses().is_none() {
+            return self.protocols().find_map(of);
+        }
+        // In such short frames there is nothing between Ethernet and IP.
+        let lies = frame_length < 64 && self.ip_length() + ETHERNET_HEADER as u64 > frame_length;
+        lies.then_some("length_beyond_frame")
     }
 
     fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         let [source, destination] = if self.is_ipv6() { ["ipv6.src", "ipv6.dst"] } else { ["ip.src", "ip.dst"] };
-        Some((self.0.get(source)?.parse().ok()?, self.0.get(destination)?.parse().ok()?))
+        Some((self.fields.get(source)?.parse().ok()?, self.fields.get(destination)?.parse().ok()?))
     }
 
     fn ip_length(&self) -> u64 {
-        let length =
-            if self.is_ipv6() { self.number("ipv6.plen").map(|payload| payload + 40) } else { self.number("ip.len") };
+        let length = match (self.is_ipv6(), self.number("ipv6.opt.jumbo")) {
+            (false, _) => self.number("ip.len"),
+            (true, Some(jumbo)) => Some(jumbo + 40),
+            (true, None) => self.number("ipv6.plen").map(|payload| payload + 40),
+        };
         length.expect("an IP header has a length")
     }
 
@@ -313,13 +462,14 @@ impl Row<'_> {
         }
         let mut protocol = self.number("ipv6.nxt").expect("an IPv6 header has a next header");
         // Each extension header comes once in what tests write: the walk ends.
-        for _ in 0..5 {
+        for _ in 0..6 {
             let next = match protocol {
                 0 => "ipv6.hopopts.nxt",
                 43 => "ipv6.routing.nxt",
                 44 => "ipv6.fraghdr.nxt",
                 51 => "ah.next_header",
                 60 => "ipv6.dstopts.nxt",
+                135 => "mip6.proto",
                 _ => break,
             };
             let Some(number) = self.number(next) else { break };

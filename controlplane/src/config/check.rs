@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
+use dataplane::packet::{Reading, Tunnel, Tunnels};
 use dataplane::rule::SET_MAX;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
@@ -23,6 +24,8 @@ use crate::attack::{Metric, Unit};
 const THRESHOLD_MAX: i64 = 1_000_000_000_000;
 /// Largest threshold on flows a second: as far as estimates have their stated error.
 const FLOWS_MAX: i64 = dataplane::flows::RANGE;
+/// Largest snap length: no frame is longer.
+const SNAP_LENGTH_MAX: u32 = 65_535;
 /// Longest path of a Unix socket that Linux takes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -241,13 +244,39 @@ fn port(key: &str, raw: &raw::Port, dpdk: &Dpdk, findings: &mut Findings) -> Por
         Some(_) => Some(findings.number(&format!("{key}.mtu"), &raw.mtu, 1500, 1500..=9600)),
         None => default.mtu,
     };
+    let snap_length = findings.number(
+        &format!("{key}.snap_length"),
+        &raw.snap_length,
+        default.reading.snap_length,
+        0..=SNAP_LENGTH_MAX,
+    );
     Port {
         device: device.clone(),
         cores: cores(key, &raw.cores, findings),
         promiscuous: raw.promiscuous.unwrap_or(default.promiscuous),
         descriptors,
         mtu,
+        reading: Reading { tunnels: tunnels(key, raw.decapsulate.as_deref().unwrap_or(&[]), findings), snap_length },
     }
+}
+
+fn tunnels(key: &str, raw: &[Text], findings: &mut Findings) -> Tunnels {
+    let mut tunnels = Vec::new();
+    for (index, raw) in raw.iter().enumerate() {
+        let name = raw.get_ref().as_str();
+        let key = format!("{key}.decapsulate[{index}]");
+        match Tunnel::ALL.into_iter().find(|tunnel| tunnel.name() == name) {
+            None => {
+                let hint = raw::suggestion(name, &Tunnel::ALL.map(Tunnel::name));
+                findings.add(raw.span(), key, format!("unknown tunnel \"{name}\""), hint);
+            }
+            Some(tunnel) if tunnels.contains(&tunnel) => {
+                findings.add(raw.span(), key, format!("\"{name}\" twice"), "name a kind of tunnel once");
+            }
+            Some(tunnel) => tunnels.push(tunnel),
+        }
+    }
+    tunnels.into_iter().collect()
 }
 
 /// `DOMAIN:BUS:DEVICE.FUNCTION` in hexadecimal, the domain with four digits.

@@ -58,6 +58,8 @@ pub(super) struct Port {
     pub(super) promiscuous: Option<bool>,
     pub(super) descriptors: Option<Number>,
     pub(super) mtu: Option<Number>,
+    pub(super) decapsulate: Option<Vec<Text>>,
+    pub(super) snap_length: Option<Number>,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,6 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use dataplane::packet::{Reading, Tunnel};
+
 use crate::attack::{Kind, Metric, Unit};
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
@@ -69,6 +71,21 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
     assert_eq!(example.bgp, Some(Bgp { mark: crate::actions::bgp::Mark([64512, 7653, 1]), engines: vec![engine] }));
     assert_eq!(example.networks.len(), 3);
     assert_eq!(example.groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["default", "web"]);
+}
+
+#[test]
+fn ports_say_how_their_frames_are_read() {
+    let read = |lines: &str| parse("levee.toml", format!("{SMALL}{lines}\n")).unwrap().ports[0].reading;
+    assert_eq!(read(""), Reading::default());
+    let reading = read("decapsulate = [\"gtpu\", \"6in4\"]\nsnap_length = 65535");
+    assert_eq!(reading.tunnels, [Tunnel::SixInFour, Tunnel::GtpU].into_iter().collect());
+    assert_eq!(reading.snap_length, 65_535);
+    let key = "ports[0].decapsulate[1]";
+    assert_after_small("decapsulate = [\"gre\", \"vxlann\"]\n", 1, key, "unknown tunnel \"vxlann\"", "`vxlan`?");
+    assert_after_small("decapsulate = [\"gre\", \"gre\"]\n", 1, key, "\"gre\" twice", "once");
+    assert_after_small("decapsulate = [\"gre\", \"l2tp\"]\n", 1, key, "unknown tunnel", "gre, ipip, 6in4, vxlan, gtpu");
+    assert_after_small("snap_length = 65536\n", 1, "ports[0].snap_length", "out of range", "from 0 to 65535");
+    assert_after_small("decapsulate = \"gre\"\n", 1, "ports[0].decapsulate", "wrong type", "a list");
 }
 
 /// Every table of `value` with the path to it.

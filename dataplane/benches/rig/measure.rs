@@ -7,6 +7,7 @@ use std::time::Instant;
 use dataplane::dpdk::{Backing, Burst, RxQueue, tsc_hz};
 use dataplane::hosts::{Layout, PLANES, Slot};
 use dataplane::networks::Networks;
+use dataplane::packet::Reading;
 use dataplane::pipeline::{Pipeline, Shared};
 use dataplane::snapshot::Snapshot;
 use dataplane::stats::{Kind, Lost};
@@ -38,7 +39,7 @@ impl Bench {
         let shared = Arc::new(Shared::new(core, layout, [3, 5])?);
         let pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
         let tick = Arc::new(AtomicU32::new(1));
-        let worker = Worker::new(vec![queue], pipeline, Arc::clone(&tick), BURST);
+        let worker = Worker::new(vec![(queue, Reading::default())], pipeline, Arc::clone(&tick), BURST);
         Ok(Bench { worker, shared, watch, tick, _networks: networks })
     }
 

@@ -434,6 +434,26 @@ impl Burst {
         })
     }
 
+    /// Calls `front` for the first segment of each packet, and leaves out as many bytes of its beginning as that says. The
+    /// lengths of frames stay what they were.
+    pub fn cut_fronts(&mut self, mut front: impl FnMut(&mut [u8]) -> usize) {
+        for &mbuf in &self.mbufs[..self.len.min(BURST_MAX)] {
+            // SAFETY: as in iter; nobody else has these mbufs, and they are borrowed mutably here. What is cut is no more than
+            // data_len, so data_off and data_len stay within the buffer.
+            unsafe {
+                let field = |offset: u32| mbuf.byte_add(offset as usize);
+                let buffer = field(LEVEE_MBUF_BUF_ADDR).cast::<*mut u8>().read();
+                let (start, length) =
+                    (field(LEVEE_MBUF_DATA_OFF).cast::<u16>(), field(LEVEE_MBUF_DATA_LEN).cast::<u16>());
+                let data =
+                    std::slice::from_raw_parts_mut(buffer.add(usize::from(start.read())), usize::from(length.read()));
+                let cut = front(data).min(usize::from(length.read())) as u16;
+                start.write(start.read() + cut);
+                length.write(length.read() - cut);
+            }
+        }
+    }
+
     #[inline(always)]
     fn free(&mut self) {
         if self.len > 0 {

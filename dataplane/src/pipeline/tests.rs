@@ -94,6 +94,31 @@ fn ports(port: u32) -> FlowRule {
 }
 
 #[test]
+fn a_length_beyond_a_frame_that_nobody_cut_has_its_own_reason() {
+    let mut rig = Rig::new();
+    let mut lies = udp(THEIRS, OURS, 1, 0);
+    lies[16..18].copy_from_slice(&1500_u16.to_be_bytes());
+    let mut lies_v6 = udp_v6("2001:db8:ffff::1", "2001:db8::1");
+    lies_v6[18..20].copy_from_slice(&1400_u16.to_be_bytes());
+    lies_v6.resize(64, 0);
+    let mut tagged = lies.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 7]);
+    let frames = [lies, tagged, lies_v6];
+    let beyond = |rig: &Rig| rig.pipeline.shared().stats.unparsed[Unparsed::LengthBeyondFrame as usize].get();
+    rig.burst(&frames);
+    // The IPv6 frame is long enough to have been cut by a mirror.
+    assert_eq!((beyond(&rig), rig.kind(Kind::Unparsed).0, rig.kind(Kind::Internal).0), (2, 2, 1));
+    assert_eq!(rig.cell(OURS, false, Class::Udp), (0, 0));
+    rig.pipeline.read_as(Reading { snap_length: u32::MAX, ..Reading::default() });
+    rig.burst(&frames);
+    assert_eq!((beyond(&rig), rig.kind(Kind::Unparsed).0), (5, 5));
+    rig.pipeline.read_as(Reading { snap_length: 0, ..Reading::default() });
+    rig.burst(&frames);
+    assert_eq!(rig.kind(Kind::Unparsed).0, 5);
+    assert_eq!(rig.cell(OURS, false, Class::Udp), (2, 3000));
+}
+
+#[test]
 fn each_packet_is_of_one_kind_and_counts_for_its_hosts() {
     let mut rig = Rig::new();
     let frames = [
@@ -111,7 +136,7 @@ fn each_packet_is_of_one_kind_and_counts_for_its_hosts() {
     assert_eq!(rig.kind(Kind::Internal), (1, length(3)));
     assert_eq!(rig.kind(Kind::Other), (1, length(4)));
     assert_eq!(rig.kind(Kind::Unparsed), (1, length(5)));
-    assert_eq!(rig.pipeline.shared().stats.unparsed[Unparsed::NotIp as usize].get(), 1);
+    assert_eq!(rig.pipeline.shared().stats.unparsed[Unparsed::Llc as usize].get(), 1);
     assert_eq!(rig.cell(OURS, false, Class::Udp), (2, 38 + 48));
     assert_eq!(rig.cell(OURS, true, Class::Udp), (2, 58 + 68));
     assert_eq!(rig.cell(OURS_TOO, false, Class::Udp), (1, 68));
