@@ -244,15 +244,20 @@ impl Dice {
     fn linked(&mut self) -> Vec<u8> {
         let packet = self.packet();
         let labels = &[16, 2_000, 77_777][..self.next(4)];
-        let frame = match self.next(5) {
+        // tshark takes what is behind a tag of 0x88a8 for an ethertype, though it be a length.
+        let any_tag = [0x8100, 0x9100, 0x88a8];
+        let (kinds, kind) = match self.next(5) {
+            0 => (&any_tag[..2], 0),
+            kind => (&any_tag[..], kind),
+        };
+        let frame = match kind {
             0 => pcap::snap(&packet, self.pick(&[[0, 0, 0], [0, 0, 0xf8]])),
             1 => pcap::mpls(&packet, &[labels, &[500]].concat()),
             2 => pcap::pseudowire(&pcap::tags(&packet, &[0x8100][..self.next(2)]), labels),
             3 => pcap::pppoe(&packet, self.next(2) == 0),
             _ => packet,
         };
-        let kinds = [0x8100, 0x88a8, 0x9100];
-        let tags = [0; 4].map(|_| self.pick(&kinds));
+        let tags = [0; 4].map(|_| self.pick(kinds));
         pcap::tags(&frame, &tags[..self.next(5)])
     }
 

@@ -16,7 +16,7 @@ mod tunnel;
 pub use ipv4::{flow_v4, outline_v4};
 pub use ipv6::{EXTENSIONS_MAX, OPTIONS_MAX, flow_v6, outline_v6};
 pub use link::{LABELS_MAX, TAGS_MAX, network};
-pub use plain::Plain;
+pub use plain::{Plain, outline_plain_v6};
 pub use reading::{Reading, SNAP_MIN};
 pub use reason::Unparsed;
 pub use tunnel::{TUNNELS_MAX, Tunnel, Tunnels, innermost, unwrap};

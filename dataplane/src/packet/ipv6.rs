@@ -62,7 +62,7 @@ pub(super) fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed
 }
 
 #[inline]
-fn address(header: &[u8; 40], at: usize) -> u128 {
+pub(super) fn address(header: &[u8; 40], at: usize) -> u128 {
     let mut octets = [0; 16];
     octets.copy_from_slice(&header[at..at + 16]);
     u128::from_be_bytes(octets)
@@ -104,7 +104,7 @@ fn jumbo_length(hop_by_hop: &[u8]) -> Result<u32, Unparsed> {
 /// What the walk goes through. ESP (50) is where it ends: what follows is encrypted. Mobility, HIP and Shim6 have the common format
 /// (RFC 6275 section 6.1.1, RFC 7401 section 5.1, RFC 5533 section 5.1).
 #[inline]
-const fn is_extension(protocol: u8) -> bool {
+pub(super) const fn is_extension(protocol: u8) -> bool {
     use protocol::*;
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6)
 }

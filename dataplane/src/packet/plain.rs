@@ -1,6 +1,7 @@
 //! The fast path: what nearly every frame is, read with one comparison and loads at fixed places.
 
-use super::{CLASSES_V4, Class, Outline, Upper, class, fragment, upper};
+use super::ipv6::{address, is_extension};
+use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, Upper, class, flow_upper, fragment, upper};
 
 /// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
 /// asked for.
@@ -98,6 +99,16 @@ impl<'a> Plain<'a> {
         upper(CLASSES_V4[usize::from(self.protocol())], self.protocol(), self.payload())
     }
 
+    /// The flow that it is of.
+    #[inline(always)]
+    pub fn flow(&self) -> Flow<u32> {
+        Flow {
+            source: self.source(),
+            destination: self.destination(),
+            upper: flow_upper(self.protocol(), self.payload()),
+        }
+    }
+
     #[inline(always)]
     fn payload(&self) -> &'a [u8] {
         self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
@@ -108,4 +119,27 @@ impl<'a> Plain<'a> {
 fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
     let octets = [at, at + 1, at + 2, at + 3, at + 4, at + 5, at + 6, at + 7].map(|at| head[at]);
     u64::from_be_bytes(octets)
+}
+
+/// The outline of what nearly every IPv6 frame is: Ethernet without tags, no extension headers. `None` says nothing but that
+/// [`super::network`] and the rest must look.
+#[inline(always)]
+pub fn outline_plain_v6(frame: &[u8]) -> Option<Outline<u128>> {
+    /// Ethertype and version.
+    const PLAIN: u32 = 0x8_6dd6;
+    let (head, rest) = frame.split_first_chunk::<{ 14 + 40 }>()?;
+    let start = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
+    let next = head[20];
+    if start >> 12 != PLAIN || is_extension(next) {
+        return None;
+    }
+    let payload_length = u16::from_be_bytes([head[18], head[19]]);
+    let header = head.last_chunk::<40>()?;
+    Some(Outline {
+        source: address(header, 8),
+        destination: address(header, 24),
+        class: class(&CLASSES_V6, next, || &rest[..rest.len().min(usize::from(payload_length))]),
+        is_fragment: false,
+        ip_length: u32::from(payload_length) + 40,
+    })
 }

@@ -9,7 +9,7 @@
 //!   than the frame has looks as if the frame was cut; but mirrors leave so many bytes at least. In a shorter frame it
 //!   lies ([`Unparsed::LengthBeyondFrame`](super::Unparsed::LengthBeyondFrame)): a sender cannot make 60 bytes count for 65,535.
 
-use super::{Network, Tunnels, Unparsed};
+use super::{Network, Outline, Plain, Tunnels, Unparsed, outline_plain_v6};
 
 /// No mirror cuts frames shorter than this.
 pub const SNAP_MIN: u32 = 64;
@@ -30,10 +30,22 @@ impl Default for Reading {
 }
 
 impl Reading {
+    /// The frame, if it is plain and its length is believed.
+    #[inline(always)]
+    pub fn plain(self, frame: &[u8], frame_len: u32) -> Option<Plain<'_>> {
+        Plain::of(frame).filter(|plain| self.believes(plain.ip_length().into(), frame_len))
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub fn plain_v6(self, frame: &[u8], frame_len: u32) -> Option<Outline<u128>> {
+        outline_plain_v6(frame).filter(|outline| self.believes(outline.ip_length, frame_len))
+    }
+
     /// Whether a frame without tags has what its IP header says, or may have been cut short. `frame_len` is that of all
     /// segments, of which the first has an Ethernet header.
     #[inline(always)]
-    pub fn believes(self, ip_length: u32, frame_len: u32) -> bool {
+    fn believes(self, ip_length: u32, frame_len: u32) -> bool {
         // Both are cheaper than a branch between them.
         (ip_length <= frame_len.wrapping_sub(14)) | (frame_len >= self.snap_length)
     }

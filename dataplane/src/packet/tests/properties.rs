@@ -106,6 +106,18 @@ proptest! {
                 other => panic!("{other:?}"),
             };
             prop_assert_eq!(outline, Ok(plain.outline()));
+            let flow = network(&frame).ok().and_then(|network| match network {
+                Network::V4(packet) => Some(flow_v4(packet, &plain.outline())),
+                Network::V6(_) => None,
+            });
+            prop_assert_eq!(flow, Some(plain.flow()));
+        }
+        if let Some(plain) = outline_plain_v6(&frame) {
+            let outline = match network(&frame) {
+                Ok(Network::V6(packet)) => outline_v6(packet),
+                other => panic!("{other:?}"),
+            };
+            prop_assert_eq!(outline, Ok(plain));
         }
     }
 
