@@ -270,12 +270,11 @@ impl Dice {
             _ => pcap::tcp(from, to, flags::SYN, self.next(300)),
         };
         let short: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+        // Of type 2 (RFC 6275 section 6.4), with nothing left to visit.
+        let routing: &[u8] = &[2, 2, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
         match self.next(6) {
             0 => pcap::jumbogram(&frame, 65_536 + self.next(100_000) as u32),
-            1 => pcap::extensions(
-                &frame,
-                &[(0, short), (60, short), (43, &[1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])],
-            ),
+            1 => pcap::extensions(&frame, &[(0, short), (60, short), (43, routing)]),
             2 => pcap::extensions(
                 &frame,
                 &[(51, &[4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])],

@@ -447,23 +447,30 @@ impl Row<'_> {
     }
 
     fn is_fragment(&self) -> bool {
-        let [more, offset] = if self.is_ipv6() {
-            ["ipv6.fraghdr.more", "ipv6.fraghdr.offset"]
-        } else {
-            ["ip.flags.mf", "ip.frag_offset"]
+        let [more, offset] = match self.chain().contains(&44) {
+            _ if !self.is_ipv6() => ["ip.flags.mf", "ip.frag_offset"],
+            true => ["ipv6.fraghdr.more", "ipv6.fraghdr.offset"],
+            // Those of an inner header are not this one's.
+            false => return false,
         };
         self.is_set(more) || self.number(offset).unwrap_or(0) != 0
     }
 
     /// The upper-layer protocol; in IPv6 behind the extension headers.
     fn protocol(&self) -> u64 {
+        *self.chain().last().expect("an IP header has a protocol")
+    }
+
+    /// The protocols of the IP header and, in IPv6, its extension headers.
+    fn chain(&self) -> Vec<u64> {
+        let first = if self.is_ipv6() { "ipv6.nxt" } else { "ip.proto" };
+        let mut chain = vec![self.number(first).expect("an IP header has a protocol")];
         if !self.is_ipv6() {
-            return self.number("ip.proto").expect("an IPv4 header has a protocol");
+            return chain;
         }
-        let mut protocol = self.number("ipv6.nxt").expect("an IPv6 header has a next header");
         // Each extension header comes once in what tests write: the walk ends.
         for _ in 0..6 {
-            let next = match protocol {
+            let next = match chain[chain.len() - 1] {
                 0 => "ipv6.hopopts.nxt",
                 43 => "ipv6.routing.nxt",
                 44 => "ipv6.fraghdr.nxt",
@@ -473,9 +480,9 @@ impl Row<'_> {
                 _ => break,
             };
             let Some(number) = self.number(next) else { break };
-            protocol = number;
+            chain.push(number);
         }
-        protocol
+        chain
     }
 
     fn class(&self) -> Class {
