@@ -15,7 +15,7 @@ use crate::networks::{NetworkId, Networks};
 use crate::packet::{Addresses, Headers, Network, Outline, Plain, Unparsed, network, outline_v4, outline_v6, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Ring, Sample};
+use crate::tap::{Examples, Ring, Sample};
 use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
 
 /// What a worker shares with the control thread.
@@ -29,6 +29,8 @@ pub struct Shared {
     pub flows: Flows,
     /// Its samples.
     pub ring: Ring,
+    /// Which examples of unparsed frames it put there.
+    pub examples: Examples,
     /// Its figures.
     pub stats: Stats,
 }
@@ -40,7 +42,16 @@ impl Shared {
     /// When the system has not enough memory.
     pub fn new(core: usize, layout: Layout, seed: [u64; 2]) -> Result<Shared, dpdk::Error> {
         let (slab, flows) = (Slab::new(layout, seed)?, Flows::new(&layout, seed)?);
-        Ok(Shared { core, slab, flows, ring: Ring::new()?, stats: Stats::default() })
+        let (ring, examples, stats) = (Ring::new()?, Examples::default(), Stats::default());
+        Ok(Shared { core, slab, flows, ring, examples, stats })
+    }
+
+    /// Worker only: counts a frame that cannot be parsed, and gives it as an example when one is due.
+    #[cold]
+    #[inline(never)]
+    fn unparsed(&self, reason: Unparsed, tick: u32, packet: (&[u8], u32)) {
+        self.stats.unparsed[reason as usize].add(1);
+        self.examples.give(&self.ring, reason, tick, self.stats.seen_alive.get(), packet);
     }
 }
 
@@ -194,7 +205,7 @@ impl Pipeline {
                         fetched = true;
                         finder.fetch_v6(packets.clone());
                     }
-                    finder.any::<FLOWS>(frame, flow)
+                    finder.any::<FLOWS>((frame, frame_len), flow)
                 }
             };
             (*to, *from, *length) = (job.incoming, job.outgoing, job.bytes);
@@ -423,8 +434,8 @@ impl Finder<'_> {
 
     /// Whatever is not plain.
     #[inline(never)]
-    fn any<const FLOWS: bool>(&mut self, frame: &[u8], flow: &mut flows::Job) -> (Job, Kind) {
-        let found = match network(frame) {
+    fn any<const FLOWS: bool>(&mut self, packet: (&[u8], u32), flow: &mut flows::Job) -> (Job, Kind) {
+        let found = match network(packet.0) {
             Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| {
                 let ends = self.ends_v4(&outline);
                 if FLOWS {
@@ -441,7 +452,10 @@ impl Finder<'_> {
             }),
             Err(reason) => Err(reason),
         };
-        found.unwrap_or_else(|reason| self.unparsed(reason))
+        found.unwrap_or_else(|reason| {
+            self.shared.unparsed(reason, self.tick, packet);
+            (Job::default(), Kind::Unparsed)
+        })
     }
 
     #[inline]
@@ -528,13 +542,6 @@ impl Finder<'_> {
             self.shared.slab.set_watch(slot, mark);
         }
         slot
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn unparsed(&mut self, reason: Unparsed) -> (Job, Kind) {
-        self.shared.stats.unparsed[reason as usize].add(1);
-        (Job::default(), Kind::Unparsed)
     }
 }
 

@@ -42,10 +42,11 @@ impl Worker {
     pub fn poll(&mut self) -> usize {
         let tick = self.tick.load(Ordering::Relaxed);
         let mut received = 0;
-        for queue in &mut self.queues {
+        for (place, queue) in self.queues.iter_mut().enumerate() {
             let packets = queue.receive(&mut self.burst, self.burst_max);
             if packets > 0 {
                 let bytes = self.burst.prefetch();
+                self.pipeline.shared().examples.set_queue(place);
                 self.pipeline.burst(self.burst.iter(), bytes, tick, self.now);
             }
             let end = tsc();
