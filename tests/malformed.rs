@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use controlplane::attack::Volumes;
-use dataplane::packet::Class;
+use dataplane::packet::{Class, Unparsed};
 use proto::v1;
 use support::daemon::{Leveed, Setup, cores, now_ms};
 use support::netns::{Netns, veth};
@@ -206,12 +206,12 @@ fn volumes(counted: Option<v1::Volumes>) -> Volumes {
     volumes
 }
 
-/// Holds what is counted against what was sent, once all of it has come. `is_sent` finds a frame by its first bytes.
+/// Holds what is counted against what was sent into the last port, once all of it has come. `is_sent` finds a frame by its first bytes.
 #[track_caller]
 fn assert_counted(leveed: &Leveed, mix: &Mix, started_ms: i64, is_sent: impl Fn(&v1::Frame) -> bool) {
     wait_until(SOON, "all packets", || (leveed.status().workers[0].packets >= mix.count()).then_some(()));
     let (status, kinds) = (leveed.status(), leveed.totals().counted.unwrap());
-    let port = &status.ports[0];
+    let port = status.ports.last().unwrap();
     assert_eq!((port.packets, port.missed, port.errors, port.no_mbuf), (mix.count(), 0, 0, 0));
 
     let all = [kinds.incoming, kinds.outgoing, kinds.internal, kinds.other, kinds.ignored, kinds.unparsed]
@@ -231,14 +231,14 @@ fn assert_counted(leveed: &Leveed, mix: &Mix, started_ms: i64, is_sent: impl Fn(
         let example = unparsed.example.as_ref().unwrap_or_else(|| panic!("no example: {unparsed:?}"));
         assert!(is_sent(example), "never sent: {unparsed:?}");
         assert!((started_ms - 1_000..=now_ms()).contains(&example.time_ms), "since {started_ms}: {example:?}");
-        assert_eq!(example.queue, status.workers[0].queues[0]);
+        assert_eq!(Some(&example.queue), status.workers[0].queues.last());
     }
     assert!(status.unparsed.iter().all(|unparsed| unparsed.example.is_some() == (unparsed.packets > 0)));
 }
 
-/// Mbufs in use, and all.
+/// Mbufs of the last port in use, and all.
 fn mbufs(leveed: &Leveed) -> (u32, u32) {
-    let port = leveed.status().ports.remove(0);
+    let port = leveed.status().ports.pop().unwrap();
     (port.mbufs_in_use, port.mbufs)
 }
 
@@ -246,6 +246,15 @@ fn write(folder: &Path, mix: &Mix) -> std::path::PathBuf {
     let file = folder.join("mix.pcap");
     pcap::write(&file, &mix.frames);
     file
+}
+
+#[test]
+fn every_reason_is_explained() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/unparsed.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let missing: Vec<_> =
+        Unparsed::ALL.into_iter().map(Unparsed::name).filter(|name| !text.contains(&format!("| `{name}` |"))).collect();
+    assert_eq!(missing, [""; 0], "reasons without a row in docs/unparsed.md");
 }
 
 #[test]
@@ -299,7 +308,9 @@ fn a_file_at_full_speed() {
         file.display(),
         cores()[0]
     );
-    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, rest: &port, ..Setup::default() });
+    // Beside a port without traffic, so that examples must name the right one.
+    let silent: [(&str, &[usize]); 1] = [("net_ring1", &cores()[..1])];
+    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports: &silent, rest: &port, ..Setup::default() });
     let started_ms = now_ms();
     leveed.start();
     let is_sent = |example: &v1::Frame| {

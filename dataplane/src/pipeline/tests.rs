@@ -326,15 +326,15 @@ fn an_example_of_each_reason_and_tick_goes_to_the_ring() {
     let mut rig = Rig::new();
     let short = &udp(THEIRS, OURS, 1, 0)[..30];
     let good = udp(THEIRS, OURS, 1, 0);
-    let arp = [&[2; 12][..], &[8, 6], &[7; 286]].concat();
-    let packets = [(&arp[..], 300), (&good[..], 42), (short, 9_000), (&[0; 60][..], 60), (short, 30)];
+    let foreign = [&[2; 12][..], &[0x88, 0xb5], &[7; 286]].concat();
+    let packets = [(&foreign[..], 300), (&good[..], 42), (short, 9_000), (&foreign[..60], 60), (short, 30)];
     rig.pipeline.shared().examples.set_queue(3);
     for tick in [7, 7, 8] {
         rig.pipeline.burst(packets.iter().copied(), 9_432, tick, 9);
     }
     let shared = rig.pipeline.shared();
     for _tick in [7, 8] {
-        for (reason, data, length) in [(Unparsed::NotIp, &arp[..128], 300), (Unparsed::ShortIpv4, short, 9_000)] {
+        for (reason, data, length) in [(Unparsed::NotIp, &foreign[..128], 300), (Unparsed::ShortIpv4, short, 9_000)] {
             let example = shared.ring.pop().expect("an example");
             assert_eq!(example.unparsed(), Some((reason, 3)));
             assert_eq!((example.data(), example.frame_len), (data, length));
