@@ -15,7 +15,7 @@ use proto::v1;
 use support::daemon::{Leveed, Setup, cores};
 use support::pcap::{self, Counted, Layer, Tunnel, flags};
 use support::traffic::{self, VICTIM};
-use support::wait_until;
+use support::{Dice, wait_until};
 
 const NETWORKS: [&str; 4] = ["198.18.0.0/16", "198.18.78.0/24", "192.0.2.64/26", "2001:db8::/48"];
 const SOON: Duration = Duration::from_secs(30);
@@ -138,21 +138,7 @@ fn device(number: usize, files: &[&Path]) -> String {
     format!("net_pcap{number}{files}")
 }
 
-/// A small generator that always gives the same (xorshift64*).
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.next(list.len())]
-    }
-
     /// An address of the family: protected or not, in networks that lie within each other, and next to their edges.
     fn address(&mut self, ipv4: bool) -> IpAddr {
         let host = self.next(6);

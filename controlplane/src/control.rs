@@ -4,6 +4,7 @@
 
 mod answers;
 mod captures;
+mod examples;
 mod health;
 mod watching;
 
@@ -31,6 +32,7 @@ use crate::mitigation::{self, Standing};
 use crate::record::AttackRecord;
 use crate::store::StoreHandle;
 use captures::Captures;
+use examples::Examples;
 use health::Health;
 use watching::Watching;
 
@@ -73,6 +75,7 @@ pub struct Control {
     settings: Settings,
     store: StoreHandle,
     captures: Captures,
+    examples: Examples,
     watching: Watching,
     health: Health,
     wanted: watch::Sender<bgp::WantedRules>,
@@ -105,6 +108,7 @@ impl Control {
             settings: parts.settings,
             store: parts.store,
             captures: Captures::default(),
+            examples: Examples::default(),
             watching: Watching::default(),
             wanted: parts.wanted,
             reports: parts.reports,
@@ -171,7 +175,8 @@ impl Control {
         for (kind, text) in self.health.look(&self.dataplane) {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
-        let full = self.captures.drain(self.dataplane.workers().map(|(shared, _)| &**shared));
+        let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
+        let full = self.captures.drain(workers, &mut self.examples);
         for (attack, counts) in full {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);

@@ -32,6 +32,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_tx_queue_setup",
     "rte_get_tsc_hz",
     "rte_mempool_free",
+    "rte_mempool_in_use_count",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create",
     "rte_strerror",

@@ -13,10 +13,10 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Outline, Plain, Reading, parse};
+use crate::packet::{Addresses, Headers, Outline, Plain, Reading, Unparsed, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Ring, Sample};
+use crate::tap::{Examples, Ring, Sample};
 use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
 
 /// What a worker shares with the control thread.
@@ -30,6 +30,8 @@ pub struct Shared {
     pub flows: Flows,
     /// Its samples.
     pub ring: Ring,
+    /// Which examples of unparsed frames it put there.
+    pub examples: Examples,
     /// Its figures.
     pub stats: Stats,
 }
@@ -41,7 +43,16 @@ impl Shared {
     /// When the system has not enough memory.
     pub fn new(core: usize, layout: Layout, seed: [u64; 2]) -> Result<Shared, dpdk::Error> {
         let (slab, flows) = (Slab::new(layout, seed)?, Flows::new(&layout, seed)?);
-        Ok(Shared { core, slab, flows, ring: Ring::new()?, stats: Stats::default() })
+        let (ring, examples, stats) = (Ring::new()?, Examples::default(), Stats::default());
+        Ok(Shared { core, slab, flows, ring, examples, stats })
+    }
+
+    /// Worker only: counts a frame that cannot be parsed, and gives it as an example when one is due.
+    #[cold]
+    #[inline(never)]
+    fn unparsed(&self, reason: Unparsed, tick: u32, packet: (&[u8], u32)) {
+        self.stats.unparsed[reason as usize].add(1);
+        self.examples.give(&self.ring, reason, tick, self.stats.seen_alive.get(), packet);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Capture: packets that a request asks for, from a worker to the control thread, through a bounded ring. Plain memory and
-//! atomics; no clock, no I/O.
+//! Capture: packets that a request asks for, and examples of frames that cannot be parsed, from a worker to the control
+//! thread, through a bounded ring. Plain memory and atomics; no clock, no I/O.
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -7,6 +7,8 @@ mod loom_tests;
 use crossbeam::utils::CachePadded;
 
 use crate::dpdk;
+use crate::packet::Unparsed;
+use crate::stats::Counter;
 use crate::sync::{AtomicU64, AtomicUsize, Memory, Ordering};
 
 // A model explores every interleaving, so its ring is as small as can show a mistake.
@@ -16,13 +18,17 @@ pub const SNAP: usize = if cfg!(loom) { 8 } else { 128 };
 /// Samples that a ring holds.
 pub const RING: usize = if cfg!(loom) { 2 } else { 4096 };
 
+/// Capture requests have numbers up to this; what is above it marks an example.
+pub const REQUEST_MAX: u32 = EXAMPLE - 1;
+const EXAMPLE: u32 = 1 << 31;
+
 const META_WORDS: usize = 2;
 const WORDS: usize = META_WORDS + SNAP / 8;
 
 /// A captured packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The request that it was taken for.
+    /// The request that it was taken for; above [`REQUEST_MAX`] it is an example.
     pub request: u32,
     /// Length of the whole frame in bytes.
     pub frame_len: u32,
@@ -42,9 +48,48 @@ impl Sample {
         Sample { request, frame_len, tsc, data, kept: kept as u8 }
     }
 
+    /// An example of frames that cannot be parsed for this reason, from the queue with this place among the worker's.
+    pub fn example(reason: Unparsed, queue: u16, tsc: u64, frame: &[u8], frame_len: u32) -> Sample {
+        Sample::new(EXAMPLE | u32::from(queue) << 8 | reason as u32, tsc, frame, frame_len)
+    }
+
+    /// What it is an example of, and the place of its queue among the worker's.
+    pub fn unparsed(&self) -> Option<(Unparsed, u16)> {
+        let reason = Unparsed::ALL.get(usize::from(self.request as u8)).filter(|_| self.request & EXAMPLE != 0);
+        reason.map(|&reason| (reason, (self.request >> 8) as u16))
+    }
+
     /// The bytes that were kept.
     pub fn data(&self) -> &[u8] {
         &self.data[..usize::from(self.kept)]
+    }
+}
+
+/// What a worker remembers of the examples that it gave, so that a flood of broken frames costs no more than a few: one of
+/// each reason within a tick.
+#[derive(Debug, Default)]
+pub struct Examples {
+    /// The tick of the last one, by [`Unparsed`].
+    given: [Counter; Unparsed::COUNT],
+    /// The place of the queue that is polled.
+    queue: Counter,
+}
+
+impl Examples {
+    /// Worker only: what comes from now on is of the queue with this place among its own.
+    #[inline(always)]
+    pub(crate) fn set_queue(&self, place: usize) {
+        self.queue.set(place as u64);
+    }
+
+    /// Worker only: puts the frame into the ring, if it is the tick's first one. Where the ring is full it is not kept: the next
+    /// tick has another one.
+    pub(crate) fn give(&self, ring: &Ring, reason: Unparsed, tick: u32, tsc: u64, (frame, frame_len): (&[u8], u32)) {
+        let given = &self.given[reason as usize];
+        if given.get() != u64::from(tick) {
+            given.set(tick.into());
+            ring.push(&Sample::example(reason, self.queue.get() as u16, tsc, frame, frame_len));
+        }
     }
 }
 
@@ -139,6 +184,47 @@ mod tests {
             }
             assert_eq!(ring.pop(), None);
         }
+    }
+
+    #[test]
+    fn an_example_says_why_and_from_which_queue_and_is_no_sample_of_a_capture() {
+        for reason in Unparsed::ALL {
+            for queue in [0, 1, 0x1234, u16::MAX] {
+                let example = Sample::example(reason, queue, 7, &[1, 2, 3], 3);
+                assert!(example.request > REQUEST_MAX);
+                assert_eq!(example.unparsed(), Some((reason, queue)));
+            }
+        }
+        for request in [0, 1, REQUEST_MAX] {
+            assert_eq!(Sample::new(request, 7, &[], 0).unparsed(), None);
+        }
+        assert_eq!(Sample::new(EXAMPLE | 0xff, 7, &[], 0).unparsed(), None, "no such reason");
+    }
+
+    #[test]
+    fn one_example_of_each_reason_within_a_tick() {
+        let (ring, examples) = (Ring::new().expect("memory"), Examples::default());
+        for tick in [1, 2, 2, 4] {
+            for reason in [Unparsed::NotIp, Unparsed::BadIpv4, Unparsed::NotIp] {
+                examples.set_queue(tick as usize);
+                examples.give(&ring, reason, tick, 9, (&[tick as u8], 60 + tick));
+            }
+        }
+        for tick in [1, 2, 4] {
+            for reason in [Unparsed::NotIp, Unparsed::BadIpv4] {
+                let example = ring.pop().expect("an example");
+                assert_eq!(example.unparsed(), Some((reason, tick)));
+                assert_eq!(
+                    (example.data(), example.frame_len, example.tsc),
+                    (&[tick as u8][..], 60 + u32::from(tick), 9)
+                );
+            }
+        }
+        assert_eq!(ring.pop(), None);
+        let capture = Sample::new(1, 0, &[], 0);
+        while ring.push(&capture) {}
+        examples.give(&ring, Unparsed::NotIp, 5, 0, (&[], 0));
+        assert!(std::iter::from_fn(|| ring.pop()).all(|sample| sample == capture), "a full ring stays as it is");
     }
 
     #[test]

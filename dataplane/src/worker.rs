@@ -44,14 +44,16 @@ impl Worker {
     pub fn poll(&mut self) -> usize {
         let tick = self.tick.load(Ordering::Relaxed);
         let mut received = 0;
-        for (queue, reading) in &mut self.queues {
+        for (place, (queue, reading)) in self.queues.iter_mut().enumerate() {
             let packets = queue.receive(&mut self.burst, self.burst_max);
             if packets > 0 {
                 let bytes = self.burst.prefetch();
                 if reading.tunnels != Tunnels::NONE {
                     self.burst.cut_fronts(|frame| unwrap(frame, reading.tunnels));
                 }
-                self.pipeline.read_as(*reading);
+                let pipeline = &mut self.pipeline;
+                pipeline.shared().examples.set_queue(place);
+                pipeline.read_as(*reading);
                 self.pipeline.burst(self.burst.iter(), bytes, tick, self.now);
             }
             let end = tsc();

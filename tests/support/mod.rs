@@ -48,6 +48,26 @@ pub(crate) fn never<T: std::fmt::Debug>(time: Duration, what: &str, mut look: im
     }
 }
 
+/// A small generator that always gives the same (xorshift64*).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % below as u64) as usize
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.next(list.len())]
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next(256) as u8).collect()
+    }
+}
+
 /// Runs a command to its end; its standard output. Panics with what it wrote to standard error when it fails.
 #[track_caller]
 pub(crate) fn output(command: &mut Command) -> String {

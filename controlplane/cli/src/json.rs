@@ -1,4 +1,5 @@
-//! The shape of `--json`: the names of the `.proto` file, enums as lowercase words, a rule as an object and not as text.
+//! The shape of `--json`: the names of the `.proto` file, enums as lowercase words, a rule as an object and not as text, bytes
+//! in hex.
 
 use anyhow::Result;
 use proto::v1::Direction;
@@ -26,6 +27,10 @@ fn field(name: String, value: Value) -> (String, Value) {
         // A rule that is no JSON, as a newer daemon might send, stays the text it is.
         ("flow_spec_json", Value::String(text)) => {
             ("flow_spec".to_owned(), serde_json::from_str(text).unwrap_or_else(|_| value.clone()))
+        }
+        ("data", Value::Array(bytes)) => {
+            let digits = bytes.iter().filter_map(Value::as_u64).map(|byte| format!("{byte:02x}"));
+            (name, digits.collect::<String>().into())
         }
         _ => (name, reshape(value)),
     }
@@ -57,6 +62,14 @@ mod tests {
         assert_eq!(shaped["peak"]["udp_pps"], 1_480_000.0);
         let names: Vec<_> = shaped.as_object().unwrap().keys().take(4).cloned().collect();
         assert_eq!(names, ["id", "target", "direction", "group"], "the order of the .proto file");
+    }
+
+    #[test]
+    fn a_frame_is_in_hex() {
+        let status = shape(&fixtures::status(1_000_000)).unwrap();
+        let example = &status["unparsed"][1]["example"];
+        assert!(example["data"].as_str().unwrap().starts_with("0200000000020200000000018906"), "{example}");
+        assert_eq!((&example["length"], &status["unparsed"][0]["example"]), (&json!(9_014), &Value::Null));
     }
 
     #[test]

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Ports, workers, engines, and what needs attention.
-    Status,
+    Status(Status),
     /// All traffic, and that of each network.
     Totals,
     /// The busiest hosts.
@@ -57,6 +57,13 @@ enum Command {
         /// error, warn, info, debug or trace, or a tracing filter.
         level: String,
     },
+}
+
+#[derive(Args)]
+struct Status {
+    /// Instead: why frames could not be parsed, how many, and a recent one of each kind in hex.
+    #[arg(long)]
+    unparsed: bool,
 }
 
 #[derive(Args)]
@@ -163,9 +170,15 @@ async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
     let mut client = client::connect(&cli.socket).await?;
     match cli.command {
-        Command::Status => {
+        Command::Status(Status { unparsed }) => {
             let status = client.get_status(v1::GetStatusRequest {}).await.map_err(client::refused)?.into_inner();
-            show(json, &status, |status| tables::status(status, now_ms()))
+            match unparsed {
+                true if json => {
+                    print(&format!("{:#}\n", json::shape(&serde_json::json!({ "unparsed": status.unparsed }))?))
+                }
+                true => print(&tables::unparsed(&status, now_ms())),
+                false => show(json, &status, |status| tables::status(status, now_ms())),
+            }
         }
         Command::Totals => {
             let totals = client.get_totals(v1::GetTotalsRequest {}).await.map_err(client::refused)?.into_inner();

@@ -10,7 +10,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Attack, Count, Engine, Event, Kinds, ListHostsResponse, Port, Rates, Reason, Rule, Status, Totals, Worker,
+    Attack, Count, Engine, Event, Frame, Kinds, ListHostsResponse, Port, Rates, Reason, Rule, Status, Totals, Unparsed,
+    Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -80,7 +81,17 @@ fn ports(ports: &[Port]) -> String {
     // "-" where no kernel stands between the wire and the port.
     let kernel = |figure: Option<u64>| figure.map_or("-".to_owned(), count);
     let headings = [
-        "PORT", "DRIVER", "LINK", ">QUEUES", ">PACKETS", ">BYTES", ">MISSED", ">ERRORS", ">NO MBUF", ">KERNEL",
+        "PORT",
+        "DRIVER",
+        "LINK",
+        ">QUEUES",
+        ">PACKETS",
+        ">BYTES",
+        ">MISSED",
+        ">ERRORS",
+        ">NO MBUF",
+        ">MBUFS IN USE",
+        ">KERNEL",
         ">DROPPED",
     ];
     let row = |port: &Port| {
@@ -94,6 +105,7 @@ fn ports(ports: &[Port]) -> String {
             count(port.missed),
             count(port.errors),
             count(port.no_mbuf),
+            format!("{} of {}", count(port.mbufs_in_use.into()), count(port.mbufs.into())),
             kernel(port.kernel_packets),
             kernel(port.kernel_dropped),
         ]
@@ -161,6 +173,51 @@ fn engines(engines: &[Engine], now_ms: i64) -> String {
         ]
     };
     table(&["ENGINE", "STATE", "SINCE", ">HELD", ">WANTED", "PEERS", "ERROR"], engines.iter().map(row))
+}
+
+/// `leveectl status --unparsed`.
+pub(crate) fn unparsed(status: &Status, now_ms: i64) -> String {
+    let workers: Vec<String> = status.workers.iter().map(|worker| format!(">WORKER {}", worker.core)).collect();
+    let mut headings = vec!["REASON", ">PACKETS"];
+    headings.extend(workers.iter().map(String::as_str));
+    let row = |unparsed: &Unparsed| {
+        let figures = std::iter::once(unparsed.packets).chain(unparsed.worker_packets.iter().copied());
+        std::iter::once(unparsed.reason.clone()).chain(figures.map(count)).collect::<Vec<_>>()
+    };
+    let sum = Unparsed {
+        reason: "all".to_owned(),
+        packets: status.unparsed.iter().map(|unparsed| unparsed.packets).sum(),
+        worker_packets: (0..workers.len())
+            .map(|place| status.unparsed.iter().filter_map(|unparsed| unparsed.worker_packets.get(place)).sum())
+            .collect(),
+        example: None,
+    };
+    let mut text = table(&headings, status.unparsed.iter().chain([&sum]).map(row));
+    for unparsed in &status.unparsed {
+        let Some(example) = &unparsed.example else { continue };
+        let _ = write!(text, "\n{}: {}\n{}", unparsed.reason, origin(example, now_ms), dump(&example.data));
+    }
+    text
+}
+
+fn origin(frame: &Frame, now_ms: i64) -> String {
+    let length = match frame.data.len() as u64 {
+        kept if kept < frame.length.into() => format!("the first {kept} of {} bytes", count(frame.length.into())),
+        _ => format!("{} bytes", count(frame.length.into())),
+    };
+    let (at, age) = (time(frame.time_ms), age(frame.time_ms, now_ms));
+    format!("{length}, {at} UTC, {age}, {} (worker {})", frame.queue, frame.core)
+}
+
+/// Sixteen bytes a line in hex, as text2pcap reads it, and what of it is text.
+fn dump(data: &[u8]) -> String {
+    let mut text = String::new();
+    for (line, bytes) in data.chunks(16).enumerate() {
+        let hex: String = bytes.iter().map(|byte| format!(" {byte:02x}")).collect();
+        let shown = |&byte: &u8| if (b' '..=b'~').contains(&byte) { char::from(byte) } else { '.' };
+        let _ = writeln!(text, "{:04x} {hex:<48}  {}", line * 16, bytes.iter().map(shown).collect::<String>());
+    }
+    text
 }
 
 /// `leveectl totals`.

@@ -154,6 +154,8 @@ fn tables_by_default() {
     let status = server.text(&["status"]);
     assert!(status.contains("0.1.0, DPDK 22.11.11") && status.contains("ALARM: port"), "{status}");
     assert!(status.contains("0000:03:00.0  net_ixgbe  up, 10.0 Gbps"), "{status}");
+    let unparsed = server.text(&["status", "--unparsed"]);
+    assert!(unparsed.contains("not_ip        1,234") && unparsed.contains("\n0000  02 00 00"), "{unparsed}");
     assert!(server.text(&["totals"]).contains("incoming  1,234,567   123 MB"));
     assert!(server.text(&["hosts"]).contains("198.18.0.7   web    1.48 Mpps  1.18 Gbps"));
     assert!(server.text(&["rules"]).contains("held, 1 min"));
@@ -171,6 +173,10 @@ fn json_before_and_after_the_command() {
     assert_eq!(hosts["active"], 65_536);
     assert_eq!(hosts["hosts"][0]["incoming"]["udp_pps"], 1_480_000.0);
     assert_eq!(server.json(&["status", "--json"])["ports"][0]["missed"], 4);
+    let unparsed = server.json(&["status", "--unparsed", "--json"]);
+    assert_eq!(unparsed.as_object().unwrap().keys().collect::<Vec<_>>(), ["unparsed"]);
+    assert_eq!(unparsed["unparsed"][1]["worker_packets"], json!([1_200, 34]));
+    assert!(unparsed["unparsed"][1]["example"]["data"].is_string(), "{unparsed}");
     assert_eq!(server.json(&["totals", "--json"])["counted"]["unparsed_reasons"][0]["name"], "truncated");
     let flow_spec = json!({"destination_prefix": "198.18.0.7/32", "protocols": ["udp"]});
     assert_eq!(server.json(&["rules", "--json"])["rules"][0]["flow_spec"], flow_spec);

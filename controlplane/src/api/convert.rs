@@ -45,6 +45,8 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
                 missed: port.stats.missed,
                 errors: port.stats.errors,
                 no_mbuf: port.stats.no_mbuf,
+                mbufs: port.mbufs.all,
+                mbufs_in_use: port.mbufs.in_use,
                 kernel_packets: port.kernel.map(|kernel| kernel.packets),
                 kernel_dropped: port.kernel.map(|kernel| kernel.dropped),
                 mac: port.mac.clone(),
@@ -57,7 +59,25 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         alarms: status.alarms.clone(),
         networks: status.networks as u64,
         log_level,
+        unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
     }
+}
+
+fn unparsed(status: &StatusAnswer, reason: Unparsed) -> v1::Unparsed {
+    let by_worker = status.workers.iter().map(|(shared, _)| shared.stats.unparsed[reason as usize].get());
+    let worker_packets: Vec<u64> = by_worker.collect();
+    let example = status.examples.get(reason).map(|example| {
+        let queues = status.workers.iter().find(|(shared, _)| shared.core == example.core);
+        v1::Frame {
+            time_ms: example.time_ms,
+            core: example.core as u32,
+            queue: queues.and_then(|(_, queues)| queues.get(example.queue).cloned()).unwrap_or_default(),
+            length: example.frame_len,
+            data: example.data.clone(),
+        }
+    });
+    let packets = worker_packets.iter().sum();
+    v1::Unparsed { reason: reason.name().to_owned(), packets, worker_packets, example }
 }
 
 fn worker(shared: &Shared, queues: &[String]) -> v1::Worker {

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dataplane::dpdk::{Link, PortStats, arguments};
+use dataplane::dpdk::{Link, Mbufs, PortStats, arguments};
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::examples::Examples;
 use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes, name};
@@ -97,6 +98,8 @@ pub struct PortAnswer {
     pub queues: usize,
     /// Its counters.
     pub stats: PortStats,
+    /// Its mbufs.
+    pub mbufs: Mbufs,
     /// What the kernel counted, where the port receives from one of its interfaces.
     pub kernel: Option<Counters>,
     /// MAC address.
@@ -124,6 +127,8 @@ pub struct StatusAnswer {
     pub networks: usize,
     /// What an operator should look at.
     pub alarms: Vec<String>,
+    /// Frames that could not be parsed.
+    pub examples: Examples,
 }
 
 /// A host.
@@ -227,6 +232,7 @@ impl Control {
                     link: Link { up: port.link().up && self.health.has_link(place), ..port.link() },
                     queues: port.queues(),
                     stats: port.stats(),
+                    mbufs: port.mbufs(),
                     kernel: self.health.kernel(place),
                     mac: port.mac(),
                 })
@@ -247,6 +253,7 @@ impl Control {
             rules: self.wanted_rules,
             networks: self.meter.map().networks_count(),
             alarms: self.alarms(),
+            examples: self.examples.clone(),
         }
     }
 

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
+use dataplane::tap::REQUEST_MAX;
 use dataplane::watch::{CAPTURES_MAX, Capture};
 use uuid::Uuid;
 
+use super::examples::Examples;
 use crate::attack::{Direction, Target};
 use crate::detector::CaptureRequest;
 use crate::record::Counts;
@@ -40,7 +42,7 @@ impl Captures {
             self.waiting.push(request);
             return;
         };
-        self.numbers = self.numbers.wrapping_add(1).max(1);
+        self.numbers = self.numbers % REQUEST_MAX + 1;
         self.by_number.insert(self.numbers, request.attack);
         let open = Open {
             request,
@@ -68,11 +70,18 @@ impl Captures {
         Some(open)
     }
 
-    /// Takes samples out of the workers' rings. Gives the captures that are full now.
-    pub(super) fn drain<'a>(&mut self, workers: impl Iterator<Item = &'a Shared>) -> Vec<(Uuid, Counts)> {
+    /// Takes samples out of the workers' rings; examples go to `examples`. Gives the captures that are full now.
+    pub(super) fn drain<'a>(
+        &mut self,
+        workers: impl Iterator<Item = &'a Shared>,
+        examples: &mut Examples,
+    ) -> Vec<(Uuid, Counts)> {
         let mut full = Vec::new();
         for worker in workers {
             while let Some(sample) = worker.ring.pop() {
+                if examples.take(worker.core, &sample) {
+                    continue;
+                }
                 // Late samples of a closed capture find nobody.
                 let Some(&attack) = self.by_number.get(&sample.request) else { continue };
                 let Some(open) = self.open.get_mut(&attack) else { continue };
@@ -125,6 +134,7 @@ fn is_to(headers: &Headers, target: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use dataplane::hosts::Layout;
+    use dataplane::packet::Unparsed;
     use dataplane::tap::Sample;
 
     use super::*;
@@ -162,6 +172,10 @@ mod tests {
         assert!(worker.ring.push(&Sample::new(request, 0, &frame, frame.len() as u32)));
     }
 
+    fn drain(captures: &mut Captures, workers: &[Shared]) -> Vec<(Uuid, Counts)> {
+        captures.drain(workers.iter(), &mut Examples::default())
+    }
+
     fn number(captures: &Captures, attack: Uuid) -> u32 {
         captures.open[&attack].number
     }
@@ -180,13 +194,13 @@ mod tests {
         push(&workers[0], number, OTHER, VICTIM);
         push(&workers[0], number, OTHER, VICTIM);
         push(&workers[1], number, VICTIM, OTHER);
-        assert_eq!(captures.drain(workers.iter()), []);
+        assert_eq!(drain(&mut captures, &workers), []);
         assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 2, outgoing: 1 })]);
         (0..3).for_each(|_| push(&workers[1], number, OTHER, VICTIM));
         let full = Counts { incoming: 3, outgoing: 1 };
-        assert_eq!(captures.drain(workers.iter()), [(request.attack, full)]);
+        assert_eq!(drain(&mut captures, &workers), [(request.attack, full)]);
         push(&workers[0], number, OTHER, VICTIM);
-        assert_eq!(captures.drain(workers.iter()), [], "full only once");
+        assert_eq!(drain(&mut captures, &workers), [], "full only once");
         let (target, sample) = captures.close(request.attack).expect("an open capture");
         assert_eq!((target, sample.len()), (request.target, 4));
         assert_eq!(captures.close(request.attack), None);
@@ -199,7 +213,7 @@ mod tests {
         captures.open(request);
         let first = number(&captures, request.attack);
         push(&workers[0], first, OTHER, VICTIM);
-        captures.drain(workers.iter());
+        drain(&mut captures, &workers);
         // Opened anew, it starts from nothing, and what comes for the old one is too late.
         captures.open(request);
         let second = number(&captures, request.attack);
@@ -207,12 +221,36 @@ mod tests {
         push(&workers[0], first, OTHER, VICTIM);
         assert!(workers[0].ring.push(&Sample::new(second, 0, &[0x45; 9], 9)));
         push(&workers[0], second, OTHER, VICTIM);
-        captures.drain(workers.iter());
+        drain(&mut captures, &workers);
         assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
         captures.close(request.attack);
         push(&workers[0], second, OTHER, VICTIM);
-        assert_eq!(captures.drain(workers.iter()), []);
+        assert_eq!(drain(&mut captures, &workers), []);
         assert!(workers[0].ring.pop().is_none(), "the ring is emptied all the same");
+    }
+
+    #[test]
+    fn examples_are_no_part_of_a_capture() {
+        let (mut captures, workers, mut examples) = (Captures::default(), [worker()], Examples::default());
+        let request = request(10);
+        captures.open(request);
+        let frame = frame(OTHER, VICTIM);
+        assert!(workers[0].ring.push(&Sample::example(Unparsed::NotIp, 0, 0, &frame, 60)));
+        push(&workers[0], number(&captures, request.attack), OTHER, VICTIM);
+        captures.drain(workers.iter(), &mut examples);
+        assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
+        assert_eq!(examples.get(Unparsed::NotIp).expect("an example").data, frame);
+    }
+
+    #[test]
+    fn numbers_of_captures_never_mark_an_example() {
+        let mut captures = Captures { numbers: REQUEST_MAX - 1, ..Captures::default() };
+        let numbers = [(); 3].map(|()| {
+            let request = request(1);
+            captures.open(request);
+            number(&captures, request.attack)
+        });
+        assert_eq!(numbers, [REQUEST_MAX, 1, 2]);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub struct Port {
     driver: String,
     queues: usize,
     doubt: Option<String>,
+    mbufs: u32,
     pool: Arc<Pool>,
     #[expect(dead_code, reason = "keeps EAL running")]
     eal: Arc<Eal>,
@@ -74,6 +75,15 @@ pub struct PortStats {
     pub errors: u64,
     /// Failed mbuf allocations (`rx_nombuf`).
     pub no_mbuf: u64,
+}
+
+/// The pool that a port's frames come to lie in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mbufs {
+    /// Taken: they wait in the device for frames, or a worker has not given them back yet.
+    pub in_use: u32,
+    /// All.
+    pub all: u32,
 }
 
 /// Link of a port.
@@ -144,7 +154,8 @@ impl Port {
             }
         }
         let (device, eal) = (options.device.clone(), Arc::clone(eal));
-        let mut port = Port { id, device, driver, queues: options.queues, doubt: None, pool, eal };
+        let (queues, mbufs) = (options.queues, options.mbufs);
+        let mut port = Port { id, device, driver, queues, doubt: None, mbufs, pool, eal };
         // SAFETY: the port is configured; from here on its drop stops and closes it.
         unsafe {
             call("rte_eth_dev_start", dpdk_sys::rte_eth_dev_start(id))?;
@@ -203,6 +214,13 @@ impl Port {
             errors: stats.ierrors,
             no_mbuf: stats.rx_nombuf,
         }
+    }
+
+    /// Its mbufs. While they come and go, the figure is a little off.
+    pub fn mbufs(&self) -> Mbufs {
+        // SAFETY: the pool lives as long as self; the call only reads, and each core's cache by itself.
+        let in_use = unsafe { dpdk_sys::rte_mempool_in_use_count(self.pool.0) };
+        Mbufs { in_use, all: self.mbufs }
     }
 
     /// The link as the device last saw it.

@@ -103,7 +103,7 @@ impl Finder<'_> {
             }),
         });
         if let Err(reason) = found {
-            self.shared.stats.unparsed[reason as usize].add(1);
+            self.shared.unparsed(reason, self.tick, (frame, frame_len));
             burst.put(index, frame_len, Job::default(), Kind::Unparsed);
         }
     }

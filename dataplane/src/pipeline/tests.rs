@@ -325,3 +325,47 @@ fn a_host_that_loses_its_slot_within_a_burst_leaves_no_packet_to_the_next_one() 
     assert_eq!(sum, [HOSTS; 2]);
     assert!(rig.pipeline.shared().stats.lost[Lost::HostEvicted as usize].get() > 10_000);
 }
+
+/// A device that splits a frame hands over its first segment, however short, and the length of all.
+#[test]
+fn a_frame_in_segments_is_counted_by_its_first_one() {
+    let mut rig = Rig::new();
+    let frame = udp(THEIRS, OURS, 1, 8_958);
+    let length = frame.len() as u64;
+    let cuts = 0..frame.len().min(200);
+    let segments: Vec<_> = cuts.clone().map(|cut| (&frame[..cut], frame.len() as u32)).collect();
+    for segments in segments.chunks(BURST_MAX) {
+        rig.pipeline.burst(segments.iter().copied(), length * segments.len() as u64, 7, 9);
+    }
+    // As long as the IP header is there, the host has its packet, by the length that the header says.
+    let counted = cuts.len() as u64 - 34;
+    assert_eq!(rig.kind(Kind::Incoming), (counted, counted * length));
+    assert_eq!(rig.cell(OURS, false, Class::Udp), (counted as u32, counted * (length - 14)));
+    assert_eq!(rig.kind(Kind::Unparsed), (34, 34 * length));
+    let reason = |reason: Unparsed| rig.pipeline.shared().stats.unparsed[reason as usize].get();
+    assert_eq!((reason(Unparsed::ShortEthernet), reason(Unparsed::ShortIpv4)), (14, 20));
+}
+
+#[test]
+fn an_example_of_each_reason_and_tick_goes_to_the_ring() {
+    let mut rig = Rig::new();
+    let short = &udp(THEIRS, OURS, 1, 0)[..30];
+    let good = udp(THEIRS, OURS, 1, 0);
+    let foreign = [&[2; 12][..], &[0x88, 0xb5], &[7; 286]].concat();
+    let packets = [(&foreign[..], 300), (&good[..], 42), (short, 9_000), (&foreign[..60], 60), (short, 30)];
+    rig.pipeline.shared().examples.set_queue(3);
+    for tick in [7, 7, 8] {
+        rig.pipeline.burst(packets.iter().copied(), 9_432, tick, 9);
+    }
+    let shared = rig.pipeline.shared();
+    for _tick in [7, 8] {
+        for (reason, data, length) in [(Unparsed::NotIp, &foreign[..128], 300), (Unparsed::ShortIpv4, short, 9_000)] {
+            let example = shared.ring.pop().expect("an example");
+            assert_eq!(example.unparsed(), Some((reason, 3)));
+            assert_eq!((example.data(), example.frame_len), (data, length));
+        }
+    }
+    assert_eq!(shared.ring.pop(), None);
+    assert_eq!(shared.stats.unparsed[Unparsed::NotIp as usize].get(), 6, "all are counted");
+    assert_eq!(shared.stats.lost[Lost::RingFull as usize].get(), 0);
+}

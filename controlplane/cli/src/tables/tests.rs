@@ -24,8 +24,8 @@ attacks    1
 rules      2
 ALARM: port 0000:03:00.0 missed 4 packets
 
-PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF  KERNEL  DROPPED
-0000:03:00.0  net_ixgbe  up, 10.0 Gbps       2  3,000,000  300 MB       4       0        0       -        -
+PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF    MBUFS IN USE  KERNEL  DROPPED
+0000:03:00.0  net_ixgbe  up, 10.0 Gbps       2  3,000,000  300 MB       4       0        0  1,056 of 8,192       -        -
 
 CORE  QUEUES            PACKETS   BYTES  EMPTY POLLS  CYCLES p50  p90    p99  BURST p50  p90  p99    BLOCKS  IPV6 HOSTS  LOST
    1  0000:03:00.0/0  1,000,000  100 MB       25.0 %          61   90  1,200          1    8   32  3 of 256          17  12 ring full
@@ -33,6 +33,23 @@ CORE  QUEUES            PACKETS   BYTES  EMPTY POLLS  CYCLES p50  p90    p99  BU
 
 ENGINE  STATE  SINCE     HELD  WANTED  PEERS                  ERROR
 edge    up     12 s ago     1       2  192.0.2.1 established
+"#,
+    );
+}
+
+#[test]
+fn unparsed_frames_are_shown_by_reason_with_an_example() {
+    assert_text(
+        &unparsed(&fixtures::status(NOW), NOW),
+        r#"
+REASON      PACKETS  WORKER 1  WORKER 2
+short_ipv4        0         0         0
+not_ip        1,234     1,200        34
+all           1,234     1,200        34
+
+not_ip: the first 26 of 9,014 bytes, 2026-11-21 21:03:30.123 UTC, 3 s ago, 0000:03:00.0/1 (worker 2)
+0000  02 00 00 00 00 02 02 00 00 00 00 01 89 06 6e 6f  ..............no
+0010  74 20 49 50 20 1b 5b 33 31 6d                    t IP .[31m
 "#,
     );
 }
