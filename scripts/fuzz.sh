@@ -45,13 +45,13 @@ fuzz() {
     say "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs, nothing found"
     return
   fi
-  grep -vE '^#[0-9]+\s' "$log" | tail -n 60
+  grep -E -m 1 -A 3 'panicked at|ERROR: ' "$log" || tail -n 20 "$log"
   local input
   for input in "$found"/*; do
     [[ -e $input ]] || continue
     say "$target fails on $input: $(od -An -v -tx1 "$input" | tr -d ' \n')"
   done
-  say "$target: make it a vector beside the code, and then a file in tests/fuzz/corpus/$target"
+  say "$target: all of it is in $log; make the input a vector beside the code, and a file in tests/fuzz/corpus/$target"
   return 1
 }
 

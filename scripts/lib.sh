@@ -36,4 +36,4 @@ run_as_root() {
 # Pinned: each nightly may know other warnings and other errors.
 MIRI_TOOLCHAIN=nightly-2026-10-30
 
-has_miri() { cargo "+$MIRI_TOOLCHAIN" miri --version >/dev/null 2>&1; }
+has_miri() { RUSTUP_AUTO_INSTALL=0 cargo "+$MIRI_TOOLCHAIN" miri --version >/dev/null 2>&1; }

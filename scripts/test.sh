@@ -10,7 +10,6 @@ has_doc_tests() {
 }
 
 scripts/setup.sh --no-build
-run_as_root
 profile=default
 [[ ${CI:-} != true ]] || profile=ci
 
@@ -31,6 +30,7 @@ if has_miri; then
 else
   say "miri: left out, since rustup could not install $MIRI_TOOLCHAIN here; the pure part ran under AddressSanitizer above"
 fi
+run_as_root
 say "benchmark, short"
 scripts/bench.sh --quick --case hosts_64k
 say "install"

@@ -105,6 +105,7 @@ fn operators_are_understood() {
     };
     let ports = |component| rule(component).map(|rule| rule.ports.iter().collect::<Vec<_>>());
     assert_eq!(ports("04 82 50"), Ok(vec![(81, 65535)]), "greater");
+    assert_eq!(ports("04 92 fffe"), Ok(vec![(65535, 65535)]), "greater than the last but one");
     assert_eq!(ports("04 84 50"), Ok(vec![(0, 79)]), "less");
     assert_eq!(ports("04 86 50"), Ok(vec![(0, 79), (81, 65535)]), "not equal");
     assert_eq!(ports("04 87 50"), Ok(vec![(0, 65535)]), "true");
