@@ -149,6 +149,7 @@ impl Counting {
         let (slab, networks) = (&shared.slab, protected()?);
         for host in hosts.map(|host| address(&layout, host)) {
             if slab.find(host).is_none() {
+                owner.begin_burst();
                 match host {
                     IpAddr::V4(host) => owner.insert_v4(slab, &networks, host.into(), 1),
                     IpAddr::V6(host) => owner.insert_v6(slab, &networks, host.into(), 1),
@@ -172,7 +173,8 @@ impl Counting {
                     IpAddr::V4(host) => flows.hash_v4(&Flow { source: 1, destination: host.into(), upper }),
                     IpAddr::V6(host) => flows.hash_v6(&Flow { source: 1, destination: host.into(), upper }),
                 };
-                flows.count(flows.place(slot, false, flows.epoch(tick), hashed.destination), hashed.flow);
+                let epoch = flows.epoch(tick);
+                flows.count(flows.place(slot, false, epoch, hashed.destination), epoch, hashed.flow);
             }
         }
     }

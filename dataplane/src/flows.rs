@@ -190,16 +190,22 @@ fn tau(mut x: f64) -> f64 {
     }
 }
 
-/// Where a flow is to be noted: a line, and the tag that it must have.
+/// Where a flow is to be noted: a line, and what names its host in the tag that it must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     line: u32,
-    tag: u64,
+    host: u32,
 }
 
 impl Place {
     /// No line.
-    pub const NOWHERE: Place = Place { line: u32::MAX, tag: NO_TAG };
+    pub const NOWHERE: Place = Place { line: u32::MAX, host: 0 };
+}
+
+/// The tag of a host's line in an epoch.
+#[inline(always)]
+fn tag(epoch: u32, host: u32) -> u64 {
+    u64::from(epoch) << 32 | u64::from(host)
 }
 
 /// A flow's hash, and what names its two ends in a tag.
@@ -294,7 +300,7 @@ impl Flows {
         }
         let plane = 2 * (epoch & 1) + u32::from(outgoing);
         let line = plane * (self.slots.end - self.slots.start) + slot.0 - self.slots.start;
-        Place { line, tag: u64::from(epoch) << 32 | u64::from(host) }
+        Place { line, host }
     }
 
     /// Asks the CPU to fetch a line that is to be written soon.
@@ -303,12 +309,13 @@ impl Flows {
         self.lines.prefetch(place.line as usize);
     }
 
-    /// Owner only: notes the flow with this hash.
+    /// Owner only: notes the flow with this hash; `epoch` is that of the place.
     #[inline(always)]
-    pub fn count(&self, place: Place, flow: u64) {
+    pub fn count(&self, place: Place, epoch: u32, flow: u64) {
         let Some(line) = self.lines.get(place.line as usize) else { return };
-        if line.tag.load(Ordering::Relaxed) != place.tag {
-            line.begin(place.tag);
+        let tag = tag(epoch, place.host);
+        if line.tag.load(Ordering::Relaxed) != tag {
+            line.begin(tag);
         }
         line.add(flow);
     }
@@ -321,7 +328,7 @@ impl Flows {
             IpAddr::V6(address) => self.end_v6(address.into()) as u32,
         };
         let place = self.place(slot, outgoing, epoch, name);
-        self.lines.get(place.line as usize).and_then(|line| line.read(place.tag)).unwrap_or_default()
+        self.lines.get(place.line as usize).and_then(|line| line.read(tag(epoch, name))).unwrap_or_default()
     }
 }
 

@@ -46,7 +46,7 @@ use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
 
 // A model explores every interleaving, so it has as few cells as can show a mistake.
 
-use hashed::Warmth;
+use hashed::{Placed, Warmth};
 pub use hashed::{host, key};
 
 /// Slots of a block.
@@ -277,22 +277,30 @@ pub struct Parts {
     pub rest: usize,
 }
 
-/// An IPv6 address in two halves; all zeroes: free.
+/// An IPv6 address in two words; all zeroes: free.
 #[derive(Debug, Default)]
 struct Key {
     high: AtomicU64,
-    low: AtomicU64,
+    /// The lower half mixed with the upper one: two addresses that have this in common are hardly ever two.
+    mixed: AtomicU64,
 }
 
 impl Key {
     #[inline(always)]
+    fn mix(high: u64) -> u64 {
+        high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    #[inline(always)]
     fn load(&self) -> u128 {
-        u128::from(self.high.load(Ordering::Relaxed)) << 64 | u128::from(self.low.load(Ordering::Relaxed))
+        let (high, mixed) = (self.high.load(Ordering::Relaxed), self.mixed.load(Ordering::Relaxed));
+        u128::from(high) << 64 | u128::from(mixed ^ Key::mix(high))
     }
 
     fn store(&self, address: u128) {
-        self.high.store((address >> 64) as u64, Ordering::Relaxed);
-        self.low.store(address as u64, Ordering::Relaxed);
+        let high = (address >> 64) as u64;
+        self.high.store(high, Ordering::Relaxed);
+        self.mixed.store(address as u64 ^ Key::mix(high), Ordering::Relaxed);
     }
 }
 
@@ -447,15 +455,37 @@ impl Slab {
 
     /// The slot of the hashed table that counts for a [`key`] now.
     #[inline(always)]
-    pub fn find_v6(&self, address: u128) -> Option<Slot> {
-        for bucket in self.buckets(address) {
-            for index in bucket..bucket + BUCKET {
-                if self.keys[index].load() == address {
-                    return Some(self.ipv6_slot(index));
-                }
+    pub fn find_v6(&self, key: u128) -> Option<Slot> {
+        self.find_in(self.buckets(key), key)
+    }
+
+    /// The same where the key's buckets are known. All their places are compared, and no branch tells which one it is: nobody
+    /// could predict that.
+    #[inline(always)]
+    pub fn find_in(&self, Buckets(buckets): Buckets, key: u128) -> Option<Slot> {
+        let high = (key >> 64) as u64;
+        let mixed = key as u64 ^ Key::mix(high);
+        let mut hits = 0;
+        for (side, bucket) in buckets.into_iter().enumerate() {
+            let Some(keys) = self.keys.get(bucket as usize..bucket as usize + BUCKET) else { continue };
+            for (place, key) in keys.iter().enumerate() {
+                hits |= u32::from(key.mixed.load(Ordering::Relaxed) == mixed) << (side * BUCKET + place);
             }
         }
-        None
+        let hit = hits.trailing_zeros() as usize;
+        let index = buckets[usize::from(hit >= BUCKET)] as usize + hit % BUCKET;
+        if hits != 0 && self.keys.get(index).is_some_and(|key| key.high.load(Ordering::Relaxed) == high) {
+            return Some(self.ipv6_slot(index));
+        }
+        // Nobody; or someone behind another address that has the second word in common.
+        if hits == 0 { None } else { self.search(Buckets(buckets), key) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search(&self, Buckets(buckets): Buckets, key: u128) -> Option<Slot> {
+        let mut places = buckets.into_iter().flat_map(|bucket| bucket as usize..bucket as usize + BUCKET);
+        places.find(|&index| self.keys[index].load() == key).map(|index| self.ipv6_slot(index))
     }
 
     /// The [`key`] that a slot of the hashed table counts for; `None` when it is free.
@@ -502,22 +532,24 @@ impl Slab {
         slot.0 as usize - self.layout.ipv6_at() * BLOCK
     }
 
-    /// Asks the CPU to fetch the two buckets in which a key may be.
+    /// Asks the CPU to fetch two buckets.
     #[inline(always)]
-    pub fn prefetch_hashed(&self, key: u128) {
-        for bucket in self.buckets(key) {
-            self.keys.prefetch(bucket);
-        }
+    pub fn prefetch_buckets(&self, Buckets(buckets): Buckets) {
+        buckets.into_iter().for_each(|bucket| self.keys.prefetch(bucket as usize));
     }
 
-    /// The first slots of the two buckets of an address. The seed is secret: who chooses addresses cannot choose buckets.
+    /// The two buckets in which a [`key`] may be. The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
-    fn buckets(&self, address: u128) -> [usize; 2] {
-        let hash = hash(&self.seed, (address >> 64) as u64, address as u64);
+    pub fn buckets(&self, key: u128) -> Buckets {
+        let hash = hash(&self.seed, (key >> 64) as u64, key as u64);
         let buckets = (self.keys.len() / BUCKET) as u64;
-        [hash & 0xffff_ffff, hash >> 32].map(|half| ((half * buckets) >> 32) as usize * BUCKET)
+        Buckets([hash & 0xffff_ffff, hash >> 32].map(|half| ((half * buckets) >> 32) as u32 * BUCKET as u32))
     }
 }
+
+/// The first slots of the two buckets of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buckets([u32; 2]);
 
 /// A seeded hash by two folded multiplications.
 #[inline(always)]
@@ -552,6 +584,7 @@ pub struct Owner {
     searched: (u32, usize),
     used_ipv6: usize,
     random: u64,
+    placed: Placed,
 }
 
 /// What a host without a slot got.
@@ -570,7 +603,14 @@ pub enum Found {
 impl Owner {
     /// The owner of a slab that nobody counted in yet.
     pub fn new() -> Owner {
-        Owner { handed_out: 0, clock: 0, searched: (0, 0), used_ipv6: 0, random: 0x9e37_79b9_7f4a_7c15 }
+        Owner {
+            handed_out: 0,
+            clock: 0,
+            searched: (0, 0),
+            used_ipv6: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+            placed: Placed::default(),
+        }
     }
 
     /// IPv4 blocks in use.
@@ -581,6 +621,18 @@ impl Owner {
     /// IPv6 slots in use.
     pub fn used_ipv6_hosts(&self) -> usize {
         self.used_ipv6
+    }
+
+    /// The next burst begins: what was looked up before it has been counted.
+    #[inline(always)]
+    pub fn begin_burst(&mut self) {
+        self.placed.clear();
+    }
+
+    /// A packet of this burst will be counted in this slot of the hashed table: nobody else gets it until the next burst.
+    #[inline(always)]
+    pub fn keep(&mut self, slot: Slot) {
+        self.placed.add(slot);
     }
 
     /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark. `cells` are the slab's: see [`Slab::cells`].
@@ -621,6 +673,7 @@ impl Owner {
         } else {
             let key = key(IpAddr::V4(address.into()));
             if let Some(slot) = slab.find_v6(key) {
+                self.keep(slot);
                 return Found::Known(slot);
             }
             match self.silent_block(slab, tick) {

@@ -1,11 +1,12 @@
 //! Longest-prefix match: an address to the protected network that holds it. An immutable snapshot, read by workers.
 //!
 //! A trie with a first level of 16 bits and then 8 bits a level. The first level is 128 KiB, so that an address that is
-//! not ours, whatever it is, costs one read from a table that stays in the cache.
+//! not ours, whatever it is, costs one read from a table that stays in the cache. Of IPv6 the bits that all networks have in
+//! common are compared first, and the levels begin behind them.
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 /// Which network: its place in the list that the snapshot was made from.
 pub type NetworkId = u16;
@@ -29,18 +30,25 @@ const PAGE: u16 = 0x8000;
 
 #[derive(Debug)]
 struct Trie {
+    /// What all prefixes begin with, and where in an address that is; the levels are of what follows.
+    common: u128,
+    mask: u128,
+    skip: u8,
     root: Box<[u16; 1 << 16]>,
     pages: Vec<[u16; 256]>,
 }
 
 impl Trie {
-    fn new() -> Trie {
+    /// Of prefixes that all begin with these bits.
+    fn new(common: u128, skip: u8) -> Trie {
         let root = vec![0u16; 1 << 16].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; 1 << 16]));
-        Trie { root, pages: Vec::new() }
+        let mask = !u128::MAX.checked_shr(skip.into()).unwrap_or(0);
+        Trie { common: common & mask, mask, skip, root, pages: Vec::new() }
     }
 
     /// Enters a prefix, its address in the top bits. Shorter prefixes must have been entered before.
     fn insert(&mut self, address: u128, length: u8, value: u16) -> Result<(), Error> {
+        let (address, length) = (address << self.skip, length - self.skip);
         let top = (address >> 112) as usize;
         if length <= 16 {
             self.root[top..top + (1 << (16 - length))].fill(value);
@@ -115,7 +123,8 @@ impl Networks {
         }
         let mut order: Vec<usize> = (0..list.len()).collect();
         order.sort_by_key(|&index| list[index].prefix_len());
-        let mut networks = Networks { v4: Trie::new(), v6: Trie::new(), list: list.to_vec() };
+        let (common, skip) = common_v6(list);
+        let mut networks = Networks { v4: Trie::new(0, 0), v6: Trie::new(common, skip), list: list.to_vec() };
         for index in order {
             let value = index as u16 + 1;
             match list[index] {
@@ -156,8 +165,13 @@ impl Networks {
     /// The network that holds this IPv6 address.
     #[inline(always)]
     pub fn find_v6(&self, address: u128) -> Option<NetworkId> {
-        let mut rest = address << 16;
-        let entry = self.v6.find((address >> 112) as u16, || {
+        if (address ^ self.v6.common) & self.v6.mask != 0 {
+            return None;
+        }
+        let mut rest = address << self.v6.skip;
+        let top = (rest >> 112) as u16;
+        rest <<= 16;
+        let entry = self.v6.find(top, || {
             let byte = (rest >> 120) as u8;
             rest <<= 8;
             byte
@@ -177,6 +191,16 @@ impl Networks {
     pub fn list(&self) -> &[IpNet] {
         &self.list
     }
+}
+
+/// The bits that all IPv6 networks begin with: an operator's are nearly always parts of few large ones.
+fn common_v6(list: &[IpNet]) -> (u128, u8) {
+    /// The first level reads 16 bits behind them.
+    const SKIP_MAX: u32 = 128 - 16;
+    let networks = || list.iter().filter_map(|net| if let IpNet::V6(net) = net { Some(net) } else { None });
+    let Some(first) = networks().next().map(|net| u128::from(net.network())) else { return (0, 0) };
+    let common = |net: &Ipv6Net| (u128::from(net.network()) ^ first).leading_zeros().min(net.prefix_len().into());
+    (first, networks().map(common).fold(SKIP_MAX, u32::min) as u8)
 }
 
 #[cfg(test)]

@@ -290,6 +290,16 @@ impl<'a> Plain<'a> {
         upper(CLASSES_V4[usize::from(self.protocol())], self.protocol(), self.payload())
     }
 
+    /// The flow that it is of.
+    #[inline(always)]
+    pub fn flow(&self) -> Flow<u32> {
+        Flow {
+            source: self.source(),
+            destination: self.destination(),
+            upper: flow_upper(self.protocol(), self.payload()),
+        }
+    }
+
     #[inline(always)]
     fn payload(&self) -> &'a [u8] {
         self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
@@ -502,6 +512,29 @@ fn payload_v4(packet: &[u8], header_length: usize, ip_length: u32, fragment: u8)
 fn fragment_v4(offset_field: u16) -> u8 {
     let dont = u8::from(offset_field & 0x4000 != 0) * fragment::DONT;
     dont | fragment_bits(offset_field & 0x1fff != 0, offset_field & 0x2000 != 0)
+}
+
+/// The outline of what nearly every IPv6 frame is: Ethernet without tags, no extension headers. `None` says nothing but that
+/// [`network`] and the rest must look.
+#[inline(always)]
+pub fn outline_plain_v6(frame: &[u8]) -> Option<Outline<u128>> {
+    /// Ethertype and version.
+    const PLAIN: u32 = 0x8_6dd6;
+    let (head, rest) = frame.split_first_chunk::<{ 14 + 40 }>()?;
+    let start = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
+    let next = head[20];
+    if start >> 12 != PLAIN || is_extension(next) {
+        return None;
+    }
+    let payload_length = u16::from_be_bytes([head[18], head[19]]);
+    let header = head.last_chunk::<40>()?;
+    Some(Outline {
+        source: address6(header, 8),
+        destination: address6(header, 24),
+        class: class(&CLASSES_V6, next, || &rest[..rest.len().min(usize::from(payload_length))]),
+        is_fragment: false,
+        ip_length: u32::from(payload_length) + 40,
+    })
 }
 
 /// The outline of an IPv6 packet; fails where [`parse`] fails.

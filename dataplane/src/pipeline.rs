@@ -4,6 +4,7 @@
 //! Two passes: the first asks the CPU for every cell that the second one writes.
 
 mod flows;
+mod other;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::Flows;
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Network, Outline, Plain, Unparsed, network, outline_v4, outline_v6, parse};
+use crate::packet::{Addresses, Headers, Outline, Plain, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Ring, Sample};
@@ -83,6 +84,7 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<Jobs>,
     flow_jobs: Box<[flows::Job; BURST_MAX]>,
+    ipv6: other::Ipv6,
     captures: Box<[Progress; CAPTURES_MAX]>,
     matches: Box<[Match; 2 * BURST_MAX]>,
 }
@@ -101,6 +103,7 @@ impl Pipeline {
                 bytes: [0; BURST_MAX],
             }),
             flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
+            ipv6: other::Ipv6::default(),
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
             matches: Box::new([Match::default(); 2 * BURST_MAX]),
         }
@@ -140,7 +143,7 @@ impl Pipeline {
     {
         self.find::<true>(packets, bytes, tick);
         let is_watched = self.count(length, tick);
-        self.count_flows(length);
+        self.count_flows(length, tick);
         is_watched
     }
 
@@ -164,46 +167,15 @@ impl Pipeline {
             tick,
             epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
         };
+        finder.owner.begin_burst();
+        let mut burst = Burst { jobs: &mut self.jobs, flows: &mut self.flow_jobs, kinds: Default::default() };
+        let all_plain = finder.plain::<FLOWS>(packets.clone(), &mut burst);
+        if !all_plain {
+            finder.others::<FLOWS>(packets.clone(), &mut self.ipv6, &mut burst);
+        }
         // Nearly all are incoming: these are what is left of the burst.
+        let mut kinds = burst.kinds;
         let mut incoming = Tally { packets: packets.len() as u64, bytes };
-        let mut kinds = [Tally::default(); Kind::COUNT];
-        let Jobs { incoming: to, outgoing: from, bytes: lengths } = &mut *self.jobs;
-        let jobs = to.iter_mut().zip(from).zip(lengths).zip(self.flow_jobs.iter_mut());
-        let mut fetched = false;
-        packets.clone().zip(jobs).for_each(|((frame, frame_len), (((to, from), length), flow))| {
-            if FLOWS {
-                *flow = flows::Job::NONE;
-            }
-            let (job, kind) = match Plain::of(frame) {
-                Some(plain) => {
-                    let outline = plain.outline();
-                    let ends = finder.ends_v4(&outline);
-                    if FLOWS {
-                        *flow = finder.flow_v4(plain.packet(), &outline, ends);
-                    }
-                    // What nearly every packet is goes no further.
-                    if ends.to != Slot::NOWHERE && ends.from == Slot::NOWHERE {
-                        *to = finder.place(ends.to, plane(false, false, outline.class));
-                        (*from, *length) = (Place::NOWHERE, outline.ip_length);
-                        return;
-                    }
-                    finder.job(&outline, ends)
-                }
-                None => {
-                    if !fetched && matches!(network(frame), Ok(Network::V6(_))) {
-                        fetched = true;
-                        finder.fetch_v6(packets.clone());
-                    }
-                    finder.any::<FLOWS>(frame, flow)
-                }
-            };
-            (*to, *from, *length) = (job.incoming, job.outgoing, job.bytes);
-            if kind != Kind::Incoming {
-                let tally = &mut kinds[kind as usize];
-                tally.packets += 1;
-                tally.bytes += u64::from(frame_len);
-            }
-        });
         for tally in &kinds {
             incoming.packets -= tally.packets;
             incoming.bytes -= tally.bytes;
@@ -354,11 +326,39 @@ impl Closer<'_> {
     }
 }
 
+/// What the find passes say of a burst.
+struct Burst<'a> {
+    jobs: &'a mut Jobs,
+    flows: &'a mut [flows::Job; BURST_MAX],
+    /// All but those that are incoming.
+    kinds: [Tally; Kind::COUNT],
+}
+
+impl Burst<'_> {
+    #[inline(always)]
+    fn put(&mut self, index: usize, frame_len: u32, job: Job, kind: Kind) {
+        self.jobs.incoming[index] = job.incoming;
+        self.jobs.outgoing[index] = job.outgoing;
+        self.jobs.bytes[index] = job.bytes;
+        if kind != Kind::Incoming {
+            self.kinds[kind as usize].add(frame_len);
+        }
+    }
+}
+
 /// Packets and frame bytes of a kind within a burst.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     packets: u64,
     bytes: u64,
+}
+
+impl Tally {
+    #[inline(always)]
+    fn add(&mut self, frame_len: u32) {
+        self.packets += 1;
+        self.bytes += u64::from(frame_len);
+    }
 }
 
 /// Whether the packet is to (or, outgoing, from) this host.
@@ -396,52 +396,45 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    /// Finds what the plain frames of a burst are to be counted for. Whether all are plain.
+    #[inline(always)]
+    fn plain<'a, const FLOWS: bool>(
+        &mut self,
+        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        burst: &mut Burst,
+    ) -> bool {
+        let Jobs { incoming: to, outgoing: from, bytes } = &mut *burst.jobs;
+        let jobs = to.iter_mut().zip(from).zip(bytes).zip(burst.flows.iter_mut());
+        let mut all_plain = true;
+        packets.zip(jobs).for_each(|((frame, frame_len), (((to, from), bytes), flow))| {
+            if FLOWS {
+                *flow = flows::Job::NONE;
+            }
+            let Some(plain) = Plain::of(frame) else {
+                all_plain = false;
+                return;
+            };
+            let outline = plain.outline();
+            let ends = self.ends_v4(&outline);
+            if FLOWS {
+                *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), ends);
+            }
+            // What nearly every packet is goes no further.
+            if ends.to != Slot::NOWHERE && ends.from == Slot::NOWHERE {
+                *to = self.place(ends.to, plane(false, false, outline.class));
+                (*from, *bytes) = (Place::NOWHERE, outline.ip_length);
+                return;
+            }
+            let (job, kind) = self.job(&outline, ends);
+            (*to, *from, *bytes) = (job.incoming, job.outgoing, job.bytes);
+            burst.kinds[kind as usize].add(frame_len);
+        });
+        all_plain
+    }
+
     #[inline(always)]
     fn ends_v4(&mut self, outline: &Outline<u32>) -> Ends {
         Ends { to: self.slot_v4(outline.destination), from: self.slot_v4(outline.source) }
-    }
-
-    #[inline(always)]
-    fn ends_v6(&mut self, outline: &Outline<u128>) -> Ends {
-        Ends { to: self.slot_v6(outline.destination), from: self.slot_v6(outline.source) }
-    }
-
-    /// Once for a burst with IPv6: asks the CPU for the buckets of all its protected hosts, which lie far apart.
-    #[cold]
-    #[inline(never)]
-    fn fetch_v6<'a>(&self, packets: impl Iterator<Item = (&'a [u8], u32)>) {
-        for (frame, _) in packets {
-            let Ok(Network::V6(packet)) = network(frame) else { continue };
-            let Ok(outline) = outline_v6(packet) else { continue };
-            for address in [outline.destination, outline.source] {
-                if self.networks.find_v6(address).is_some() {
-                    self.shared.slab.prefetch_hashed(self.shared.slab.key_v6(address));
-                }
-            }
-        }
-    }
-
-    /// Whatever is not plain.
-    #[inline(never)]
-    fn any<const FLOWS: bool>(&mut self, frame: &[u8], flow: &mut flows::Job) -> (Job, Kind) {
-        let found = match network(frame) {
-            Ok(Network::V4(packet)) => outline_v4(packet).map(|outline| {
-                let ends = self.ends_v4(&outline);
-                if FLOWS {
-                    *flow = self.flow_v4(packet, &outline, ends);
-                }
-                self.job(&outline, ends)
-            }),
-            Ok(Network::V6(packet)) => outline_v6(packet).map(|outline| {
-                let ends = self.ends_v6(&outline);
-                if FLOWS {
-                    *flow = self.flow_v6(packet, ends);
-                }
-                self.job(&outline, ends)
-            }),
-            Err(reason) => Err(reason),
-        };
-        found.unwrap_or_else(|reason| self.unparsed(reason))
     }
 
     #[inline]
@@ -452,12 +445,7 @@ impl Finder<'_> {
             outgoing: if from == Slot::NOWHERE { Place::NOWHERE } else { self.place(from, plane + PLANES / 2) },
             bytes: outline.ip_length,
         };
-        let kind = match (to, from) {
-            (Slot::NOWHERE, Slot::NOWHERE) => Kind::Other,
-            (Slot::NOWHERE, _) => Kind::Outgoing,
-            (_, Slot::NOWHERE) => Kind::Incoming,
-            _ => Kind::Internal,
-        };
+        let kind = Kind::of(to != Slot::NOWHERE, from != Slot::NOWHERE);
         (job, kind)
     }
 
@@ -479,19 +467,6 @@ impl Finder<'_> {
         match find_v4(self.directory, address) {
             Some(slot) => slot,
             None => self.new_v4(address),
-        }
-    }
-
-    #[inline(always)]
-    fn slot_v6(&mut self, address: u128) -> Slot {
-        let Some(network) = self.networks.find_v6(address) else { return Slot::NOWHERE };
-        let key = self.shared.slab.key_v6(address);
-        match self.shared.slab.find_v6(key) {
-            Some(slot) => slot,
-            None => {
-                let found = self.owner.insert_v6(&self.shared.slab, self.networks, key, self.tick);
-                self.new_slot(found, network, self.watch.mark(key))
-            }
         }
     }
 
@@ -528,13 +503,6 @@ impl Finder<'_> {
             self.shared.slab.set_watch(slot, mark);
         }
         slot
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn unparsed(&mut self, reason: Unparsed) -> (Job, Kind) {
-        self.shared.stats.unparsed[reason as usize].add(1);
-        (Job::default(), Kind::Unparsed)
     }
 }
 

@@ -24,6 +24,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Of a packet to one of our hosts, or from one, or both.
+    #[inline(always)]
+    pub fn of(to: bool, from: bool) -> Kind {
+        match (to, from) {
+            (true, false) => Kind::Incoming,
+            (false, true) => Kind::Outgoing,
+            (true, true) => Kind::Internal,
+            (false, false) => Kind::Other,
+        }
+    }
+
     /// How many kinds.
     pub const COUNT: usize = 6;
 }

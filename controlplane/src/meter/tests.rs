@@ -117,6 +117,7 @@ impl Rig {
     /// As a worker whose burst began in tick `stamp`.
     fn count_stamped(&mut self, worker: usize, traffic: Traffic, stamp: u32) {
         let (shared, owner) = &mut self.workers[worker];
+        owner.begin_burst();
         for _ in 0..traffic.packets {
             let slab = &shared.slab;
             let known = slab.find(traffic.host);

@@ -39,7 +39,7 @@ pub(crate) fn hosts_1m(rig: &Rig) -> Result<Report> {
 
 /// 100,000 IPv6 hosts at random, random sources.
 pub(crate) fn hosts_v6(rig: &Rig) -> Result<Report> {
-    let layout = Layout { ipv4_blocks: 16, ipv6_hosts: 1_000_000, ..LAYOUT };
+    let layout = Layout { ipv4_blocks: 16, ipv6_hosts: 200_000, ..LAYOUT };
     hosts(rig, layout, &udp_v6(), 100_000, to_hosts_v6(100_000))
 }
 

@@ -96,18 +96,22 @@ impl Owner {
     /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`]. No network is longer than
     /// a host, so that the key finds the network of all its addresses.
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let candidates = slab.buckets(address).into_iter().flat_map(|bucket| {
+        let candidates = slab.buckets(address).0.into_iter().flat_map(|bucket| {
+            let bucket = bucket as usize;
             let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));
             // Of free slots one in the emptier bucket, or tables fill up unevenly.
             let taken = warm.iter().flatten().count();
             (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, index))
         });
+        let candidates =
+            candidates.filter(|&(warm, _, index)| warm.is_none() || !self.placed.has(slab.ipv6_slot(index)));
         let Some((warm, _, index)) = candidates.min() else { return Found::Full };
         if !self.lets_in(slab, warm) {
             return Found::Full;
         }
         let evicted = slab.keys[index].load();
         let slot = slab.ipv6_slot(index);
+        self.keep(slot);
         let network = if evicted == 0 { None } else { networks.find(host(evicted)).map(|id| slab.network(id)) };
         let (generation, warmth) = (&slab.generations[index], &slab.warmth[index]);
         let before = generation.load(Ordering::Relaxed);
@@ -150,6 +154,40 @@ impl Owner {
         }
         cell.packets.store(0, Ordering::Relaxed);
         cell.bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The slots that packets of this burst will be counted in: one bit each, by the low bits of their numbers. Of slots that
+/// share a bit with one of them some stay with their hosts for a burst longer.
+#[derive(Debug)]
+pub(super) struct Placed {
+    bits: Box<[u64; 64]>,
+    any: bool,
+}
+
+impl Default for Placed {
+    fn default() -> Placed {
+        Placed { bits: Box::new([0; 64]), any: false }
+    }
+}
+
+impl Placed {
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        if self.any {
+            *self.bits = [0; 64];
+            self.any = false;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn add(&mut self, slot: Slot) {
+        self.bits[slot.0 as usize / 64 % 64] |= 1 << (slot.0 % 64);
+        self.any = true;
+    }
+
+    fn has(&self, slot: Slot) -> bool {
+        self.bits[slot.0 as usize / 64 % 64] >> (slot.0 % 64) & 1 != 0
     }
 }
 

@@ -84,6 +84,7 @@ fn an_ipv6_slot_that_changes_hands_is_of_one_host_or_seen_to_change() {
             let (slab, networks) = (Arc::clone(&slab), StdArc::clone(&networks));
             thread::spawn(move || {
                 count(&owner, &slab, place, 100, 1);
+                owner.begin_burst();
                 assert_eq!(owner.insert_v6(&slab, &networks, SECOND, LATER), Found::Evicted(place));
                 count(&owner, &slab, place, 7, LATER);
             })

@@ -5,7 +5,6 @@ use super::{Ends, Finder, Pipeline};
 use crate::dpdk::BURST_MAX;
 use crate::flows::{Hashed, Place};
 use crate::hosts::Slot;
-use crate::packet::{Outline, flow_v4, flow_v6};
 
 /// Where a packet's flow is to be noted.
 #[derive(Clone, Copy)]
@@ -21,43 +20,41 @@ impl Job {
 
 impl Finder<'_> {
     #[inline(always)]
-    pub(super) fn flow_v4(&self, packet: &[u8], outline: &Outline<u32>, ends: Ends) -> Job {
-        self.flow(self.shared.flows.hash_v4(&flow_v4(packet, outline)), ends)
-    }
-
-    #[inline(always)]
-    pub(super) fn flow_v6(&self, packet: &[u8], ends: Ends) -> Job {
-        flow_v6(packet).map_or(Job::NONE, |flow| self.flow(self.shared.flows.hash_v6(&flow), ends))
-    }
-
-    #[inline(always)]
-    fn flow(&self, hashed: Hashed, Ends { to, from }: Ends) -> Job {
-        let flows = &self.shared.flows;
-        let epoch = self.epoch;
-        let mut job = Job { flow: hashed.flow, ..Job::NONE };
+    pub(super) fn flow(&self, hashed: Hashed, Ends { to, from }: Ends) -> Job {
+        let mut job = Job::NONE;
         if to != Slot::NOWHERE {
-            job.incoming = flows.place(to, false, epoch, hashed.destination);
-            flows.prefetch(job.incoming);
+            self.add_flow(&mut job, &hashed, to, false);
         }
         if from != Slot::NOWHERE {
-            job.outgoing = flows.place(from, true, epoch, hashed.source);
-            flows.prefetch(job.outgoing);
+            self.add_flow(&mut job, &hashed, from, true);
         }
         job
+    }
+
+    /// The same for one of the packet's ends.
+    #[inline(always)]
+    pub(super) fn add_flow(&self, job: &mut Job, hashed: &Hashed, slot: Slot, outgoing: bool) {
+        let flows = &self.shared.flows;
+        job.flow = hashed.flow;
+        let (place, host) =
+            if outgoing { (&mut job.outgoing, hashed.source) } else { (&mut job.incoming, hashed.destination) };
+        *place = flows.place(slot, outgoing, self.epoch, host);
+        flows.prefetch(*place);
     }
 }
 
 impl Pipeline {
     /// For the first `length` packets of the burst.
     #[inline(always)]
-    pub(super) fn count_flows(&mut self, length: usize) {
+    pub(super) fn count_flows(&mut self, length: usize, tick: u32) {
         let flows = &self.shared.flows;
+        let epoch = flows.epoch(tick);
         for job in &self.flow_jobs[..length.min(BURST_MAX)] {
             if job.incoming != Place::NOWHERE {
-                flows.count(job.incoming, job.flow);
+                flows.count(job.incoming, epoch, job.flow);
             }
             if job.outgoing != Place::NOWHERE {
-                flows.count(job.outgoing, job.flow);
+                flows.count(job.outgoing, epoch, job.flow);
             }
         }
     }

@@ -6,7 +6,7 @@ use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::packet::{Class, Upper};
+use crate::packet::{Class, Unparsed, Upper};
 use crate::rule::{FlowRule, Ranges};
 use crate::snapshot::Snapshot;
 use crate::watch::{ActiveRule, ActiveRules, Watched};

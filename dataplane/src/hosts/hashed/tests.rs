@@ -8,7 +8,9 @@ use super::*;
 static NETWORKS: LazyLock<Networks> = LazyLock::new(networks);
 const BASE: u128 = 0x2001_0db8 << 96;
 
+/// Each packet is a burst of its own.
 fn slot_v6(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
+    owner.begin_burst();
     slab.find_v6(address).unwrap_or_else(|| match owner.insert_v6(slab, &NETWORKS, address, tick) {
         Found::New(slot) | Found::Evicted(slot) | Found::Known(slot) => slot,
         Found::Full => slab.network(1),
