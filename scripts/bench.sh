@@ -114,6 +114,7 @@ print_table() {
     (("meter_1m_active_v6", "meter_10k_of_1m_v6", "meter_1m_active_flows", "meter_10k_of_1m_flows",
         "meter_1m_active_v6_flows") as $name | .[$name] as $case | select($case) |
       [$name, $case.tick_ms, "-", "-", "-", "ms, \($case.tick_ms_min) to \($case.tick_ms_max)"]),
+    (.mixed | if . then ["mixed", .ratio, "-", "-", "-", "\(.levee_mpps) of \(.bare_mpps) Mpps, \(.added_ns) ns added; tags, fragments, tunnels, IPv6"] else empty end),
     (.slow_down | if . then ["slow_down", .ratio, "-", "-", "-", "\(.ratio_min) to \(.ratio_max) while the meter looks"] else empty end),
     (if .instructions_per_packet then ["instructions", .instructions_per_packet, "-", "-", "-", "a packet, pure pipeline"] else empty end)
     | @tsv' "$1" | column -t -s $'\t'

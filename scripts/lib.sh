@@ -32,3 +32,8 @@ run_as_root() {
   triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
   export "CARGO_TARGET_${triple}_RUNNER=sudo -E"
 }
+
+# Pinned: each nightly may know other warnings and other errors.
+MIRI_TOOLCHAIN=nightly-2026-10-30
+
+has_miri() { RUSTUP_AUTO_INSTALL=0 cargo "+$MIRI_TOOLCHAIN" miri --version >/dev/null 2>&1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 with a Rust toolchain ready for Levee: packages, cargo-nextest, release build. Does nothing twice.
+# Makes a fresh Debian 12 with a Rust toolchain ready for Levee: packages, what tests run with, release build. Does nothing twice.
 #   scripts/setup.sh [--no-build] [--no-tests] [--bench]
 #     --no-build   leave out the release build
 #     --no-tests   leave out what only scripts/test.sh needs beside packages
@@ -67,18 +67,37 @@ check_toolchain() {
   done
 }
 
-install_nextest() {
-  if cargo nextest --version >/dev/null 2>&1; then
-    say "cargo-nextest: there"
+# Builds a command of cargo's, if it is not there.
+install_cargo_command() {
+  local command=$1
+  if cargo "$command" --version >/dev/null 2>&1; then
+    say "cargo-$command: there"
   else
-    say "cargo-nextest: building it (some minutes, once)"
-    cargo install --quiet --locked cargo-nextest
+    say "cargo-$command: building it (a minute or some, once)"
+    cargo install --quiet --locked "cargo-$command"
+  fi
+}
+
+# Miri comes with nightly toolchains alone, and from rustup alone. Where that has none, scripts/miri.sh says so and is left out.
+install_miri() {
+  if has_miri; then
+    say "miri: there"
+    return
+  fi
+  say "miri: installing $MIRI_TOOLCHAIN"
+  local parts=(--profile minimal --component miri --component rust-src)
+  if ! rustup toolchain install "$MIRI_TOOLCHAIN" "${parts[@]}" --no-self-update >/dev/null; then
+    say "miri: rustup cannot install it here, so scripts/miri.sh will be left out"
   fi
 }
 
 check_toolchain
 install_packages
-[[ $tests == no ]] || install_nextest
+if [[ $tests == yes ]]; then
+  install_cargo_command nextest
+  install_cargo_command fuzz
+  install_miri
+fi
 if [[ $build == yes ]]; then
   say "leveed and leveectl: release build"
   cargo build --release --locked --bin leveed --bin leveectl

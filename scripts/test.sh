@@ -10,18 +10,27 @@ has_doc_tests() {
 }
 
 scripts/setup.sh --no-build
-run_as_root
 profile=default
 [[ ${CI:-} != true ]] || profile=ci
 
 say "format"
 cargo fmt --all --check
+cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 say "shellcheck"
 shellcheck --external-sources scripts/*.sh tests/*.sh .ci/run
 say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "models"
 scripts/loom.sh --weaken slot-odd-first sample-published
+say "fuzzing, a minute each"
+scripts/fuzz.sh --seconds 60
+if has_miri; then
+  say "miri"
+  scripts/miri.sh
+else
+  say "miri: left out, since rustup could not install $MIRI_TOOLCHAIN here; the pure part ran under AddressSanitizer above"
+fi
+run_as_root
 say "benchmark, short"
 scripts/bench.sh --quick --case hosts_64k
 say "install"

@@ -253,6 +253,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too many steps")]
     fn five_thousand_networks_agree_with_prefix_trie() {
         // Nested and neighbouring ones of every length, by a fixed sequence.
         let mut state = 0x2545_f491_4f6c_dd1du64;

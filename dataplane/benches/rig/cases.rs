@@ -15,7 +15,7 @@ use dataplane::watch::{ActiveRule, ActiveRules, Capture, Watch, Watched};
 use serde_json::json;
 
 use crate::measure::Bench;
-use crate::traffic::{HOSTS_V4, Order, Random, to_hosts_v4, to_hosts_v6, udp_v4, udp_v6};
+use crate::traffic::{self, HOSTS_V4, Order, Random, to_hosts_mixed, to_hosts_v4, to_hosts_v6, udp_v4, udp_v6};
 use crate::{Report, Result, Rig};
 
 const PROTECTED: [&str; 2] = ["10.0.0.0/8", "2001:db8::/33"];
@@ -41,6 +41,12 @@ pub(crate) fn hosts_1m(rig: &Rig) -> Result<Report> {
 pub(crate) fn hosts_v6(rig: &Rig) -> Result<Report> {
     let layout = Layout { ipv4_blocks: 16, ipv6_hosts: 200_000, ..LAYOUT };
     hosts(rig, layout, &udp_v6(), 100_000, to_hosts_v6(100_000))
+}
+
+/// 65,536 IPv4 and 10,000 IPv6 hosts at random, three in four frames not plain: tags, fragments, options, tunnels, IPv6.
+pub(crate) fn mixed(rig: &Rig) -> Result<Report> {
+    let layout = Layout { ipv6_hosts: 20_000, ..LAYOUT };
+    hosts(rig, layout, &traffic::mixed(), 75_536, to_hosts_mixed(65_536, 10_000))
 }
 
 fn hosts(

@@ -38,6 +38,7 @@ const CASES: &[(&str, Case)] = &[
     ("hosts_64k", cases::hosts_64k),
     ("hosts_1m", cases::hosts_1m),
     ("hosts_v6", cases::hosts_v6),
+    ("mixed", cases::mixed),
     ("flows", cases::flows),
     ("attack_10_rules", cases::attack_10_rules),
     ("two_workers", two_workers::two_workers),

@@ -48,6 +48,39 @@ pub(crate) fn udp_v6() -> Vec<Vec<u8>> {
     (0..TEMPLATE as u16).map(frame).collect()
 }
 
+/// One frame in four is plain IPv4; the others are IPv4 with a tag, with two tags and TCP, a first and a later fragment, with
+/// options, a GRE tunnel's outer packet, and IPv6 as in [`udp_v6`].
+pub(crate) fn mixed() -> Vec<Vec<u8>> {
+    let tagged = |frame: &[u8], tags: &[[u8; 4]]| [&frame[..12], tags.as_flattened(), &frame[12..]].concat();
+    let with = |frame: &[u8], changes: &[(usize, u8)]| {
+        let mut frame = frame.to_vec();
+        changes.iter().for_each(|&(at, value)| frame[at] = value);
+        frame
+    };
+    let kinds = udp_v4().into_iter().zip(udp_v6()).enumerate().map(|(index, (v4, v6))| match index % 8 {
+        0 | 4 => v4,
+        1 => tagged(&v4, &[[0x81, 0, 0, 7]]),
+        2 | 6 => v6,
+        3 => tagged(&with(&v4, &[(23, 6), (46, 0x50), (47, 0x10)]), &[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8]]),
+        5 => with(&v4, &[(20, if index % 16 == 5 { 0x20 } else { 0 }), (21, if index % 16 == 5 { 0 } else { 185 })]),
+        // GRE without options, IPv4 inside; and every other one with an option of four bytes instead.
+        _ if index % 16 == 7 => with(&v4, &[(23, 47), (36, 0x08)]),
+        _ => with(&v4, &[(14, 0x46)]),
+    });
+    kinds.collect()
+}
+
+/// Rewrites [`mixed`]: so many hosts of each family at random, random sources.
+pub(crate) fn to_hosts_mixed(v4: u32, v6: u32) -> impl FnMut(&mut [u8]) {
+    let (mut to_v4, mut to_v6) = (to_hosts_v4(v4), to_hosts_v6(v6));
+    move |frame: &mut [u8]| match frame.get(12..18) {
+        Some(&[0x86, 0xdd, ..]) => to_v6(frame),
+        Some(&[0x81, ..]) => to_v4(&mut frame[4..]),
+        Some(&[0x88, ..]) => to_v4(&mut frame[8..]),
+        _ => to_v4(frame),
+    }
+}
+
 /// A pcap file: magic, version 2.4, snap length, link type 1 (Ethernet), then each frame behind time and lengths.
 pub(crate) fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> std::io::Result<()> {
     let mut file = Vec::new();

@@ -83,8 +83,11 @@ fn map(bytes: usize) -> std::io::Result<(NonNull<u8>, usize, Backing)> {
         return Ok((start, huge, Backing::HugePages));
     }
     let start = mmap(huge, 0)?;
-    // SAFETY: the range was mapped just now; advice that the kernel does not know is refused without effect.
-    unsafe { libc::madvise(start.as_ptr().cast(), huge, libc::MADV_HUGEPAGE) };
+    // Miri knows no such advice.
+    if cfg!(not(miri)) {
+        // SAFETY: the range was mapped just now; advice that the kernel does not know is refused without effect.
+        unsafe { libc::madvise(start.as_ptr().cast(), huge, libc::MADV_HUGEPAGE) };
+    }
     Ok((start, huge, Backing::Pages))
 }
 

@@ -57,6 +57,7 @@ fn errors(count: u32, seeds: u64) -> (f64, f64) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn estimates_have_the_stated_error_from_ten_flows_to_the_end_of_the_range() {
     for (count, seeds) in
         [(10, 400), (100, 400), (1000, 400), (10_000, 200), (100_000, 60), (1_000_000, 30), (RANGE as u32, 20)]
@@ -71,6 +72,7 @@ fn estimates_have_the_stated_error_from_ten_flows_to_the_end_of_the_range() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn saturated_registers_end_the_range_and_not_before() {
     let (bias, error) = errors(4_000_000, 8);
     assert!(bias.abs() < 0.13 && error < 0.2, "bias {bias:.4}, standard error {error:.4}");
@@ -79,6 +81,7 @@ fn saturated_registers_end_the_range_and_not_before() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn a_flow_counts_once_however_often_it_comes() {
     let flows = flows(1);
     count(&flows, EPOCH, 0..1);
@@ -113,6 +116,7 @@ fn each_field_of_a_flow_tells_it_apart() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn a_new_epoch_starts_at_nothing_while_the_last_one_can_still_be_read() {
     let flows = flows(1);
     assert_eq!((flows.epoch(69), flows.epoch(70), flows.epoch(79), flows.epoch(80)), (6, 7, 7, 8));
@@ -129,6 +133,7 @@ fn a_new_epoch_starts_at_nothing_while_the_last_one_can_still_be_read() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn a_slot_that_changes_hands_brings_no_flows_along() {
     let flows = flows(1);
     count(&flows, EPOCH, 0..1000);
@@ -159,6 +164,7 @@ fn directions_hosts_and_families_have_lines_of_their_own() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn addresses_of_one_ipv6_prefix_share_a_line_and_are_flows_of_their_own() {
     let prefixes = Layout { ipv6_prefix_length: 64, ..layout() };
     let flows = Flows::new(&prefixes, [1, 2]).expect("memory");
@@ -178,6 +184,7 @@ fn addresses_of_one_ipv6_prefix_share_a_line_and_are_flows_of_their_own() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn workers_sketches_merge_to_that_of_one_worker() {
     let [one, two, all] = [(); 3].map(|()| flows(9));
     count(&one, EPOCH, 0..6000);
@@ -199,6 +206,7 @@ fn memory_is_taken_only_where_flows_are_counted() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn a_reader_never_sees_a_line_under_a_tag_that_is_not_its_own() {
     let line = Line::default();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -231,6 +239,7 @@ fn a_reader_never_sees_a_line_under_a_tag_that_is_not_its_own() {
 
 /// What is left of the errors where many hosts' estimates are summed up.
 #[test]
+#[cfg_attr(miri, ignore = "too many steps")]
 fn the_mean_of_many_estimates_is_less_than_one_and_a_half_percent_too_high() {
     let flows = flows(5);
     for (count, hosts) in [(1, 20_000), (10, 20_000), (100, 20_000), (1000, 10_000)] {

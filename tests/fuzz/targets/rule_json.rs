@@ -1,0 +1,24 @@
+//! A rule as clients hand it in: any text. It is refused, or comes out again as it was understood, in JSON and over BGP.
+#![no_main]
+
+use dataplane::rule::nlri::{decode, encode};
+use libfuzzer_sys::fuzz_target;
+use rule_json::{from_json, to_json};
+
+/// By itself: the crate around it takes minutes to build.
+#[path = "../../../controlplane/src/rule_json.rs"]
+mod rule_json;
+
+fuzz_target!(|text: &str| {
+    let Ok(value) = serde_json::from_str(text) else { return };
+    let (rule, action) = match from_json(&value) {
+        Ok(understood) => understood,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let written = to_json(&rule, &action);
+    assert_eq!(from_json(&written), Ok((rule.clone(), action)), "{written}");
+    if let (Ok(nlri), Some(family)) = (encode(&rule), rule.family()) {
+        assert_eq!(decode(family, &nlri), Ok(rule), "{written}");
+    }
+    assert_eq!(action.extended_community()[0], 0x80);
+});
