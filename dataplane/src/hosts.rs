@@ -26,8 +26,8 @@
 //! `scripts/loom.sh` explores models of these promises, and sees them fail when one of the orderings goes.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
-//! from where they stand. A hashed slot may be reused at any time: what it counted moves to its network's slot, and it
-//! starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
+//! from where they stand. A hashed slot may be reused in any burst without a packet of its host: what it counted moves to
+//! its network's slot, and it starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
 
 mod hashed;
 mod layout;
