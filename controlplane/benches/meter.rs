@@ -174,7 +174,7 @@ impl Counting {
                     IpAddr::V6(host) => flows.hash_v6(&Flow { source: 1, destination: host.into(), upper }),
                 };
                 let epoch = flows.epoch(tick);
-                flows.count(flows.place(slot, false, epoch, hashed.destination), epoch, hashed.flow);
+                flows.count(flows.place(flows.side(epoch, false), slot, hashed.destination), epoch, hashed.flow);
             }
         }
     }

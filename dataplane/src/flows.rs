@@ -202,6 +202,10 @@ impl Place {
     pub const NOWHERE: Place = Place { line: u32::MAX, host: 0 };
 }
 
+/// Where the lines of an epoch and direction begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Side(u32);
+
 /// The tag of a host's line in an epoch.
 #[inline(always)]
 fn tag(epoch: u32, host: u32) -> u64 {
@@ -292,15 +296,20 @@ impl Flows {
         hash(&self.seed, (address >> 64) as u64, address as u64)
     }
 
-    /// The line of a slot that serves `host` ([`Hashed`]) in an epoch. Only hosts have lines.
+    /// The lines of an epoch and direction.
     #[inline(always)]
-    pub fn place(&self, slot: Slot, outgoing: bool, epoch: u32, host: u32) -> Place {
-        if !self.slots.contains(&slot.0) {
+    pub fn side(&self, epoch: u32, outgoing: bool) -> Side {
+        Side((2 * (epoch & 1) + u32::from(outgoing)) * (self.slots.end - self.slots.start))
+    }
+
+    /// The line of a slot that serves `host` ([`Hashed`]). Only hosts have lines.
+    #[inline(always)]
+    pub fn place(&self, side: Side, slot: Slot, host: u32) -> Place {
+        let at = slot.0.wrapping_sub(self.slots.start);
+        if at >= self.slots.end - self.slots.start {
             return Place::NOWHERE;
         }
-        let plane = 2 * (epoch & 1) + u32::from(outgoing);
-        let line = plane * (self.slots.end - self.slots.start) + slot.0 - self.slots.start;
-        Place { line, host }
+        Place { line: side.0 + at, host }
     }
 
     /// Asks the CPU to fetch a line that is to be written soon.
@@ -309,15 +318,15 @@ impl Flows {
         self.lines.prefetch(place.line as usize);
     }
 
-    /// Owner only: notes the flow with this hash; `epoch` is that of the place.
+    /// What writes lines in an epoch.
     #[inline(always)]
+    pub fn writer(&self, epoch: u32) -> Writer<'_> {
+        Writer { lines: &self.lines, epoch }
+    }
+
+    /// As [`Writer::count`].
     pub fn count(&self, place: Place, epoch: u32, flow: u64) {
-        let Some(line) = self.lines.get(place.line as usize) else { return };
-        let tag = tag(epoch, place.host);
-        if line.tag.load(Ordering::Relaxed) != tag {
-            line.begin(tag);
-        }
-        line.add(flow);
+        self.writer(epoch).count(place, flow);
     }
 
     /// What a slot's line holds of a host in an epoch: nothing, if it had no flow then. An IPv6 host's address is the first
@@ -327,8 +336,28 @@ impl Flows {
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => self.end_v6(address.into()) as u32,
         };
-        let place = self.place(slot, outgoing, epoch, name);
+        let place = self.place(self.side(epoch, outgoing), slot, name);
         self.lines.get(place.line as usize).and_then(|line| line.read(tag(epoch, name))).unwrap_or_default()
+    }
+}
+
+/// The owner's hand on the lines of an epoch.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    lines: &'a [Line],
+    epoch: u32,
+}
+
+impl Writer<'_> {
+    /// Notes the flow with this hash, unless the place is [`Place::NOWHERE`].
+    #[inline(always)]
+    pub fn count(&self, place: Place, flow: u64) {
+        let Some(line) = self.lines.get(place.line as usize) else { return };
+        let tag = tag(self.epoch, place.host);
+        if line.tag.load(Ordering::Relaxed) != tag {
+            line.begin(tag);
+        }
+        line.add(flow);
     }
 }
 

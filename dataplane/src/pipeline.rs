@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dpdk::{self, BURST_MAX};
-use crate::flows::Flows;
+use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Addresses, Headers, Outline, Plain, Reading, Unparsed, parse};
@@ -186,7 +186,7 @@ impl Pipeline {
             owner: &mut self.owner,
             reading: self.reading,
             tick,
-            epoch: if FLOWS { shared.flows.epoch(tick) } else { 0 },
+            sides: [false, true].map(|outgoing| shared.flows.side(shared.flows.epoch(tick), outgoing)),
         };
         finder.owner.begin_burst();
         let mut burst = Burst { jobs: &mut self.jobs, flows: &mut self.flow_jobs, kinds: Default::default() };
@@ -413,8 +413,8 @@ struct Finder<'a> {
     watch: &'a Watch,
     reading: Reading,
     tick: u32,
-    /// Of flow counting.
-    epoch: u32,
+    /// Of flow counting: incoming, outgoing.
+    sides: [Side; 2],
 }
 
 impl Finder<'_> {
@@ -429,23 +429,26 @@ impl Finder<'_> {
         let jobs = to.iter_mut().zip(from).zip(bytes).zip(burst.flows.iter_mut());
         let mut all_plain = true;
         packets.zip(jobs).for_each(|((frame, frame_len), (((to, from), bytes), flow))| {
-            if FLOWS {
-                *flow = flows::Job::NONE;
-            }
             let Some(plain) = self.reading.plain(frame, frame_len) else {
+                if FLOWS {
+                    *flow = flows::Job::NONE;
+                }
                 all_plain = false;
                 return;
             };
             let outline = plain.outline();
             let ends = self.ends_v4(&outline);
-            if FLOWS {
-                *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), ends);
-            }
             // What nearly every packet is goes no further.
             if ends.to != Slot::NOWHERE && ends.from == Slot::NOWHERE {
+                if FLOWS {
+                    *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), Ends { from: Slot::NOWHERE, ..ends });
+                }
                 *to = self.place(ends.to, plane(false, false, outline.class));
                 (*from, *bytes) = (Place::NOWHERE, outline.ip_length);
                 return;
+            }
+            if FLOWS {
+                *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), ends);
             }
             let (job, kind) = self.job(&outline, ends);
             (*to, *from, *bytes) = (job.incoming, job.outgoing, job.bytes);

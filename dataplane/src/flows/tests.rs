@@ -33,7 +33,7 @@ fn flow(index: u32) -> Flow<u32> {
 fn count(flows: &Flows, epoch: u32, indices: Range<u32>) {
     for index in indices {
         let hashed = flows.hash_v4(&flow(index));
-        flows.count(flows.place(slot(), false, epoch, hashed.destination), epoch, hashed.flow);
+        flows.count(flows.place(flows.side(epoch, false), slot(), hashed.destination), epoch, hashed.flow);
     }
 }
 
@@ -139,7 +139,7 @@ fn a_slot_that_changes_hands_brings_no_flows_along() {
     count(&flows, EPOCH, 0..1000);
     let next = Flow { destination: HOST + 256, ..flow(0) };
     let hashed = flows.hash_v4(&next);
-    flows.count(flows.place(slot(), false, EPOCH, hashed.destination), EPOCH, hashed.flow);
+    flows.count(flows.place(flows.side(EPOCH, false), slot(), hashed.destination), EPOCH, hashed.flow);
     assert_eq!(read(&flows, EPOCH), Registers::default());
     let next = flows.read(slot(), false, EPOCH, IpAddr::V4(next.destination.into())).estimate();
     assert!((next - 1.0).abs() < 0.01, "{next}");
@@ -153,12 +153,12 @@ fn directions_hosts_and_families_have_lines_of_their_own() {
     let six = Flow { source: 1, destination: 0x2001_0db8 << 96 | 5, upper: 17 << 32 };
     let hashed = flows.hash_v6(&six);
     let last = Slot(layout().host_slots().end - 1);
-    flows.count(flows.place(last, true, EPOCH, hashed.source), EPOCH, hashed.flow);
+    flows.count(flows.place(flows.side(EPOCH, true), last, hashed.source), EPOCH, hashed.flow);
     let of = |address: u128| flows.read(last, true, EPOCH, Ipv6Addr::from(address).into());
     assert!((of(six.source).estimate() - 1.0).abs() < 0.01);
     assert_eq!(of(six.destination), Registers::default());
     for nobody in [Slot::NOWHERE, Slot(layout().host_slots().start - 1), Slot(layout().host_slots().end)] {
-        assert_eq!(flows.place(nobody, false, EPOCH, HOST), Place::NOWHERE);
+        assert_eq!(flows.place(flows.side(EPOCH, false), nobody, HOST), Place::NOWHERE);
     }
     flows.count(Place::NOWHERE, EPOCH, 1);
 }
@@ -171,9 +171,9 @@ fn addresses_of_one_ipv6_prefix_share_a_line_and_are_flows_of_their_own() {
     let (host, far) = (0x2001_0db8 << 96, 0x2001_0db9 << 96 | 5);
     for address in 0..500 {
         let hashed = flows.hash_v6(&Flow { source: host | address, destination: far, upper: 17 << 32 });
-        flows.count(flows.place(slot(), true, EPOCH, hashed.source), EPOCH, hashed.flow);
+        flows.count(flows.place(flows.side(EPOCH, true), slot(), hashed.source), EPOCH, hashed.flow);
         let hashed = flows.hash_v6(&Flow { source: far, destination: host | address, upper: 17 << 32 });
-        flows.count(flows.place(slot(), false, EPOCH, hashed.destination), EPOCH, hashed.flow);
+        flows.count(flows.place(flows.side(EPOCH, false), slot(), hashed.destination), EPOCH, hashed.flow);
     }
     for outgoing in [false, true] {
         let of = |address: u128| flows.read(slot(), outgoing, EPOCH, Ipv6Addr::from(address).into());

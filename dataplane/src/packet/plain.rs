@@ -105,7 +105,10 @@ impl<'a> Plain<'a> {
         Flow {
             source: self.source(),
             destination: self.destination(),
-            upper: flow_upper(self.protocol(), self.payload()),
+            upper: match self.frame.first_chunk() {
+                Some(head) if self.ip_length >= 24 => flow_upper(self.protocol(), &ports(head)),
+                _ => flow_upper(self.protocol(), &[]),
+            },
         }
     }
 
@@ -113,6 +116,12 @@ impl<'a> Plain<'a> {
     fn payload(&self) -> &'a [u8] {
         self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
     }
+}
+
+/// Where a plain frame with ports has them.
+#[inline(always)]
+fn ports(head: &[u8; PLAIN_HEADERS + 4]) -> [u8; 4] {
+    [head[34], head[35], head[36], head[37]]
 }
 
 #[inline(always)]

@@ -21,14 +21,17 @@ impl Job {
 impl Finder<'_> {
     #[inline(always)]
     pub(super) fn flow(&self, hashed: Hashed, Ends { to, from }: Ends) -> Job {
-        let mut job = Job::NONE;
-        if to != Slot::NOWHERE {
-            self.add_flow(&mut job, &hashed, to, false);
-        }
-        if from != Slot::NOWHERE {
-            self.add_flow(&mut job, &hashed, from, true);
-        }
-        job
+        let flows = &self.shared.flows;
+        let place = |slot, outgoing, host| {
+            if slot == Slot::NOWHERE {
+                return Place::NOWHERE;
+            }
+            let place = flows.place(self.sides[usize::from(outgoing)], slot, host);
+            flows.prefetch(place);
+            place
+        };
+        let (incoming, outgoing) = (place(to, false, hashed.destination), place(from, true, hashed.source));
+        Job { flow: hashed.flow, incoming, outgoing }
     }
 
     /// The same for one of the packet's ends.
@@ -38,7 +41,7 @@ impl Finder<'_> {
         job.flow = hashed.flow;
         let (place, host) =
             if outgoing { (&mut job.outgoing, hashed.source) } else { (&mut job.incoming, hashed.destination) };
-        *place = flows.place(slot, outgoing, self.epoch, host);
+        *place = flows.place(self.sides[usize::from(outgoing)], slot, host);
         flows.prefetch(*place);
     }
 }
@@ -48,14 +51,10 @@ impl Pipeline {
     #[inline(always)]
     pub(super) fn count_flows(&mut self, length: usize, tick: u32) {
         let flows = &self.shared.flows;
-        let epoch = flows.epoch(tick);
+        let writer = flows.writer(flows.epoch(tick));
         for job in &self.flow_jobs[..length.min(BURST_MAX)] {
-            if job.incoming != Place::NOWHERE {
-                flows.count(job.incoming, epoch, job.flow);
-            }
-            if job.outgoing != Place::NOWHERE {
-                flows.count(job.outgoing, epoch, job.flow);
-            }
+            writer.count(job.incoming, job.flow);
+            writer.count(job.outgoing, job.flow);
         }
     }
 }
