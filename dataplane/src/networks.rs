@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
 
+use crate::rule::{FlowRule, RuleSet};
+
 /// Which network: its place in the list that the snapshot was made from.
 pub type NetworkId = u16;
 
@@ -104,12 +106,13 @@ impl Trie {
     }
 }
 
-/// The protected networks.
+/// The protected networks, and what of their traffic is not looked at.
 #[derive(Debug)]
 pub struct Networks {
     v4: Trie,
     v6: Trie,
     list: Vec<IpNet>,
+    ignored: Option<Box<RuleSet>>,
 }
 
 impl Networks {
@@ -124,7 +127,8 @@ impl Networks {
         let mut order: Vec<usize> = (0..list.len()).collect();
         order.sort_by_key(|&index| list[index].prefix_len());
         let (common, skip) = common_v6(list);
-        let mut networks = Networks { v4: Trie::new(0, 0), v6: Trie::new(common, skip), list: list.to_vec() };
+        let (v4, v6) = (Trie::new(0, 0), Trie::new(common, skip));
+        let mut networks = Networks { v4, v6, list: list.to_vec(), ignored: None };
         for index in order {
             let value = index as u16 + 1;
             match list[index] {
@@ -136,6 +140,18 @@ impl Networks {
             }
         }
         Ok(networks)
+    }
+
+    /// The same, but packets that any of these rules matches are ignored: the first [`SET_MAX`](crate::rule::SET_MAX) rules.
+    pub fn ignoring(self, rules: &[FlowRule]) -> Networks {
+        let ignored = (!rules.is_empty()).then(|| Box::new(RuleSet::new(rules.iter())));
+        Networks { ignored, ..self }
+    }
+
+    /// The rules whose packets are ignored, where there are any.
+    #[inline(always)]
+    pub fn ignored(&self) -> Option<&RuleSet> {
+        self.ignored.as_deref()
     }
 
     /// The first level of the IPv4 lookup: by the address's upper half. 0: no network holds any address of that half.

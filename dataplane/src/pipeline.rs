@@ -5,6 +5,7 @@
 //! between them (`other`), and where flows are counted one more comes behind (`flows`).
 
 mod flows;
+mod ignored;
 mod other;
 
 use std::net::IpAddr;
@@ -139,6 +140,18 @@ impl Pipeline {
     /// the length of all frames, `tick` the control thread's, `now` the time-stamp counter.
     #[inline(always)]
     pub fn burst<'a, P>(&mut self, packets: P, bytes: u64, tick: u32, now: u64)
+    where
+        P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
+    {
+        match self.networks.load().ignored() {
+            None => self.look_at(packets, bytes, tick, now),
+            Some(_) => self.look_at_the_rest(packets, bytes, tick, now),
+        }
+    }
+
+    /// The burst, or what is left of it without the packets to ignore.
+    #[inline(always)]
+    fn look_at<'a, P>(&mut self, packets: P, bytes: u64, tick: u32, now: u64)
     where
         P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
     {

@@ -18,7 +18,7 @@ const THEIRS: [u8; 4] = [203, 0, 113, 9];
 struct Rig {
     pipeline: Pipeline,
     watch: Snapshot<Watch>,
-    _networks: Snapshot<Networks>,
+    networks: Snapshot<Networks>,
 }
 
 impl Rig {
@@ -30,11 +30,14 @@ impl Rig {
         let layout =
             Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
-        let list = ["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"));
-        let networks = Snapshot::new(Networks::new(&list).expect("networks"));
+        let networks = Snapshot::new(ours());
         let watch = Snapshot::new(Watch::default());
         let pipeline = Pipeline::new(shared, networks.reader(), watch.reader());
-        Rig { pipeline, watch, _networks: networks }
+        Rig { pipeline, watch, networks }
+    }
+
+    fn ignore(&mut self, rules: &[FlowRule]) {
+        self.networks.replace(ours().ignoring(rules));
     }
 
     fn burst(&mut self, frames: &[Vec<u8>]) {
@@ -68,6 +71,10 @@ impl Rig {
         let slab = &self.pipeline.shared().slab;
         slab.set_watch(slab.find_v4(u32::from_be_bytes(OURS)).expect("a slot"), 1);
     }
+}
+
+fn ours() -> Networks {
+    Networks::new(&["198.18.0.0/16", "2001:db8::/32"].map(|text| text.parse().expect("a prefix"))).expect("networks")
 }
 
 fn udp(source: [u8; 4], destination: [u8; 4], port: u16, payload: usize) -> Vec<u8> {
@@ -268,7 +275,74 @@ fn a_mark_that_outlived_its_host_does_nothing() {
     assert_eq!(shared.slab.cell(shared.slab.rule(0), plane(false, false, Class::Udp)).packets(), 0);
 }
 
+#[test]
+fn what_a_whitelist_rule_matches_is_neither_counted_nor_matched_nor_captured() {
+    let mut rig = Rig::new();
+    rig.burst(&[udp(THEIRS, OURS, 1, 0)]);
+    let capture = Capture { request: 5, place: 3, stride: 1, worker_max: 100, outgoing: false };
+    rig.watch(vec![ActiveRule { rule: FlowRule::default(), slot: 2 }], vec![capture]);
+    let from_v6 = FlowRule { source: Some("2001:db8:ffff::/48".parse().unwrap()), ..FlowRule::default() };
+    rig.ignore(&[ports(123), from_v6]);
+    let ignored = [udp(THEIRS, OURS, 123, 5), udp_v6("2001:db8:ffff::1", "2001:db8::1"), udp(OURS_TOO, OURS, 123, 6)];
+    let mut lies = udp(THEIRS, OURS, 123, 0);
+    lies[16..18].copy_from_slice(&1500_u16.to_be_bytes());
+    rig.burst(&[ignored.as_slice(), &[udp(THEIRS, OURS, 124, 0), lies, udp(OURS, THEIRS, 123, 0)]].concat());
+    let length = ignored.iter().map(|frame| frame.len() as u64).sum();
+    assert_eq!(rig.kind(Kind::Ignored), (3, length));
+    let others = [Kind::Incoming, Kind::Outgoing, Kind::Internal, Kind::Unparsed].map(|kind| rig.kind(kind).0);
+    assert_eq!(others, [2, 1, 0, 1], "a length that lies is told as such");
+    assert_eq!(rig.cell(OURS, false, Class::Udp), (2, 2 * 28));
+    assert_eq!(rig.cell(OURS_TOO, true, Class::Udp), (0, 0));
+    let shared = rig.pipeline.shared();
+    assert_eq!(shared.slab.cell(shared.slab.rule(2), plane(false, false, Class::Udp)).packets(), 1);
+    let samples: Vec<Sample> = std::iter::from_fn(|| shared.ring.pop()).collect();
+    let captured: Vec<&[u8]> = samples.iter().filter(|s| s.request == 5).map(Sample::data).collect();
+    assert_eq!(captured, [udp(OURS, THEIRS, 123, 0).as_slice()]);
+    assert!(shared.slab.find(IpAddr::V6("2001:db8::1".parse().unwrap())).is_none(), "no slot for what is ignored");
+
+    rig.ignore(&[]);
+    rig.burst(&ignored);
+    assert_eq!((rig.kind(Kind::Ignored).0, rig.kind(Kind::Incoming).0, rig.kind(Kind::Internal).0), (3, 3, 2));
+}
+
 proptest! {
+    #[test]
+    fn a_burst_with_ignored_packets_is_a_burst_without_them(
+        frames in prop::collection::vec((any::<bool>(), any::<u8>(), any::<u8>(), 0u16..6, any::<bool>()), 0..300),
+        ports in prop::collection::vec(0u32..6, 1..4),
+    ) {
+        let frames: Vec<Vec<u8>> = frames
+            .into_iter()
+            .map(|(is_v6, from, to, port, tagged)| {
+                let mut frame = match is_v6 {
+                    true => internal_v6(from.into(), to.into()),
+                    false => udp([203, 0, 113, from], [198, 18, 0, to], port, usize::from(from)),
+                };
+                if tagged {
+                    frame.splice(12..12, [0x81, 0, 0, 7]);
+                }
+                frame
+            })
+            .collect();
+        let rules: Vec<FlowRule> =
+            ports.into_iter().map(|port| FlowRule { source_ports: Ranges::from(port), ..FlowRule::default() }).collect();
+        let matches = |frame: &Vec<u8>| rules.iter().any(|rule| rule.matches(&parse(frame).expect("a packet")));
+        let (ignored, rest): (Vec<_>, Vec<_>) = frames.iter().cloned().partition(matches);
+        let (mut rig, mut without) = (Rig::new(), Rig::new());
+        rig.ignore(&rules);
+        rig.burst(&frames);
+        without.burst(&rest);
+        let bytes = ignored.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        prop_assert_eq!(rig.kind(Kind::Ignored), (ignored.len() as u64, bytes));
+        for kind in [Kind::Incoming, Kind::Outgoing, Kind::Internal, Kind::Other, Kind::Unparsed] {
+            prop_assert_eq!(rig.kind(kind), without.kind(kind));
+        }
+        for host in 0..=255 {
+            let cell = |rig: &Rig| rig.cell([198, 18, 0, host], false, Class::Udp);
+            prop_assert_eq!(cell(&rig), cell(&without));
+        }
+    }
+
     #[test]
     fn the_kinds_sum_to_what_came(
         frames in prop::collection::vec(
