@@ -11,6 +11,7 @@ mod networks;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod whitelist;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use crate::actions::bgp::{Community, Mark};
 use crate::attack::Thresholds;
 use crate::plan::memory::Misfit;
+use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
@@ -65,6 +67,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// When an attack begins and ends, and how much is done about it.
     pub detection: Detection,
+    /// What is exempt.
+    pub whitelist: Whitelist,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
     origin: Origin,

@@ -14,3 +14,4 @@ pub mod plan;
 pub mod record;
 pub mod rule_json;
 pub mod store;
+pub mod whitelist;

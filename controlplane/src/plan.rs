@@ -44,7 +44,7 @@ pub fn dataplane(config: &Config, wanted: impl Fn(usize) -> bool) -> Result<Plan
             .collect(),
         layout: layout(config),
         burst_max: usize::from(config.dpdk.burst_max),
-        networks: Networks::new(&config.networks)?,
+        networks: Networks::new(&config.networks)?.ignoring(&config.whitelist.ignored),
     })
 }
 

@@ -94,6 +94,16 @@ fn terms(component: Component, bits: Bits) -> String {
 /// The rule and action that the object says.
 pub fn from_json(value: &Value) -> Result<(FlowRule, Action), Error> {
     let Value::Object(object) = value else { return Err(Error::NotAnObject) };
+    Ok((rule(object)?, action(object)?))
+}
+
+/// The rule that the object says, where nobody asks for an action: one that is there is read past.
+pub fn rule_from_json(value: &Value) -> Result<FlowRule, Error> {
+    let Value::Object(object) = value else { return Err(Error::NotAnObject) };
+    rule(object)
+}
+
+fn rule(object: &Map<String, Value>) -> Result<FlowRule, Error> {
     let mut rule = FlowRule::default();
     for (key, value) in object {
         match Component::ALL.into_iter().find(|component| component.name() == key) {
@@ -112,7 +122,7 @@ pub fn from_json(value: &Value) -> Result<(FlowRule, Action), Error> {
             None => return Err(Error::UnknownKey(key.clone())),
         }
     }
-    Ok((rule, action(object)?))
+    Ok(rule)
 }
 
 fn prefix(component: Component, value: &Value) -> Result<Option<IpNet>, Error> {

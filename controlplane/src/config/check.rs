@@ -119,6 +119,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
     let groups = groups(&raw.groups, &protected, length, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
+    let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     Diagnostics::none_or(findings.list)?;
 
@@ -133,7 +134,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     let origin = Origin { ports: origin.collect(), memory, source };
-    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, bgp, origin })
+    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, whitelist, bgp, origin })
 }
 
 fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {

@@ -48,6 +48,20 @@ pub(super) fn of_group(
     })
 }
 
+/// Reads a list of the whitelist, at most `max` prefixes that `accept` takes.
+pub(super) fn of_whitelist(
+    key: &str,
+    list: &[Text],
+    max: usize,
+    findings: &mut Findings,
+    accept: impl Fn(IpNet) -> Result<(), Complaint>,
+) -> Vec<IpNet> {
+    if let Some(beyond) = list.get(max) {
+        findings.add(beyond.span(), key, format!("{} networks", list.len()), format!("at most {max}: join neighbours"));
+    }
+    distinct(key, list, &mut Places::new(), findings, accept)
+}
+
 /// Reads prefixes that `accept` takes and that are not in `places` yet.
 fn distinct(
     key: &str,
@@ -81,7 +95,7 @@ fn distinct(
 }
 
 /// Counters know hosts, and no parts of them.
-fn holds_whole_hosts(network: IpNet, ipv6_prefix_length: u8) -> Result<(), Complaint> {
+pub(super) fn holds_whole_hosts(network: IpNet, ipv6_prefix_length: u8) -> Result<(), Complaint> {
     let host = attack::host(network.addr(), ipv6_prefix_length);
     if network.prefix_len() <= host.prefix_len() {
         return Ok(());
@@ -94,7 +108,7 @@ fn holds_whole_hosts(network: IpNet, ipv6_prefix_length: u8) -> Result<(), Compl
 }
 
 /// Whether a prefix or one around it is in `places`.
-fn within(network: IpNet, places: &Places) -> bool {
+pub(super) fn within(network: IpNet, places: &Places) -> bool {
     std::iter::successors(Some(network), |network| network.supernet()).any(|around| places.contains_key(&around))
 }
 

@@ -57,6 +57,7 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
     assert_eq!(example.dpdk, Dpdk::default());
     assert_eq!(example.tables, Tables::default());
     assert_eq!(example.detection, Detection::default());
+    assert_eq!((&example.whitelist, &small.whitelist), (&Whitelist::default(), &Whitelist::default()));
     let port = Port { device: "0000:03:00.0".into(), cores: vec![1, 2], ..Port::default() };
     assert_eq!(example.ports, [port]);
     assert_eq!(
@@ -395,6 +396,53 @@ fn bad_bgp() {
     let key = "bgp.engines[0].communities[1]";
     let communities = format!("{mark}{engine}communities = [\"64512:1\", \"64512:65536\"]");
     assert_after_small(&communities, 6, key, "is not a community", "no-export");
+}
+
+#[test]
+fn the_whitelist_is_read() {
+    let text = r#"[whitelist]
+networks = ["198.18.0.0/28", "198.16.0.0/12", "2001:db8:1::/48"]
+remote_networks = ["203.0.113.0/24", "::/0"]
+ignored = ['{"source_prefix": "203.0.113.0/24", "protocols": ["udp"]}', '{"ports": [179], "action_type": "discard"}']"#;
+    let whitelist = parse("levee.toml", format!("{SMALL}{text}")).unwrap_or_else(|error| panic!("{error}")).whitelist;
+    assert_eq!((whitelist.networks.len(), whitelist.remote_networks.len()), (3, 2));
+    let rules: Vec<String> = whitelist.ignored.iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["src 203.0.113.0/24 proto udp", "port 179"]);
+
+    let own = |network: &str| format!("[whitelist]\nnetworks = [\n\"198.18.0.1/32\",\n\"{network}\"]");
+    let key = "whitelist.networks[1]";
+    assert_after_small(&own("203.0.113.0/24"), 4, key, "no part in the protected networks", "remote_networks");
+    assert_after_small(&own("198.18.0.1/32"), 4, key, "twice", "in line 8");
+    assert_after_small(&own("198.18.0.1/24"), 4, key, "bits set behind", "198.18.0.0/24");
+    let parts = format!("{}\n[tables]\nipv6_prefix_length = 64", own("2001:db8::5/128"));
+    assert_after_small(&parts, 4, key, "a part of the host 2001:db8::/64", "ipv6_prefix_length");
+    assert_after_small(
+        "[whitelist]\nremote_networks = [\"x\"]",
+        2,
+        "whitelist.remote_networks[0]",
+        "not a network",
+        "",
+    );
+    let many: Vec<String> = (0..1001).map(|index| format!("10.{}.{}.0/24", index / 256, index % 256)).collect();
+    let many = format!("[whitelist]\nremote_networks = {many:?}");
+    assert_after_small(&many, 2, "whitelist.remote_networks", "1001 networks", "at most 1000");
+
+    let ignored = |rule: &str| format!("[whitelist]\nignored = ['{rule}']");
+    let cases = [
+        ("udp", "no JSON"),
+        ("[]", "a rule is an object"),
+        ("{}", "matches everything"),
+        (r#"{"action_type": "discard"}"#, "matches everything"),
+        (r#"{"protocol": ["udp"]}"#, "unknown key \"protocol\""),
+        (r#"{"ports": [70000]}"#, "65535"),
+        (r#"{"source_prefix": "203.0.113.0/24", "destination_prefix": "2001:db8::/32"}"#, "different families"),
+    ];
+    for (rule, found) in cases {
+        assert_after_small(&ignored(rule), 2, "whitelist.ignored[0]", found, "source_prefix");
+    }
+    let many: Vec<String> = (0..65).map(|port| format!("'{{\"ports\": [{port}]}}'")).collect();
+    let many = format!("[whitelist]\nignored = [{}]", many.join(", "));
+    assert_after_small(&many, 2, "whitelist.ignored", "65 rules", "at most 64");
 }
 
 #[test]
