@@ -10,6 +10,8 @@
 //!
 //! What a rule matches is left out, and the rest is mined again as long as something in it is worth a rule. What remains
 //! crosses the threshold again if it is an attack, and comes back as a sample of its own.
+//!
+//! Far ends on the whitelist are no predicates: what only they have in common is left alone.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
@@ -19,6 +21,7 @@ use dataplane::rule::{Bits, Component, FlowRule, TCP_FLAGS, nlri, protocol_name}
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::attack::{Direction, Target, Unit};
+use crate::whitelist::Whitelist;
 
 /// How much less than the best, relative to it, a predicate may cover and still be chosen for its place in the order.
 const TOLERANCE: f64 = 0.05;
@@ -57,7 +60,7 @@ pub struct Mined {
 
 /// Mines a sample, which may hold packets of both directions: those in the target's direction count, each as one packet
 /// or by its bytes. Empty where nothing tells the attack from the host's other traffic.
-pub fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits) -> Vec<Mined> {
+pub fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits, whitelist: &Whitelist) -> Vec<Mined> {
     let base = target_rule(target);
     if nlri::encode(&base).is_err() {
         return Vec::new();
@@ -70,7 +73,8 @@ pub fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits) -> V
     let mut rest = attack.clone();
     let mut found: Vec<(Vec<Predicate>, FlowRule)> = Vec::new();
     while found.len() < limits.most_rules {
-        let Some(predicate) = most_telling(&count(&rest, by, target.direction), least) else { break };
+        let counts = count(&rest, by, target.direction);
+        let Some(predicate) = most_telling(&counts, least, whitelist) else { break };
         let rule = predicate.added_to(&base, target.direction);
         let before = rest.len();
         rest.retain(|packet| !rule.matches(packet));
@@ -276,8 +280,12 @@ fn count(packets: &[Headers], by: Unit, direction: Direction) -> HashMap<Predica
 }
 
 /// The first in order of the telling ones that cover as much as any, and at least `least`.
-fn most_telling(counts: &HashMap<Predicate, f64>, least: f64) -> Option<Predicate> {
-    let telling = || counts.iter().filter(|&(predicate, &weight)| predicate.is_telling() && weight >= least);
+fn most_telling(counts: &HashMap<Predicate, f64>, least: f64, whitelist: &Whitelist) -> Option<Predicate> {
+    let may_be = |predicate: &Predicate| match predicate {
+        Predicate::FarPrefix { prefix, .. } => whitelist.may_be_far_end(*prefix),
+        _ => predicate.is_telling(),
+    };
+    let telling = || counts.iter().filter(|&(predicate, &weight)| weight >= least && may_be(predicate));
     let best = telling().map(|(_, &weight)| weight).fold(0.0, f64::max);
     telling().filter(|&(_, &weight)| weight >= best * (1.0 - TOLERANCE)).map(|(&predicate, _)| predicate).min()
 }

@@ -70,6 +70,11 @@ fn reversed(packet: Headers) -> Headers {
     Headers { addresses, upper, ..packet }
 }
 
+/// As [`super::mine`], with an empty whitelist.
+fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits) -> Vec<Mined> {
+    super::mine(target, sample, by, limits, &Whitelist::default())
+}
+
 fn rules(target: Target, sample: &[Headers]) -> Vec<String> {
     let mined = mine(&target, sample, Unit::Pps, &Limits::default());
     mined.iter().map(|mined| mined.rule.to_string()).collect()
@@ -224,6 +229,32 @@ fn bytes_weigh_where_bytes_crossed() {
 }
 
 #[test]
+fn a_whitelisted_far_end_is_no_source_and_what_else_they_have_in_common_is() {
+    let far = |seed: usize, network: u32| {
+        let upper = Upper::Ports { source: random_port(seed), destination: random_port(seed + 1) };
+        let addresses = Addresses::V4 { source: network | (noise(seed) & 0xff), destination: HOST };
+        Headers { addresses, ..packet(seed, 17, upper) }
+    };
+    // Half of it comes from 203.0.113.0/24, half from 198.51.100.0/24.
+    let attack = sample(400, |seed| far(seed, if seed % 2 == 0 { 0xcb00_7100 } else { 0xc633_6400 }));
+    let sources = |remote: &[&str]| {
+        let remote_networks = remote.iter().map(|text| text.parse().unwrap()).collect();
+        let whitelist = Whitelist { remote_networks, ..Whitelist::default() };
+        let mined = super::mine(&incoming(), &attack, Unit::Pps, &Limits::default(), &whitelist);
+        let reversed: Vec<Headers> = attack.iter().copied().map(reversed).collect();
+        let outgoing = super::mine(&outgoing(), &reversed, Unit::Pps, &Limits::default(), &whitelist);
+        let far_ends: Vec<_> = outgoing.iter().map(|mined| mined.rule.destination.map(|far| far.to_string())).collect();
+        let sources: Vec<_> = mined.iter().map(|mined| mined.rule.source.map(|source| source.to_string())).collect();
+        assert_eq!(sources, far_ends, "the same the other way");
+        sources.into_iter().flatten().collect::<Vec<String>>()
+    };
+    assert_eq!(sources(&[]), ["198.51.100.0/24", "203.0.113.0/24"]);
+    assert_eq!(sources(&["203.0.113.0/25"]), ["198.51.100.0/24"], "a network around it is none either");
+    assert_eq!(sources(&["203.0.0.0/16"]), ["198.51.100.0/24"]);
+    assert_eq!(sources(&["203.0.113.0/24", "198.51.100.7/32"]), [""; 0]);
+}
+
+#[test]
 fn nothing_to_say() {
     assert!(rules(incoming(), &[]).is_empty());
     let unlike = sample(250, |seed| packet(seed, seed as u8, Upper::None));
@@ -271,15 +302,19 @@ proptest! {
         outgoing: bool,
         bytes: bool,
         limits in (0..8_usize, 0.0..0.6_f64),
+        remote in prop::sample::subsequence(vec!["198.51.100.0/30", "198.51.0.0/16", "2001:db8::/65"], 0..=3),
     ) {
         let prefix: IpNet = target.parse().unwrap();
         let direction = if outgoing { Direction::Outgoing } else { Direction::Incoming };
         let target = Target { prefix, direction };
         let limits = Limits { most_rules: limits.0, least_coverage: limits.1 };
         let by = if bytes { Unit::Bps } else { Unit::Pps };
-        let mined = mine(&target, &sample, by, &limits);
+        let remote_networks = remote.iter().map(|text| text.parse().unwrap()).collect();
+        let whitelist = Whitelist { remote_networks, ..Whitelist::default() };
+        let mined = super::mine(&target, &sample, by, &limits, &whitelist);
+        prop_assert!(mined.iter().all(|mined| whitelist.against(&target, &mined.rule).is_none()));
         prop_assert!(mined.len() <= limits.most_rules);
-        prop_assert_eq!(&mined, &mine(&target, &sample, by, &limits), "the same again");
+        prop_assert_eq!(&mined, &super::mine(&target, &sample, by, &limits, &whitelist), "the same again");
 
         let only_target = target_rule(&target);
         let attack: Vec<Headers> = sample.into_iter().filter(|packet| only_target.matches(packet)).collect();
