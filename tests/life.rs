@@ -327,6 +327,47 @@ fn ban_and_unban_by_hand() {
 }
 
 #[test]
+fn what_is_whitelisted_is_seen_and_left_alone() {
+    let with = |whitelist: &str| format!("{DETECTION}[whitelist]\n{whitelist}\n");
+    let mut site = Site::start("", DETECTION);
+    let _player = site.isakmp_for_long();
+    site.wait_flow4(&ISAKMP_RULE);
+    let before = site.wait_held().attack_id;
+
+    // The host: what was done about it is undone, and what goes on is only seen.
+    assert_eq!(site.leveed.terminate().code(), Some(0));
+    site.configure("", &with("networks = [\"198.18.78.0/28\"]"));
+    site.start_leveed();
+    site.wait_flow4(&[]);
+    let why = "nothing is done about it: 198.18.78.0/28 is in whitelist.networks";
+    let only_seen = wait_until(SOON, "an attack that is only seen", || {
+        site.leveed.attacks().into_iter().find(|attack| attack.id != before && attack.state == "detected")
+    });
+    assert_eq!((only_seen.target.as_str(), only_seen.note.as_str()), ("198.18.78.1/32", why));
+    assert_eq!(site.attack(&before).state, "ended");
+    assert!(site.leveed.log().lines().any(|line| line.contains("198.18.78.1") && line.contains(why)), "in the log");
+    let refused = site.leveed.ban("198.18.78.1", "by hand").expect_err("whitelisted");
+    assert!(refused.message().contains("198.18.78.0/28 is in whitelist.networks"), "{refused:?}");
+    never(A_WHILE, "a route", || site.bird.flow4().pop());
+    assert_eq!((site.attack(&only_seen.id).captured, site.leveed.rules().len()), (0, 0));
+
+    // The traffic: it is not even seen, and the attack that was is over.
+    assert_eq!(site.leveed.terminate().code(), Some(0));
+    let rule =
+        r#"ignored = ['{"destination_prefix": "198.18.78.0/24", "protocols": ["udp"], "source_ports": [4500]}']"#;
+    site.configure("", &with(rule));
+    site.start_leveed();
+    let ignored = || site.leveed.totals().counted.unwrap().ignored.unwrap().packets;
+    wait_until(SOON, "ignored packets", || Some(ignored()).filter(|&packets| packets > 5 * u64::from(ATTACK_PPS)));
+    assert_eq!(site.attack(&only_seen.id).state, "ended");
+    assert_eq!(site.leveed.attacks().len(), 2, "no third one");
+    assert!(site.bird.flow4().is_empty());
+    let hosts = site.leveed.hosts(v1::ListHostsRequest::default());
+    assert!(hosts.iter().all(|host| host.address != VICTIM.to_string()), "{hosts:?}");
+    assert_eq!(site.leveed.alarms(), [""; 0]);
+}
+
+#[test]
 fn a_capture_that_is_never_full_is_an_orphan() {
     let detection = DETECTION.replace("capture_packets = 100\n", "capture_packets = 50000\ncapture_timeout_s = 2\n");
     let site = Site::start("", &detection);

@@ -67,7 +67,7 @@ impl Levee {
         Levee {
             pipeline: Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader()),
             meter: Meter::new(vec![Arc::clone(&shared)], map),
-            detector: Detector::new(SETTINGS),
+            detector: Detector::new(SETTINGS, Arc::default()),
             shared,
             _networks: networks,
             _watch: watch,

@@ -31,6 +31,7 @@ use crate::miner;
 use crate::mitigation::{self, Standing};
 use crate::record::AttackRecord;
 use crate::store::StoreHandle;
+use crate::whitelist::Whitelist;
 use captures::Captures;
 use examples::Examples;
 use health::Health;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub map: Map,
     /// The detector's configuration.
     pub settings: Settings,
+    /// What is exempt.
+    pub whitelist: Whitelist,
     /// Where records go.
     pub store: StoreHandle,
     /// Attacks on record, the newest first.
@@ -73,6 +76,7 @@ pub struct Control {
     meter: Meter,
     detector: Detector,
     settings: Settings,
+    whitelist: Arc<Whitelist>,
     store: StoreHandle,
     captures: Captures,
     examples: Examples,
@@ -99,13 +103,15 @@ impl Control {
     pub fn new(parts: Parts) -> Control {
         let workers = parts.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect();
         let started = Instant::now();
+        let whitelist = Arc::new(parts.whitelist);
         let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
         let mut control = Control {
             meter: Meter::new(workers, parts.map),
             health: Health::new(&parts.dataplane),
             dataplane: parts.dataplane,
-            detector: Detector::new(parts.settings),
+            detector: Detector::new(parts.settings, Arc::clone(&whitelist)),
             settings: parts.settings,
+            whitelist,
             store: parts.store,
             captures: Captures::default(),
             examples: Examples::default(),
@@ -267,7 +273,7 @@ impl Control {
         let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
         let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
         let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
-        let mined: Vec<MinedRule> = miner::mine(target, &sample, unit, &miner::Limits::default())
+        let mined: Vec<MinedRule> = miner::mine(target, &sample, unit, &miner::Limits::default(), &self.whitelist)
             .into_iter()
             .map(|mined| MinedRule {
                 rule: mined.rule,
@@ -304,7 +310,7 @@ impl Control {
 
     /// From the attacks alive to what engines are told.
     fn plan(&mut self) {
-        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits);
+        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits, &self.whitelist);
         for alarm in plan.alarms.iter().filter(|alarm| !self.plan_alarms.contains(alarm)) {
             error!("{alarm}");
         }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::attack::{Now, Target, Thresholds, Volumes};
 use crate::mitigation::Limits;
 use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
+use crate::whitelist::Whitelist;
 use life::{Attack, Turn};
 use window::History;
 
@@ -201,6 +202,14 @@ pub enum Error {
     /// Too many are alive.
     #[error("{0} attacks are alive, and no more are allowed (detection.attacks_at_once)")]
     Full(usize),
+    /// Nothing may be done about the target.
+    #[error("{target} is not banned: {network} is in whitelist.networks")]
+    Whitelisted {
+        /// The target.
+        target: Target,
+        /// The network around it.
+        network: IpNet,
+    },
 }
 
 #[derive(Debug)]
@@ -216,6 +225,7 @@ struct Followed {
 #[derive(Debug)]
 pub struct Detector {
     settings: Settings,
+    whitelist: Arc<Whitelist>,
     // In order, so that the same input gives the same output.
     followed: BTreeMap<Target, Followed>,
     targets: HashMap<Uuid, Target>,
@@ -227,9 +237,10 @@ pub struct Detector {
 
 impl Detector {
     /// A detector that knows of no attack.
-    pub fn new(settings: Settings) -> Detector {
+    pub fn new(settings: Settings, whitelist: Arc<Whitelist>) -> Detector {
         Detector {
             settings,
+            whitelist,
             followed: BTreeMap::new(),
             targets: HashMap::new(),
             ticks: 0,
@@ -240,7 +251,8 @@ impl Detector {
     }
 
     /// Takes up the attacks that were alive when the records were written. One whose target is counted no more
-    /// (`is_counted`) would look silent for ever: it ends, and what goes on crosses anew. Call it before the first tick.
+    /// (`is_counted`) would look silent for ever, and one whose target is whitelisted now, or no more, may do too much or too
+    /// little: it ends, and what goes on crosses anew. Call it before the first tick.
     pub fn restore(
         &mut self,
         now: Now,
@@ -253,6 +265,8 @@ impl Detector {
             let mut attack = Attack::restore(&turn, record);
             if !is_counted(&target) {
                 attack.unban(&mut turn, "the configuration changed: this target is counted no more");
+            } else if attack.record.whitelisted.is_some() != self.whitelisted(&target).is_some() {
+                attack.unban(&mut turn, "the configuration changed: whitelist.networks");
             } else if self.attack_on(&target).is_some() {
                 attack.unban(&mut turn, "another attack on this target is on record");
             } else {
@@ -340,6 +354,9 @@ impl Detector {
         reason: &str,
         by: &str,
     ) -> Result<(Uuid, Vec<Effect>), Error> {
+        if let Some(network) = self.whitelisted(&target) {
+            return Err(Error::Whitelisted { target, network });
+        }
         let mut turn = Turn::new(now, &self.settings);
         if let Some(attack) = self.followed.get_mut(&target).and_then(|followed| followed.attack.as_mut()) {
             attack.ban(&mut turn, seconds, reason, by);
@@ -375,6 +392,10 @@ impl Detector {
 
 // The steps of a tick.
 impl Detector {
+    fn whitelisted(&self, target: &Target) -> Option<IpNet> {
+        self.whitelist.network_around(target.prefix)
+    }
+
     fn attack_on(&self, target: &Target) -> Option<&Attack> {
         self.followed.get(target).and_then(|followed| followed.attack.as_ref())
     }
@@ -440,8 +461,10 @@ impl Detector {
         crossings.sort_by(|a, b| b.0.total_cmp(&a.0));
         let room = self.settings.attacks_max.saturating_sub(self.targets.len());
         for &(_, target, crossing) in crossings.iter().take(room) {
+            let whitelisted = self.whitelisted(&target);
             let Some(followed) = self.followed.get_mut(&target) else { continue };
-            let attack = Attack::detect(turn, target, &followed.group, crossing, &followed.history);
+            let whom = (target, &*followed.group, whitelisted);
+            let attack = Attack::detect(turn, whom, crossing, &followed.history);
             self.targets.insert(attack.record.id, target);
             followed.attack = Some(attack);
         }

@@ -168,6 +168,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         map: plan::map(&config, dataplane.networks.get())?,
         dataplane,
         settings: plan::settings(&config),
+        whitelist: config.whitelist.clone(),
         store,
         records,
         alarms,

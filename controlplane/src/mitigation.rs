@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::attack::{Direction, Target};
 use crate::record::{AttackRecord, RuleRecord, State};
+use crate::whitelist::Whitelist;
 
 /// Limits that protect the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Standing {
     HeldBack,
     /// It reaches beyond its target and will never be announced.
     Refused,
+    /// The whitelist forbids it.
+    Whitelisted,
 }
 
 impl Standing {
@@ -54,6 +57,7 @@ impl Standing {
             Standing::DryRun => "dry_run",
             Standing::HeldBack => "held_back",
             Standing::Refused => "refused",
+            Standing::Whitelisted => "whitelisted",
         }
     }
 }
@@ -80,7 +84,7 @@ pub fn within(target: &Target, rule: &FlowRule) -> bool {
 }
 
 /// The plan for these attacks. Where a limit is reached, the rules that were asked for first stay.
-pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Limits) -> Plan {
+pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Limits, whitelist: &Whitelist) -> Plan {
     let mut asked: Vec<(&AttackRecord, &RuleRecord)> = attacks
         .into_iter()
         .filter(|attack| attack.state == State::Mitigating)
@@ -99,6 +103,9 @@ pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Li
         let standing = if !within(&target, rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
             Standing::Refused
+        } else if let Some((key, network)) = whitelist.against(&target, rule) {
+            plan.alarms.push(format!("rule {} of {target} held back: {network} is in whitelist.{key}", record.id));
+            Standing::Whitelisted
         } else if let Some(&index) = at.get(rule) {
             twin(&list[index], record, &target, &mut plan.alarms)
         } else if of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
@@ -142,11 +149,22 @@ fn twin(first: &Wanted, second: &RuleRecord, target: &Target, alarms: &mut Vec<S
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::net::IpAddr;
+
+    use ipnet::{IpNet, Ipv4Net};
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::FlowSpec;
     use crate::record::samples::{attack, rule};
 
     const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, dry_run: false };
+
+    /// As [`super::plan`], with an empty whitelist.
+    fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Limits) -> Plan {
+        super::plan(attacks, limits, &Whitelist::default())
+    }
 
     fn ids(plan: &Plan) -> Vec<Uuid> {
         plan.wanted.iter().map(|wanted| wanted.id).collect()
@@ -186,6 +204,71 @@ mod tests {
         assert_eq!(ids(&plan), [one.rules[4].id, one.rules[5].id]);
         assert_eq!(plan.alarms.len(), 4);
         assert!(one.rules[..4].iter().all(|rule| plan.standing[&rule.id] == Standing::Refused));
+    }
+
+    #[test]
+    fn the_whitelist_holds_rules_back_whatever_is_on_record() {
+        let mut one = attack("198.18.0.0/24", State::Mitigating);
+        one.rules = vec![
+            rule("198.18.0.0/24", None, 1),
+            rule("198.18.0.9/32", None, 2),
+            rule("198.18.0.7/32", Some("203.0.113.0/24"), 3),
+            rule("198.18.0.7/32", Some("203.0.112.0/24"), 4),
+        ];
+        let whitelist = Whitelist {
+            networks: vec!["198.18.0.9/32".parse().unwrap()],
+            remote_networks: vec!["203.0.113.77/32".parse().unwrap()],
+            ..Whitelist::default()
+        };
+        let plan = super::plan([&one], &LIMITS, &whitelist);
+        assert_eq!(ids(&plan), [one.rules[3].id]);
+        assert!(one.rules[..3].iter().all(|rule| plan.standing[&rule.id] == Standing::Whitelisted));
+        assert_eq!(plan.alarms.len(), 3);
+        assert!(plan.alarms[1].ends_with("198.18.0.9/32 is in whitelist.networks"), "{:?}", plan.alarms);
+        assert!(plan.alarms[2].ends_with("203.0.113.77/32 is in whitelist.remote_networks"), "{:?}", plan.alarms);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_force_ever_touches_what_is_exempt(
+            rules in prop::collection::vec((0u8..8, 27u8..=32, prop::option::of((0u8..8, 27u8..=32))), 0..20),
+            networks in prop::collection::vec((0u8..8, 27u8..=32), 0..3),
+            remote_networks in prop::collection::vec((0u8..8, 27u8..=32), 0..3),
+            outgoing: bool,
+        ) {
+            let own = |(host, length)| Ipv4Net::new([198, 18, 0, host].into(), length).unwrap().trunc().into();
+            let far = |(host, length)| Ipv4Net::new([203, 0, 113, host].into(), length).unwrap().trunc().into();
+            let whitelist = Whitelist {
+                networks: networks.into_iter().map(own).collect(),
+                remote_networks: remote_networks.into_iter().map(far).collect(),
+                ..Whitelist::default()
+            };
+            let mut one = attack("198.18.0.0/24", State::Mitigating);
+            one.target.direction = if outgoing { Direction::Outgoing } else { Direction::Incoming };
+            for (at, (host, length, source)) in (0..).zip(rules) {
+                let mut record = rule("198.18.0.0/24", None, at);
+                let (near, far) = (Some(own((host, length))), source.map(far));
+                let rule = &mut record.flow_spec.rule;
+                (rule.destination, rule.source) = if outgoing { (far, near) } else { (near, far) };
+                one.rules.push(record);
+            }
+            // Address by address, in the plainest way.
+            let plan = super::plan([&one], &Limits { rules_per_target: 100, ..LIMITS }, &whitelist);
+            let shared = |networks: &[IpNet], prefix: IpNet| {
+                let addresses = [[198, 18, 0, 0], [203, 0, 113, 0]].into_iter().flat_map(|[a, b, c, _]| {
+                    (0..32).map(move |last| IpAddr::from([a, b, c, last]))
+                });
+                addresses.into_iter().any(|at| prefix.contains(&at) && networks.iter().any(|network| network.contains(&at)))
+            };
+            let touched = |rule: &FlowRule| {
+                let (near, far) = if outgoing { (rule.source, rule.destination) } else { (rule.destination, rule.source) };
+                near.is_some_and(|near| shared(&whitelist.networks, near))
+                    || far.is_some_and(|far| shared(&whitelist.remote_networks, far))
+            };
+            let wanted: HashSet<_> = plan.wanted.iter().map(|wanted| &wanted.rule).collect();
+            let free = one.rules.iter().map(|rule| &rule.flow_spec.rule).filter(|rule| !touched(rule)).collect();
+            prop_assert_eq!(wanted, free, "all that is free, and nothing else");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dataplane::rule::{Action, FlowRule};
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use uuid::Uuid;
 
@@ -205,6 +206,9 @@ pub struct AttackRecord {
     pub note: String,
     /// "threshold", or the person who asked.
     pub by: String,
+    /// The whitelisted network around the target: nothing is done about this attack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitelisted: Option<IpNet>,
 }
 
 impl AttackRecord {
@@ -254,6 +258,7 @@ pub(crate) mod samples {
             rules: Vec::new(),
             note: String::new(),
             by: "threshold".into(),
+            whitelisted: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use uuid::{Timestamp, Uuid};
 
 use super::window::History;
@@ -117,24 +118,30 @@ impl Attack {
             rules: Vec::new(),
             note: String::new(),
             by: by.into(),
+            whitelisted: None,
         };
-        let mut attack = Attack::new(turn, record);
-        attack.want_capture(turn);
-        attack
+        Attack::new(turn, record)
     }
 
-    /// A threshold was crossed.
+    /// A threshold was crossed. On a target that is `whitelisted`, the attack is followed, and never captured: no sample, so
+    /// no rule.
     pub(super) fn detect(
         turn: &mut Turn,
-        target: Target,
-        group: &str,
+        (target, group, whitelisted): (Target, &str, Option<IpNet>),
         crossing: Crossing,
         history: &History,
     ) -> Attack {
         let mut attack = Attack::blank(turn, target, group, "threshold");
         attack.record.crossing = Some(crossing);
+        attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
-        attack.tell(turn, EventKind::Detected, format!("attack on {target}: {crossing}"));
+        let mut text = format!("attack on {target}: {crossing}");
+        if let Some(network) = whitelisted {
+            attack.record.note = format!("nothing is done about it: {network} is in whitelist.networks");
+            text = format!("{text}; {}", attack.record.note);
+        }
+        attack.want_capture(turn);
+        attack.tell(turn, EventKind::Detected, text);
         attack.request_capture(turn, history);
         attack
     }
@@ -149,6 +156,7 @@ impl Attack {
         by: &str,
     ) -> Attack {
         let mut attack = Attack::blank(turn, target, group, by);
+        attack.want_capture(turn);
         attack.ban(turn, seconds, reason, by);
         attack
     }
@@ -231,6 +239,9 @@ impl Attack {
 // Capturing, and what comes of the sample.
 impl Attack {
     fn want_capture(&mut self, turn: &Turn) {
+        if self.record.whitelisted.is_some() {
+            return;
+        }
         self.record.capture = Some(CaptureRecord {
             opened_ms: turn.now.wall_ms,
             wanted: turn.settings.capture_packets,
@@ -241,6 +252,9 @@ impl Attack {
     }
 
     fn request_capture(&mut self, turn: &mut Turn, history: &History) {
+        if self.record.whitelisted.is_some() {
+            return;
+        }
         self.want_capture(turn);
         self.capture_since = Some(turn.mono());
         let wanted = turn.settings.capture_packets;
@@ -407,7 +421,8 @@ impl Attack {
 
     /// A new vector shows as a crossing of what the rules leave.
     fn look_for_more(&mut self, turn: &mut Turn, history: &History) {
-        let may = !self.record.capture_is_open()
+        let may = self.record.whitelisted.is_none()
+            && !self.record.capture_is_open()
             && turn.mono() >= self.look_again
             && self.record.wanted_rules().count() < turn.settings.limits.rules_per_target;
         if may && history.crossing().is_some() {

@@ -126,14 +126,49 @@ proptest! {
                 prop_assert_eq!(attack.state == State::Mitigating, !wanted.is_empty());
                 prop_assert!(wanted.iter().all(|rule| mitigation::within(&attack.target, rule)));
             }
-            let plan = mitigation::plan(world.detector.attacks(), &limits);
+            let plan = mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default());
             let most = if dry_run { 0 } else { 2 };
             prop_assert!(plan.wanted.len() <= most);
         }
         world.run(SETTINGS.capture_timeout_ms + SETTINGS.ban_time_max_ms + SETTINGS.probation_ms + 5_000, 0, 0);
         prop_assert_eq!(world.detector.attacks().count(), 0);
         prop_assert_eq!(world.detector.followed().count(), 0);
-        prop_assert!(mitigation::plan(world.detector.attacks(), &limits).wanted.is_empty());
+        prop_assert!(mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default()).wanted.is_empty());
+    }
+
+    #[test]
+    fn never_an_action_for_a_whitelisted_host(
+        steps in prop::collection::vec((tick_packets(), 0u8..8), 1..200), behind in any::<bool>(),
+        finished in any::<bool>(), ban in 0usize..200,
+    ) {
+        let tap = if behind { Tap::BehindRouter } else { Tap::BeforeRouter };
+        let settings = Settings { tap, unban_only_if_attack_finished: finished, ..SETTINGS };
+        let (mut world, mut without) = (World::with(settings, around_host()), World::new(settings));
+        let (mut seen, mut seen_without) = (None, None);
+        for (step, &(packets, answer)) in steps.iter().enumerate() {
+            meter(&mut world, packets);
+            meter(&mut without, packets);
+            answer_captures(&mut world, step, answer);
+            give_rules_unasked(&mut world, step, answer);
+            if step == ban {
+                let refused = world.detector.ban(world.now, host(), "web", 60, "", "alice");
+                let network = around_host().networks[0];
+                prop_assert_eq!(refused.unwrap_err(), Error::Whitelisted { target: host(), network });
+            }
+            let first = |world: &World| world.detector.attacks().next().map(|_| step);
+            seen = seen.or(first(&world));
+            seen_without = seen_without.or(first(&without));
+            for attack in world.detector.attacks() {
+                prop_assert!(attack.rules.is_empty() && attack.capture.is_none() && attack.captures == 0);
+                prop_assert!(matches!(attack.state, State::Detected | State::Ending));
+                prop_assert_eq!(attack.note.as_str(), "nothing is done about it: 198.18.0.0/30 is in whitelist.networks");
+            }
+        }
+        prop_assert_eq!(seen, seen_without, "it is seen all the same");
+        let acts = |effect: &Effect| !matches!(effect, Effect::Save(_) | Effect::Event(_));
+        prop_assert!(!world.log.iter().any(acts));
+        world.run(SETTINGS.ban_time_max_ms + SETTINGS.probation_ms + 5_000, 0, 0);
+        prop_assert_eq!(world.detector.attacks().count(), 0);
     }
 
     #[test]
@@ -160,6 +195,24 @@ proptest! {
         // quiet are measured anew.
         prop_assert_eq!(life(&world), life(&again));
         prop_assert_eq!(way_to_the_end(&mut world, answer), way_to_the_end(&mut again, answer));
+    }
+}
+
+/// A whitelist with [`host`].
+fn around_host() -> Whitelist {
+    Whitelist { networks: vec!["198.18.0.0/30".parse().unwrap()], ..Whitelist::default() }
+}
+
+/// A miner that answers though nobody asked.
+fn give_rules_unasked(world: &mut World, step: usize, answer: u8) {
+    let ids: Vec<Uuid> = world.detector.attacks().map(|attack| attack.id).collect();
+    for id in ids {
+        let source = format!("203.0.113.{}/32", step % 5);
+        let effects = [
+            world.detector.captured(world.now, id, Counts { incoming: 500, outgoing: 0 }),
+            world.detector.sample_ready(world.now, id, vec![mined(&source); usize::from(answer)], ""),
+        ];
+        world.log.extend(effects.concat());
     }
 }
 
@@ -276,4 +329,48 @@ fn an_attack_on_what_is_counted_no_more_is_closed() {
     let last = saved.expect("a record");
     assert_eq!((last.id, last.state, last.wanted_rules().count()), (before.id, State::Ended, 0));
     assert!(last.note.contains("counted no more"), "{}", last.note);
+}
+
+#[test]
+fn an_attack_on_a_host_that_is_whitelisted_since_or_no_more_is_closed() {
+    let whitelists = [Whitelist::default(), around_host()];
+    for (before, after) in [(0, 1), (1, 0)] {
+        let mut world = World::with(SETTINGS, whitelists[before].clone());
+        world.run(200, 10_000, 0);
+        answer_captures(&mut world, 0, 3);
+        let record = world.attack().clone();
+        assert_eq!((record.whitelisted.is_some(), record.rules.is_empty()), (before == 1, before == 1));
+        // As the store has it.
+        let record: AttackRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        let mut same = World::with(SETTINGS, whitelists[before].clone());
+        same.log = same.detector.restore(same.now, vec![record.clone()], |_| true);
+        assert_eq!((same.attack(), same.log.len()), (&record, 0));
+
+        let mut again = World::with(SETTINGS, whitelists[after].clone());
+        again.log = again.detector.restore(again.now, vec![record.clone()], |_| true);
+        assert_eq!(again.detector.attacks().count(), 0);
+        let mut told =
+            again.log.iter().filter_map(|effect| if let Effect::Save(record) = effect { Some(record) } else { None });
+        let last = told.next_back().expect("a record");
+        assert_eq!((last.state, last.wanted_rules().count()), (State::Ended, 0));
+        assert!(last.note.ends_with("whitelist.networks"), "{}", last.note);
+        again.run(300, 10_000, 0);
+        assert_eq!(again.attack().whitelisted.is_some(), after == 1);
+        assert_eq!(again.log.iter().any(|effect| matches!(effect, Effect::OpenCapture(_))), after == 0);
+    }
+}
+
+#[test]
+fn a_whitelisted_attack_says_why_nothing_happens_and_costs_no_writes() {
+    let mut world = World::with(SETTINGS, around_host());
+    world.run(5_000, 10_000, 0);
+    let Some(Effect::Event(event)) = world.log.iter().find(|effect| matches!(effect, Effect::Event(_))) else {
+        panic!("nothing told")
+    };
+    assert!(
+        event.text.ends_with("; nothing is done about it: 198.18.0.0/30 is in whitelist.networks"),
+        "{}",
+        event.text
+    );
+    assert_eq!(world.log.len(), 2, "one record and one event, however long it lasts: {:?}", world.log);
 }

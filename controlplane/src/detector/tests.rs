@@ -67,8 +67,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(settings: Settings) -> World {
+        World::with(settings, Whitelist::default())
+    }
+
+    pub(super) fn with(settings: Settings, whitelist: Whitelist) -> World {
         let now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
-        World { detector: Detector::new(settings), now, log: Vec::new() }
+        World { detector: Detector::new(settings, Arc::new(whitelist)), now, log: Vec::new() }
     }
 
     pub(super) fn pass(&mut self, ms: u64) {
