@@ -32,7 +32,8 @@ impl Pipeline {
         let stats = &self.shared.stats;
         stats.packets[Kind::Ignored as usize].add(ignored.packets);
         stats.bytes[Kind::Ignored as usize].add(ignored.bytes);
-        self.look_at(kept.iter().copied().take(length), bytes.saturating_sub(ignored.bytes), tick, now);
+        let kept = kept.get(..length).unwrap_or_default();
+        self.look_at(kept.iter().copied(), bytes.saturating_sub(ignored.bytes), tick, now);
     }
 }
 
