@@ -199,7 +199,7 @@ pub struct Lost {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Error {
     /// Too many are alive.
-    #[error("{0} attacks are alive, and no more are allowed (attacks_max)")]
+    #[error("{0} attacks are alive, and no more are allowed (detection.attacks_at_once)")]
     Full(usize),
 }
 
@@ -448,7 +448,8 @@ impl Detector {
         let crowded_out = crossings.len().saturating_sub(room);
         if crowded_out > 0 {
             self.lost.attacks += crowded_out as u64;
-            let text = format!("{crowded_out} targets are over a threshold without an attack: attacks_max is reached");
+            let text =
+                format!("{crowded_out} targets are over a threshold without an attack: attacks_at_once is reached");
             self.alarm(turn, text);
         }
     }

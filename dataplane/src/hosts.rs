@@ -26,10 +26,11 @@
 //! `scripts/loom.sh` explores models of these promises, and sees them fail when one of the orderings goes.
 //! Packets are 32 bits: the meter adds up differences, so a cell may count 2³² packets between two looks.
 //! An IPv4 block is reused only after it was silent for long: the meter has seen all it counted, so its counters go on
-//! from where they stand. A hashed slot may be reused at any time: what it counted moves to its network's slot, and it
-//! starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
+//! from where they stand. A hashed slot may be reused in any burst without a packet of its host: what it counted moves to
+//! its network's slot, and it starts at zero. Where a scan has taken all blocks, further IPv4 hosts are counted in hashed slots.
 
 mod hashed;
+mod layout;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
@@ -39,15 +40,15 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::dpdk;
-use crate::flows::Flows;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
 use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
 
-// A model explores every interleaving, so it has as few cells as can show a mistake.
-
-use hashed::{Placed, Warmth};
+use hashed::{Key, Placed, Warmth};
 pub use hashed::{host, key};
+pub use layout::{Layout, Parts};
+
+// A model explores every interleaving, so it has as few cells as can show a mistake.
 
 /// Slots of a block.
 pub const BLOCK: usize = if cfg!(loom) { 1 } else { 256 };
@@ -171,137 +172,6 @@ pub struct Place(u32);
 impl Place {
     /// No cell.
     pub const NOWHERE: Place = Place(0);
-}
-
-/// Bytes of the stamps of a block's groups.
-const BLOCK_STAMPS: usize = PLANES * GROUPS * size_of::<AtomicU16>();
-
-/// How large a slab is. The same for every worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// Networks that can have a slot.
-    pub networks: usize,
-    /// Rules that can have a slot.
-    pub rules: usize,
-    /// Blocks for IPv4: active /24s at once.
-    pub ipv4_blocks: usize,
-    /// IPv6 hosts at once.
-    pub ipv6_hosts: usize,
-    /// Ticks of an epoch in which a host's flows are counted; 0: they are not.
-    pub flow_ticks: u32,
-    /// Leading bits of an IPv6 address that name a host, 1 to 128: all addresses that share them are one host.
-    pub ipv6_prefix_length: u8,
-}
-
-impl Layout {
-    /// The bits of an IPv6 address that name a host.
-    pub(crate) fn ipv6_mask(&self) -> u128 {
-        u128::MAX << (128 - u32::from(self.ipv6_prefix_length.clamp(1, 128)))
-    }
-
-    /// The slots of hosts.
-    pub(crate) fn host_slots(&self) -> Range<u32> {
-        (self.ipv4_at() * BLOCK) as u32..(self.blocks() * BLOCK) as u32
-    }
-
-    fn rule_slots(&self) -> Range<u32> {
-        let first = (self.rules_at() * BLOCK) as u32;
-        first..first + self.rules as u32
-    }
-
-    fn networks_at(&self) -> usize {
-        1
-    }
-
-    fn rules_at(&self) -> usize {
-        self.networks_at() + self.networks.div_ceil(BLOCK)
-    }
-
-    fn ipv4_at(&self) -> usize {
-        self.rules_at() + self.rules.div_ceil(BLOCK)
-    }
-
-    fn ipv6_at(&self) -> usize {
-        self.ipv4_at() + self.ipv4_blocks
-    }
-
-    /// Slots of the hashed table: one in three stays free, so that all but one or two hosts in a thousand find one in their two buckets.
-    pub fn ipv6_slots(&self) -> usize {
-        (self.ipv6_hosts / 2 * 3).next_multiple_of(BLOCK).max(BLOCK)
-    }
-
-    /// Blocks of all kinds.
-    pub fn blocks(&self) -> usize {
-        self.ipv6_at() + self.ipv6_slots() / BLOCK
-    }
-
-    /// Bytes of each table of one worker, as they are mapped.
-    pub fn tables(&self) -> [usize; 8] {
-        let (blocks, slots) = (self.blocks(), self.ipv6_slots());
-        [
-            blocks * BLOCK * PLANES * size_of::<Cell>(),
-            blocks * BLOCK_STAMPS,
-            blocks * size_of::<Head>(),
-            DIRECTORY * size_of::<AtomicU16>(),
-            slots * size_of::<Key>(),
-            slots * size_of::<AtomicU32>(),
-            slots * size_of::<Warmth>(),
-            Flows::bytes(self),
-        ]
-        .map(|bytes| bytes.next_multiple_of(dpdk::HUGE_PAGE))
-    }
-
-    /// The same by what it is for.
-    pub fn parts(&self) -> Parts {
-        let block = BLOCK * PLANES * size_of::<Cell>() + BLOCK_STAMPS + size_of::<Head>();
-        let slot = size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
-        let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
-        let (directory, flows) = (DIRECTORY * size_of::<AtomicU16>(), Flows::bytes(self));
-        let all: usize = self.tables().iter().sum();
-        Parts { ipv4_blocks, ipv6_hosts, directory, flows, rest: all - ipv4_blocks - ipv6_hosts - directory - flows }
-    }
-}
-
-/// Bytes of one worker's slab, by what they are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
-    /// By [`Layout::ipv4_blocks`].
-    pub ipv4_blocks: usize,
-    /// By [`Layout::ipv6_hosts`].
-    pub ipv6_hosts: usize,
-    /// The directory of blocks: always the same.
-    pub directory: usize,
-    /// Lines in which flows are counted: only where a group has a threshold for them.
-    pub flows: usize,
-    /// Networks, rules, and what rounding up to pages takes.
-    pub rest: usize,
-}
-
-/// An IPv6 address in two words; all zeroes: free.
-#[derive(Debug, Default)]
-struct Key {
-    high: AtomicU64,
-    /// The lower half mixed with the upper one: two addresses that have this in common are hardly ever two.
-    mixed: AtomicU64,
-}
-
-impl Key {
-    #[inline(always)]
-    fn mix(high: u64) -> u64 {
-        high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-
-    #[inline(always)]
-    fn load(&self) -> u128 {
-        let (high, mixed) = (self.high.load(Ordering::Relaxed), self.mixed.load(Ordering::Relaxed));
-        u128::from(high) << 64 | u128::from(mixed ^ Key::mix(high))
-    }
-
-    fn store(&self, address: u128) {
-        let high = (address >> 64) as u64;
-        self.high.store(high, Ordering::Relaxed);
-        self.mixed.store(address as u64 ^ Key::mix(high), Ordering::Relaxed);
-    }
 }
 
 /// One worker's counters.

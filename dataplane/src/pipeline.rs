@@ -1,7 +1,8 @@
 //! What becomes of a burst of frames: parse, find, count; for watched hosts match and capture. Knows frames and memory, no
 //! device. Nothing here locks, allocates, frees, logs, calls the system or panics.
 //!
-//! Two passes: the first asks the CPU for every cell that the second one writes.
+//! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
+//! between them (`other`), and where flows are counted one more comes behind (`flows`).
 
 mod flows;
 mod other;

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{AtomicU16, AtomicU32, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence};
+use super::{AtomicU16, AtomicU32, AtomicU64, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence};
 use crate::networks::Networks;
 
 /// After so many ticks without a packet a host is cold, whatever it did before.
@@ -26,6 +26,33 @@ pub fn key(host: IpAddr) -> u128 {
 /// The host of a key.
 pub fn host(key: u128) -> IpAddr {
     Ipv6Addr::from(key).to_canonical()
+}
+
+/// An IPv6 address in two words; all zeroes: free.
+#[derive(Debug, Default)]
+pub(super) struct Key {
+    pub(super) high: AtomicU64,
+    /// The lower half mixed with the upper one: two addresses that have this in common are hardly ever two.
+    pub(super) mixed: AtomicU64,
+}
+
+impl Key {
+    #[inline(always)]
+    pub(super) fn mix(high: u64) -> u64 {
+        high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    #[inline(always)]
+    pub(super) fn load(&self) -> u128 {
+        let (high, mixed) = (self.high.load(Ordering::Relaxed), self.mixed.load(Ordering::Relaxed));
+        u128::from(high) << 64 | u128::from(mixed ^ Key::mix(high))
+    }
+
+    pub(super) fn store(&self, address: u128) {
+        let high = (address >> 64) as u64;
+        self.high.store(high, Ordering::Relaxed);
+        self.mixed.store(address as u64 ^ Key::mix(high), Ordering::Relaxed);
+    }
 }
 
 /// How busy the host of a slot is. The owner's alone. Four make a cache line, so that a look at a bucket costs one, and one
