@@ -42,6 +42,11 @@ enum Command {
     Totals,
     /// The busiest hosts.
     Hosts(Hosts),
+    /// Host groups as they are in force, with what they inherit.
+    Groups {
+        /// Only this one.
+        name: Option<String>,
+    },
     /// Attacks, newest first; or one in full.
     Attacks(Attacks),
     /// Rules that are wanted, and who holds them.
@@ -185,6 +190,7 @@ async fn run(cli: Cli) -> Result<()> {
             show(json, &totals, tables::totals)
         }
         Command::Hosts(args) => hosts(client, args, json).await,
+        Command::Groups { name } => groups(client, name, json).await,
         Command::Attacks(Attacks { command: Some(AttacksCommand::Show { id }), .. }) => attack(client, &id, json).await,
         Command::Attacks(Attacks { alive, limit, .. }) => {
             let attacks = list_attacks(&mut client, alive, limit).await?;
@@ -217,6 +223,17 @@ async fn hosts(mut client: Client, args: Hosts, json: bool) -> Result<()> {
     let request = v1::ListHostsRequest { limit: args.limit, order: order.into(), prefix: args.prefix };
     let hosts = client.list_hosts(request).await.map_err(client::refused)?.into_inner();
     show(json, &hosts, tables::hosts)
+}
+
+async fn groups(mut client: Client, name: Option<String>, json: bool) -> Result<()> {
+    let mut groups = client.list_groups(v1::ListGroupsRequest {}).await.map_err(client::refused)?.into_inner();
+    if let Some(name) = name {
+        groups.groups.retain(|group| group.name == name);
+        if groups.groups.is_empty() {
+            bail!("no group {name}; `leveectl groups` lists them");
+        }
+    }
+    show(json, &groups, tables::groups)
 }
 
 async fn list_attacks(client: &mut Client, alive_only: bool, limit: u32) -> Result<v1::ListAttacksResponse> {
