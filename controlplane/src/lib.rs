@@ -13,4 +13,6 @@ pub mod mitigation;
 pub mod plan;
 pub mod record;
 pub mod rule_json;
+pub mod samples;
+pub mod search;
 pub mod store;

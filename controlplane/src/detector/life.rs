@@ -9,7 +9,7 @@ use super::window::History;
 use super::{CaptureRequest, Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
 use crate::mitigation;
-use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, FlowSpec, RuleRecord, State};
+use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
 
 /// A capture should span about this much traffic, not one burst of one queue.
 const CAPTURE_SPAN_SECONDS: f64 = 0.05;
@@ -74,6 +74,7 @@ pub(super) struct Attack {
     /// Samples in a row that gave nothing new.
     fruitless: u32,
     saved: i64,
+    measured: i64,
 }
 
 // Detected.
@@ -92,6 +93,7 @@ impl Attack {
             settled: now - 1,
             fruitless: 0,
             saved: now,
+            measured: now,
         }
     }
 
@@ -112,11 +114,15 @@ impl Attack {
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
+            mean: Rates::default(),
+            measured_ms: 0,
             capture: None,
             captures: 0,
             rules: Vec::new(),
             note: String::new(),
             by: by.into(),
+            journal: Vec::new(),
+            journal_lost: 0,
         };
         let mut attack = Attack::new(turn, record);
         attack.want_capture(turn);
@@ -220,6 +226,10 @@ impl Attack {
         self.record.current = history.all_rates();
         self.record.rest = history.rest_rates();
         self.record.peak = self.record.peak.max(&self.record.current);
+        if self.record.state != State::Ending {
+            self.record.add_to_mean((turn.mono() - self.measured).max(0) as u64);
+        }
+        self.measured = turn.mono();
         if history.is_over() {
             self.under_since = None;
         } else {
@@ -527,6 +537,7 @@ impl Attack {
 
     /// Tells what happened, once it is on its way to the disk.
     fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
+        self.record.note_down(Entry { time_ms: turn.now.wall_ms, kind: kind.as_str().into(), text: text.clone() });
         let record = self.save(turn);
         turn.effects.push(Effect::Event(Event { time_ms: turn.now.wall_ms, kind, attack: Some(record), text }));
     }
