@@ -30,6 +30,7 @@ use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
 use crate::record::AttackRecord;
+use crate::samples;
 use crate::store::StoreHandle;
 use captures::Captures;
 use examples::Examples;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Where records go.
     pub store: StoreHandle,
+    /// Where samples go; none: nowhere.
+    pub samples: Option<samples::Handle>,
     /// Attacks on record, the newest first.
     pub records: Vec<AttackRecord>,
     /// Alarms that stand from the start.
@@ -74,6 +77,7 @@ pub struct Control {
     detector: Detector,
     settings: Settings,
     store: StoreHandle,
+    samples: Option<samples::Handle>,
     captures: Captures,
     examples: Examples,
     watching: Watching,
@@ -107,7 +111,8 @@ impl Control {
             detector: Detector::new(parts.settings),
             settings: parts.settings,
             store: parts.store,
-            captures: Captures::default(),
+            captures: Captures::new(parts.samples.is_some()),
+            samples: parts.samples,
             examples: Examples::default(),
             watching: Watching::default(),
             wanted: parts.wanted,
@@ -239,9 +244,12 @@ impl Control {
                 }
                 Effect::CloseCapture { attack, mine } => {
                     rewatch = true;
-                    let sample = self.captures.close(attack);
-                    if mine && let Some((target, sample)) = sample {
-                        queue.extend(self.mine(attack, &target, sample));
+                    let Some(closed) = self.captures.close(attack) else { continue };
+                    if let Some(samples) = self.samples.as_ref().filter(|_| !closed.frames.is_empty()) {
+                        samples.keep(attack, closed.frames);
+                    }
+                    if mine {
+                        queue.extend(self.mine(attack, &closed.target, closed.sample));
                     }
                 }
                 Effect::Save(record) => self.save(record),

@@ -17,7 +17,9 @@ use serde_spanned::Spanned;
 use super::diagnostics::{Diagnostics, Finding, Source};
 use super::networks::{self, Places};
 use super::raw::{self, Number, Text};
-use super::{Config, DEFAULT_GROUP, Daemon, Detection, Dpdk, Group, Origin, Port, PortOrigin, Tables, Thresholds};
+use super::{
+    Config, DEFAULT_GROUP, Daemon, Detection, Dpdk, Group, History, Origin, Port, PortOrigin, Tables, Thresholds,
+};
 use crate::attack::{Metric, Unit};
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
@@ -119,6 +121,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
     let groups = groups(&raw.groups, &protected, length, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
+    let history = history(&raw.history, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     Diagnostics::none_or(findings.list)?;
 
@@ -133,7 +136,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     let origin = Origin { ports: origin.collect(), memory, source };
-    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, bgp, origin })
+    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, history, bgp, origin })
 }
 
 fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
@@ -508,6 +511,20 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
     };
     detection_pairs(raw, &detection, findings);
     detection
+}
+
+fn history(raw: &raw::History, findings: &mut Findings) -> History {
+    let default = History::default();
+    let day = 86_400;
+    let days = findings.number("history.days", &raw.days, default.kept.as_secs() / day, 1..=3650);
+    let folder = raw.samples.clone().filter(|folder| !folder.get_ref().is_empty());
+    let samples = folder.map(|folder| findings.path("history.samples", &Some(folder), "/var/lib/levee/samples".into()));
+    History {
+        kept: Duration::from_secs(days * day),
+        samples,
+        samples_max: findings.number("history.samples_max", &raw.samples_max, default.samples_max, 1..=100_000),
+        samples_mb: findings.number("history.samples_mb", &raw.samples_mb, default.samples_mb, 1..=1_000_000),
+    }
 }
 
 /// Keys of `[detection]` of which one bounds the other. The finding stands at the one that the file has.

@@ -25,6 +25,7 @@ pub(super) struct Config {
     pub(super) networks: Vec<Text>,
     pub(super) groups: BTreeMap<String, Spanned<Group>>,
     pub(super) detection: Detection,
+    pub(super) history: History,
     pub(super) bgp: Option<Bgp>,
 }
 
@@ -93,6 +94,15 @@ pub(super) struct Detection {
     pub(super) rules_per_target: Option<Number>,
     pub(super) rules_in_all: Option<Number>,
     pub(super) attacks_at_once: Option<Number>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct History {
+    pub(super) days: Option<Number>,
+    pub(super) samples: Option<Text>,
+    pub(super) samples_max: Option<Number>,
+    pub(super) samples_mb: Option<Number>,
 }
 
 #[derive(Deserialize)]
