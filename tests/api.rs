@@ -46,7 +46,10 @@ fn traffic() -> (TempDir, PathBuf) {
 fn start(file: &Path, again: bool) -> Leveed {
     let core = [cores()[0]];
     let device = format!("net_pcap0,rx_pcap={},infinite_rx={}", file.display(), u8::from(again));
-    let rest = "[groups.web]\nnetworks = [\"198.18.1.16/28\"]\n";
+    // Thresholds that nothing in the file comes near.
+    let rest = "[groups.default.outgoing]\nicmp_pps = 1000\nicmp_mbps = 10\n[groups.base]\ninherit = \"default\"\n\
+                monitor_only = true\n[groups.web]\ninherit = \"base\"\nnetworks = [\"198.18.1.16/28\"]\n\
+                families = [\"ipv4\"]\nincoming = { icmp_pps = 2000 }\noutgoing = { icmp_mbps = \"off\" }\n";
     let ports: [(&str, &[usize]); 1] = [(&device, &core)];
     let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports: &ports, rest, ..Setup::default() });
     leveed.start();
@@ -90,6 +93,33 @@ fn status_shows_ports_and_workers() {
     assert!(rising(&worker.burst_packets) && (1..=32).contains(&worker.burst_packets[0]), "{worker:?}");
     let kinds = worker.kinds.expect("kinds");
     assert_eq!([kinds.incoming, kinds.outgoing].map(|count| count.unwrap().packets), [150, 10]);
+}
+
+#[test]
+fn groups_are_shown_with_what_they_inherit() {
+    let (_folder, file) = traffic();
+    let leveed = start(&file, false);
+    let threshold = |metric: &str, value| v1::Threshold { metric: metric.to_owned(), value };
+    let both = |one: &str, other: &str| vec![one.to_owned(), other.to_owned()];
+    let default = v1::Group {
+        name: "default".to_owned(),
+        directions: both("incoming", "outgoing"),
+        families: both("ipv4", "ipv6"),
+        outgoing: vec![threshold("icmp_pps", 1000.0), threshold("icmp_bps", 1e7)],
+        ..v1::Group::default()
+    };
+    let web = v1::Group {
+        name: "web".to_owned(),
+        inherit: "base".to_owned(),
+        networks: vec!["198.18.1.16/28".to_owned()],
+        networks_in_all: 1,
+        families: vec!["ipv4".to_owned()],
+        monitor_only: true,
+        incoming: vec![threshold("icmp_pps", 2000.0)],
+        outgoing: vec![threshold("icmp_pps", 1000.0)],
+        ..default.clone()
+    };
+    assert_eq!(leveed.groups(), [default, web]);
 }
 
 #[test]

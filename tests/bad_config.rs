@@ -90,6 +90,13 @@ fn what_is_wrong_in_the_file_itself() {
     );
     assert_bad("udp_pps", "udp", "1000", "groups.default.incoming.udp", "without a unit", "`udp_pps = 1000`");
     assert_bad("udp_pps = 1000", "udp_pps = 0", "0\n", "groups.default.incoming.udp_pps", "out of range", "from 1 to");
+    let default = "[groups.default.incoming]";
+    let inherit = |from: &str| format!("[groups.default]\ninherit = {from:?}\n{default}");
+    let key = "groups.default.inherit";
+    assert_bad(default, &inherit("web"), "\"web\"", key, "no group `web`", "known here: default");
+    assert_bad(default, &inherit("default"), "\"default\"", key, "default → default", "take out `inherit` here");
+    let families = format!("[groups.default]\nfamilies = [\"ipv4\", \"ip6\"]\n{default}");
+    assert_bad(default, &families, "\"ip6\"", "groups.default.families[1]", "unknown value \"ip6\"", "`ipv6`?");
     assert_bad("huge_pages = \"never\"", "huge_pages = true", "true", "dpdk.huge_pages", "wrong type", "in quotes");
 }
 

@@ -354,6 +354,45 @@ fn the_sample_of_an_attack_is_a_capture_file() {
 }
 
 #[test]
+fn a_group_that_is_only_monitored() {
+    let group = "[groups.seen]\nnetworks = [\"198.18.78.0/28\"]\ninherit = \"default\"\n";
+    let monitored = format!("{group}monitor_only = true\n{DETECTION}");
+    let mut site = Site::start("", &monitored);
+    let _player = site.isakmp_for_long();
+    let attack = site.wait_attack("mitigating");
+    assert_eq!((attack.group.as_str(), attack.metric.as_str(), attack.threshold), ("seen", "udp_pps", 1000.0));
+    let of_victim = || site.leveed.rules().into_iter().find(|rule| rule.attack_id == attack.id).expect("its rule");
+    assert_eq!((of_victim().state.as_str(), of_victim().held_ms), ("monitor_only", 0));
+    assert!(of_victim().text.contains("sport 4500"), "{:?}", of_victim());
+
+    // The attacked neighbour in the default group gets its rule, and nobody else does.
+    let neighbour = [198, 18, 78, 100].into();
+    let file = site.leveed.path("neighbour.pcap");
+    traffic::retarget(&traffic::capture("amp.UDP.isakmp.pcap"), neighbour, &file);
+    let others = site.play(&file, ATTACK_PPS, Amount::Seconds(100));
+    let rule = ["dst 198.18.78.100/32; proto 17; sport 4500"];
+    site.wait_flow4(&rule);
+    never(A_WHILE, "another route", || Some(shown(&site.bird.flow4())).filter(|rules| *rules != rule));
+    assert_eq!((of_victim().state.as_str(), of_victim().matched_packets), ("monitor_only", 0));
+    assert_eq!(site.leveed.status().rules, 1, "wanted of the engine");
+    others.stop();
+    site.wait_flow4(&[]);
+    assert_eq!(site.attack(&attack.id).state, "mitigating");
+
+    // What the configuration says now holds for attacks that go on.
+    site.leveed.kill();
+    site.configure("", &format!("{group}{DETECTION}"));
+    site.start_leveed();
+    site.wait_flow4(&ISAKMP_RULE);
+    assert_eq!(site.wait_held().attack_id, attack.id);
+    site.leveed.kill();
+    site.configure("", &monitored);
+    site.start_leveed();
+    site.wait_flow4(&[]);
+    assert_eq!(site.attack(&attack.id).state, "mitigating");
+}
+
+#[test]
 fn ban_and_unban_by_hand() {
     let site = Site::start("", DETECTION);
     // Under every threshold: nothing would happen by itself.

@@ -62,7 +62,7 @@ impl Levee {
         let watch = Snapshot::new(Watch::default());
         let mut incoming = Thresholds::default();
         incoming.set(Metric { kind: Kind::Udp, unit: Unit::Pps }, THRESHOLD);
-        let group = Group { name: "default".into(), networks: vec![], thresholds: [incoming, Thresholds::default()] };
+        let group = Group { name: "default".into(), thresholds: [incoming, Thresholds::default()], ..Group::default() };
         let map = Map::new(networks.get(), vec![group], layout.ipv6_prefix_length).expect("a map");
         Levee {
             pipeline: Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader()),

@@ -117,7 +117,8 @@ fn meter(workers: Vec<Arc<Shared>>) -> Result<Meter> {
         thresholds.set(Metric { kind: Kind::Total, unit }, value);
         thresholds.set(Metric { kind: Kind::Udp, unit }, value);
     }
-    let group = |name: &str, networks| Group { name: name.into(), networks, thresholds: [thresholds; 2] };
+    let group =
+        |name: &str, networks| Group { name: name.into(), networks, thresholds: [thresholds; 2], ..Group::default() };
     let groups = vec![group("default", vec![]), group("customers", vec!["10.1.0.0/16".parse()?])];
     Ok(Meter::new(workers, Map::new(networks, groups, IPV4.ipv6_prefix_length)?))
 }

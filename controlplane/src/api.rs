@@ -308,6 +308,15 @@ impl Levee for Api {
         Ok(Response::new(convert::totals(&self.ask(Request::Totals).await?)))
     }
 
+    async fn list_groups(
+        &self,
+        _: tonic::Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let groups = self.ask(Request::Groups).await?;
+        let groups = groups.iter().map(|group| convert::group(group, ROWS_MAX as usize)).collect();
+        Ok(Response::new(v1::ListGroupsResponse { groups }))
+    }
+
     async fn list_attacks(
         &self,
         request: tonic::Request<v1::ListAttacksRequest>,

@@ -337,7 +337,12 @@ pub struct Thresholds([Option<u64>; Metric::ALL.len()]);
 impl Thresholds {
     /// Sets the threshold of a metric.
     pub fn set(&mut self, metric: Metric, value: u64) {
-        self.0[metric.index()] = Some(value);
+        self.put(metric, Some(value));
+    }
+
+    /// Sets the threshold of a metric, or takes it away.
+    pub fn put(&mut self, metric: Metric, value: Option<u64>) {
+        self.0[metric.index()] = value;
     }
 
     /// The threshold of a metric.

@@ -6,6 +6,7 @@
 mod bgp;
 mod check;
 mod diagnostics;
+mod groups;
 mod machine;
 mod networks;
 mod raw;
@@ -22,7 +23,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark};
-use crate::attack::Thresholds;
+pub use crate::group::Group;
 use crate::plan::memory::Misfit;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
@@ -61,7 +62,8 @@ pub struct Config {
     pub tables: Tables,
     /// The protected networks, without duplicates; at least one.
     pub networks: Vec<IpNet>,
-    /// The host groups. The first one is always [`DEFAULT_GROUP`], which has no networks.
+    /// The host groups, with what they inherit. The first one is always [`DEFAULT_GROUP`], which has no networks; one that
+    /// others only inherit from is not among them.
     pub groups: Vec<Group>,
     /// When an attack begins and ends, and how much is done about it.
     pub detection: Detection,
@@ -267,19 +269,6 @@ impl Default for Tables {
     fn default() -> Self {
         Tables { ipv4_blocks: None, ipv6_hosts: 65_536, ipv6_prefix_length: 128 }
     }
-}
-
-/// One of `[groups.NAME]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// NAME.
-    pub name: String,
-    /// Hosts in these belong to the group, unless a longer prefix of another group holds them.
-    pub networks: Vec<IpNet>,
-    /// What a host may receive.
-    pub incoming: Thresholds,
-    /// What a host may send.
-    pub outgoing: Thresholds,
 }
 
 /// Section `[detection]`.

@@ -312,7 +312,9 @@ impl Control {
 
     /// From the attacks alive to what engines are told.
     fn plan(&mut self) {
-        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits);
+        let map = self.meter.map();
+        let monitor_only = |target: &Target| map.group(target.prefix.addr()).monitor_only;
+        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits, monitor_only);
         for alarm in plan.alarms.iter().filter(|alarm| !self.plan_alarms.contains(alarm)) {
             error!("{alarm}");
         }

@@ -6,6 +6,7 @@ pub mod attack;
 pub mod config;
 pub mod control;
 pub mod detector;
+pub mod group;
 pub mod interface;
 pub mod meter;
 pub mod miner;

@@ -22,8 +22,9 @@ use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
-use crate::attack::{self, Direction, Target, Thresholds, Unit, Volumes};
+use crate::attack::{self, Direction, Target, Unit, Volumes};
 use crate::detector::Observed;
+pub use crate::group::Group;
 use flows::Epochs;
 pub use footprint::bytes_max;
 use ipv6::Ipv6;
@@ -35,22 +36,11 @@ use sweep::{Marks, Sweep};
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
 
-/// A host group as the meter needs it.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its prefixes; none for the default group.
-    pub networks: Vec<IpNet>,
-    /// Thresholds, incoming and outgoing.
-    pub thresholds: [Thresholds; 2],
-}
-
 /// What hosts belong to: protected networks and host groups, by longest prefix.
 #[derive(Debug)]
 pub struct Map {
     networks: Arc<Networks>,
-    groups: Vec<Group>,
+    groups: Arc<[Group]>,
     prefixes: Networks,
     group_of_prefix: Vec<u16>,
     /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
@@ -76,12 +66,18 @@ impl Map {
         let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
         let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
         let prefixes = Networks::new(&prefixes)?;
+        let groups = groups.into();
         Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length })
     }
 
     /// The host that an address counts for, as the prefix of all its addresses.
     pub fn host(&self, address: IpAddr) -> IpNet {
         attack::host(address, self.ipv6_prefix_length)
+    }
+
+    /// Every group, the default one first.
+    pub fn groups(&self) -> Arc<[Group]> {
+        Arc::clone(&self.groups)
     }
 
     /// The group of a host.
@@ -555,7 +551,7 @@ fn observe(
         }
         let all = came.copied().unwrap_or_default();
         let group = map.group(host.into());
-        let thresholds = group.thresholds[direction as usize];
+        let thresholds = group.thresholds_of(host.into(), direction);
         if follow || thresholds.worst(&all, seconds).is_some() {
             let group = Arc::clone(&group.name);
             observed.push(Observed { target: target(), group, thresholds, seconds, all, matched: Volumes::default() });

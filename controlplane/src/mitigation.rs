@@ -40,6 +40,8 @@ pub enum Standing {
     Wanted,
     /// It would be, but for the dry run.
     DryRun,
+    /// It would be, but the host group of its target is only monitored.
+    MonitorOnly,
     /// A limit holds it back.
     HeldBack,
     /// It reaches beyond its target and will never be announced.
@@ -52,6 +54,7 @@ impl Standing {
         match self {
             Standing::Wanted => "wanted",
             Standing::DryRun => "dry_run",
+            Standing::MonitorOnly => "monitor_only",
             Standing::HeldBack => "held_back",
             Standing::Refused => "refused",
         }
@@ -79,8 +82,13 @@ pub fn within(target: &Target, rule: &FlowRule) -> bool {
     side.is_some_and(|prefix| target.prefix.contains(&prefix))
 }
 
-/// The plan for these attacks. Where a limit is reached, the rules that were asked for first stay.
-pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Limits) -> Plan {
+/// The plan for these attacks. Where a limit is reached, the rules that were asked for first stay. Rules of a target that is
+/// only monitored take nobody's place.
+pub fn plan<'a>(
+    attacks: impl IntoIterator<Item = &'a AttackRecord>,
+    limits: &Limits,
+    monitor_only: impl Fn(&Target) -> bool,
+) -> Plan {
     let mut asked: Vec<(&AttackRecord, &RuleRecord)> = attacks
         .into_iter()
         .filter(|attack| attack.state == State::Mitigating)
@@ -99,6 +107,8 @@ pub fn plan<'a>(attacks: impl IntoIterator<Item = &'a AttackRecord>, limits: &Li
         let standing = if !within(&target, rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
             Standing::Refused
+        } else if monitor_only(&target) {
+            Standing::MonitorOnly
         } else if let Some(&index) = at.get(rule) {
             twin(&list[index], record, &target, &mut plan.alarms)
         } else if of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
@@ -142,11 +152,17 @@ fn twin(first: &Wanted, second: &RuleRecord, target: &Target, alarms: &mut Vec<S
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::FlowSpec;
     use crate::record::samples::{attack, rule};
 
     const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, dry_run: false };
+
+    fn never(_: &Target) -> bool {
+        false
+    }
 
     fn ids(plan: &Plan) -> Vec<Uuid> {
         plan.wanted.iter().map(|wanted| wanted.id).collect()
@@ -162,7 +178,7 @@ mod tests {
         for other in &mut others {
             other.rules = vec![rule("198.18.0.2/32", None, 1)];
         }
-        let plan = plan(others.iter().chain([&one]), &LIMITS);
+        let plan = plan(others.iter().chain([&one]), &LIMITS, never);
         assert_eq!(ids(&plan), [one.rules[0].id]);
         assert_eq!(plan.wanted[0].attack, one.id);
         assert_eq!(plan.standing.len(), 1);
@@ -182,7 +198,7 @@ mod tests {
             rule("198.18.0.0/25", None, 5),
             rule("198.18.0.7/32", None, 6),
         ];
-        let plan = plan([&one], &LIMITS);
+        let plan = plan([&one], &LIMITS, never);
         assert_eq!(ids(&plan), [one.rules[4].id, one.rules[5].id]);
         assert_eq!(plan.alarms.len(), 4);
         assert!(one.rules[..4].iter().all(|rule| plan.standing[&rule.id] == Standing::Refused));
@@ -193,7 +209,7 @@ mod tests {
         let mut one = attack("198.18.0.1/32", State::Mitigating);
         one.target.direction = Direction::Outgoing;
         one.rules = vec![rule("198.18.0.1/32", None, 1), rule("203.0.113.0/24", Some("198.18.0.1/32"), 2)];
-        assert_eq!(ids(&plan([&one], &LIMITS)), [one.rules[1].id]);
+        assert_eq!(ids(&plan([&one], &LIMITS, never)), [one.rules[1].id]);
     }
 
     #[test]
@@ -204,7 +220,7 @@ mod tests {
         young.rules = sources.iter().map(|source| rule("198.18.0.2/32", Some(source), 20)).collect();
         old.rules = sources.iter().map(|source| rule("198.18.0.1/32", Some(source), 10)).collect();
         let limits = Limits { rules_per_target: 2, rules_in_all: 3, dry_run: false };
-        let plan = plan([&young, &old], &limits);
+        let plan = plan([&young, &old], &limits, never);
         assert_eq!(ids(&plan), [old.rules[0].id, old.rules[1].id, young.rules[0].id]);
         assert_eq!(plan.standing[&old.rules[2].id], Standing::HeldBack);
         assert_eq!(plan.standing[&young.rules[1].id], Standing::HeldBack);
@@ -215,10 +231,69 @@ mod tests {
     fn a_dry_run_shows_but_wants_nothing() {
         let mut one = attack("198.18.0.1/32", State::Mitigating);
         one.rules = vec![rule("198.18.0.1/32", None, 1), rule("0.0.0.0/0", None, 2)];
-        let plan = plan([&one], &Limits { dry_run: true, ..LIMITS });
+        let plan = plan([&one], &Limits { dry_run: true, ..LIMITS }, never);
         assert!(plan.wanted.is_empty());
         assert_eq!(plan.standing[&one.rules[0].id], Standing::DryRun);
         assert_eq!(plan.standing[&one.rules[1].id], Standing::Refused);
+    }
+
+    #[test]
+    fn what_is_only_monitored_is_shown_and_takes_nobodys_place() {
+        let mut seen = attack("198.18.0.1/32", State::Mitigating);
+        seen.rules = vec![rule("198.18.0.1/32", None, 1), rule("0.0.0.0/0", None, 2)];
+        let mut other = attack("198.18.0.2/32", State::Mitigating);
+        other.rules = vec![rule("198.18.0.2/32", None, 3)];
+        let limits = Limits { rules_in_all: 1, ..LIMITS };
+        let only_seen = |target: &Target| *target == seen.target;
+        for dry_run in [false, true] {
+            let plan = plan([&seen, &other], &Limits { dry_run, ..limits }, only_seen);
+            assert_eq!(plan.wanted.len(), usize::from(!dry_run));
+            let standing = if dry_run { Standing::DryRun } else { Standing::Wanted };
+            assert_eq!(plan.standing[&other.rules[0].id], standing);
+            assert_eq!(plan.standing[&seen.rules[0].id], Standing::MonitorOnly);
+            assert_eq!(plan.standing[&seen.rules[1].id], Standing::Refused);
+            assert_eq!(plan.alarms.len(), 1, "{:?}", plan.alarms);
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_wanted_elsewhere_goes_out_for_both() {
+        let mut seen = attack("198.18.0.1/32", State::Mitigating);
+        seen.rules = vec![rule("198.18.0.1/32", None, 1)];
+        let mut network = attack("198.18.0.0/24", State::Mitigating);
+        network.rules = seen.rules.clone();
+        let plan = plan([&seen, &network], &LIMITS, |target| *target == seen.target);
+        assert_eq!((ids(&plan), plan.wanted[0].attack), (vec![seen.rules[0].id], network.id));
+        assert_eq!(plan.standing[&seen.rules[0].id], Standing::Wanted);
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_is_as_if_the_monitored_were_not_under_attack(
+            asked in prop::collection::vec((0u8..6, 1u8..5, 1i64..50), 0..30), monitored in prop::collection::vec(any::<bool>(), 6),
+            in_all in 1usize..12,
+        ) {
+            let mut attacks: Vec<AttackRecord> =
+                (0..6).map(|host| attack(&format!("198.18.0.{host}/32"), State::Mitigating)).collect();
+            for &(host, source, wanted_ms) in &asked {
+                let attack = &mut attacks[usize::from(host)];
+                let source = format!("203.0.113.{source}/32");
+                attack.rules.push(rule(&attack.target.prefix.to_string(), Some(&source), wanted_ms));
+            }
+            let limits = Limits { rules_per_target: 3, rules_in_all: in_all, dry_run: false };
+            let is_monitored = |target: &Target| {
+                let place = attacks.iter().position(|attack| attack.target == *target).unwrap();
+                monitored[place]
+            };
+            let with = plan(&attacks, &limits, is_monitored);
+            let others = attacks.iter().filter(|attack| !is_monitored(&attack.target));
+            let without = plan(others, &limits, never);
+            prop_assert_eq!(&with.wanted, &without.wanted);
+            prop_assert_eq!(&with.alarms, &without.alarms);
+            for attack in attacks.iter().filter(|attack| is_monitored(&attack.target)) {
+                prop_assert!(attack.rules.iter().all(|rule| with.standing[&rule.id] == Standing::MonitorOnly));
+            }
+        }
     }
 
     #[test]
@@ -228,11 +303,11 @@ mod tests {
         let mut host = attack("198.18.0.1/32", State::Mitigating);
         host.rules = network.rules.clone();
         host.rules[0].wanted_ms = 2;
-        assert_eq!(ids(&plan([&host, &network], &LIMITS)), [network.rules[0].id]);
-        assert_eq!(ids(&plan([&host], &LIMITS)), [network.rules[0].id]);
+        assert_eq!(ids(&plan([&host, &network], &LIMITS, never)), [network.rules[0].id]);
+        assert_eq!(ids(&plan([&host], &LIMITS, never)), [network.rules[0].id]);
         let spec = FlowSpec { action: Action::RateBps(8000), ..host.rules[0].flow_spec.clone() };
         host.rules[0] = RuleRecord { id: Uuid::now_v7(), flow_spec: spec, ..host.rules[0].clone() };
-        let plan = plan([&host, &network], &LIMITS);
+        let plan = plan([&host, &network], &LIMITS, never);
         assert_eq!(ids(&plan), [network.rules[0].id]);
         assert_eq!(plan.standing[&host.rules[0].id], Standing::HeldBack);
         assert_eq!(plan.alarms.len(), 1);

@@ -13,7 +13,7 @@ use crate::actions::bgp;
 use crate::attack::Metric;
 use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
-use crate::meter::{Group, Map};
+use crate::meter::Map;
 use crate::mitigation::Limits;
 use crate::samples;
 
@@ -79,8 +79,8 @@ pub fn layout(config: &Config) -> Layout {
 /// Ticks of an epoch of flow counting: the fewest that last a second. None where no group has a threshold on flows, since
 /// sketches cost memory and a cache line a packet.
 fn flow_ticks(config: &Config) -> u32 {
-    let thresholds = config.groups.iter().flat_map(|group| [group.incoming, group.outgoing]);
-    if !thresholds.into_iter().any(|thresholds| thresholds.get(Metric::FLOWS).is_some()) {
+    let mut thresholds = config.groups.iter().flat_map(|group| group.thresholds);
+    if !thresholds.any(|thresholds| thresholds.get(Metric::FLOWS).is_some()) {
         return 0;
     }
     1000u32.div_ceil((config.detection.check_period.as_millis() as u32).max(1))
@@ -158,12 +158,7 @@ fn free_huge_pages() -> u64 {
 /// # Errors
 /// When there are too many prefixes.
 pub fn map(config: &Config, networks: Arc<Networks>) -> Result<Map, dataplane::networks::Error> {
-    let groups = config.groups.iter().map(|group| Group {
-        name: group.name.as_str().into(),
-        networks: group.networks.clone(),
-        thresholds: [group.incoming, group.outgoing],
-    });
-    Map::new(networks, groups.collect(), config.tables.ipv6_prefix_length)
+    Map::new(networks, config.groups.clone(), config.tables.ipv6_prefix_length)
 }
 
 /// The detector's settings.

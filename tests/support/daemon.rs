@@ -198,6 +198,11 @@ impl Leveed {
     }
 
     #[track_caller]
+    pub(crate) fn groups(&self) -> Vec<v1::Group> {
+        self.ask(async |mut api| api.list_groups(v1::ListGroupsRequest {}).await).expect("groups").groups
+    }
+
+    #[track_caller]
     pub(crate) fn hosts(&self, request: v1::ListHostsRequest) -> Vec<v1::Host> {
         self.ask(async |mut api| api.list_hosts(request).await).expect("hosts").hosts
     }

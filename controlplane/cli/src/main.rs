@@ -43,6 +43,11 @@ enum Command {
     Totals,
     /// The busiest hosts.
     Hosts(Hosts),
+    /// Host groups as they are in force, with what they inherit.
+    Groups {
+        /// Only this one.
+        name: Option<String>,
+    },
     /// Attacks, newest first; or one in full.
     Attacks(Attacks),
     /// Rules that are wanted, and who holds them.
@@ -224,6 +229,7 @@ async fn run(cli: Cli) -> Result<()> {
             show(json, &totals, tables::totals)
         }
         Command::Hosts(args) => hosts(client, args, json).await,
+        Command::Groups { name } => groups(client, name, json).await,
         Command::Attacks(Attacks { command, listing }) => match command {
             None => attacks(client, listing, json).await,
             Some(AttacksCommand::List(listing)) => attacks(client, listing, json).await,
@@ -278,6 +284,17 @@ async fn attacks(mut client: Client, listing: Listing, json: bool) -> Result<()>
         eprintln!("leveectl: older attacks may be missing: {}", attacks.incomplete);
     }
     show(json, &attacks, |attacks| tables::attacks(attacks, now_ms()))
+}
+
+async fn groups(mut client: Client, name: Option<String>, json: bool) -> Result<()> {
+    let mut groups = client.list_groups(v1::ListGroupsRequest {}).await.map_err(client::refused)?.into_inner();
+    if let Some(name) = name {
+        groups.groups.retain(|group| group.name == name);
+        if groups.groups.is_empty() {
+            bail!("no group {name}; `leveectl groups` lists them");
+        }
+    }
+    show(json, &groups, tables::groups)
 }
 
 async fn one_attack(client: &mut Client, id: &str) -> Result<v1::Attack> {

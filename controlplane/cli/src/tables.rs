@@ -10,8 +10,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Attack, Count, Engine, Event, Frame, Kinds, ListAttacksResponse, ListHostsResponse, Port, Rates, Reason, Rule,
-    Status, Totals, Unparsed, Worker,
+    Attack, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse, ListHostsResponse,
+    Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -323,6 +323,50 @@ pub(crate) fn hosts(hosts: &ListHostsResponse) -> String {
     let mut text = table(&headings, hosts.hosts.iter().map(row));
     let _ = writeln!(text, "\n{} of {} hosts with traffic", hosts.hosts.len(), count(hosts.active));
     text
+}
+
+/// `leveectl groups`.
+pub(crate) fn groups(groups: &ListGroupsResponse) -> String {
+    groups.groups.iter().map(group).collect::<Vec<_>>().join("\n")
+}
+
+fn group(group: &Group) -> String {
+    let mut networks = group.networks.join(", ");
+    let more = (group.networks_in_all as usize).saturating_sub(group.networks.len());
+    if more > 0 {
+        let _ = write!(networks, " and {} more", count(more as u64));
+    } else if networks.is_empty() {
+        networks.push_str("every host that is in no other group");
+    }
+    let mut text = facts(&[
+        ("group", group.name.clone()),
+        ("inherits from", group.inherit.clone()),
+        ("networks", networks),
+        ("directions", group.directions.join(", ")),
+        ("families", group.families.join(", ")),
+        ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
+    ]);
+    text += &thresholds(&group.incoming, &group.outgoing);
+    text
+}
+
+/// Those that are set for any direction, in the order of the daemon.
+fn thresholds(incoming: &[Threshold], outgoing: &[Threshold]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for threshold in incoming.iter().chain(outgoing) {
+        if !names.contains(&threshold.metric.as_str()) {
+            names.push(&threshold.metric);
+        }
+    }
+    if names.is_empty() {
+        return "no thresholds: its hosts are never under attack by themselves\n".to_owned();
+    }
+    let figure = |list: &[Threshold], name: &str| {
+        let set = list.iter().find(|threshold| threshold.metric == name);
+        set.map_or("-".to_owned(), |threshold| metric(name, threshold.value))
+    };
+    let row = |name: &&str| vec![(*name).to_owned(), figure(incoming, name), figure(outgoing, name)];
+    table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], names.iter().map(row))
 }
 
 /// `leveectl attacks`.

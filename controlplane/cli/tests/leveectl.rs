@@ -50,6 +50,10 @@ impl Levee for Daemon {
         Ok(Response::new(fixtures::totals()))
     }
 
+    async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Answer<ListGroupsResponse> {
+        Ok(Response::new(fixtures::groups()))
+    }
+
     async fn list_attacks(&self, request: Request<ListAttacksRequest>) -> Answer<ListAttacksResponse> {
         let request = request.into_inner();
         let mut attacks = vec![fixtures::attack_by_hand(now_ms()), fixtures::attack(now_ms())];
@@ -170,6 +174,10 @@ fn tables_by_default() {
     assert!(unparsed.contains("not_ip        1,234") && unparsed.contains("\n0000  02 00 00"), "{unparsed}");
     assert!(server.text(&["totals"]).contains("incoming  1,234,567   123 MB"));
     assert!(server.text(&["hosts"]).contains("198.18.0.7   web    1.48 Mpps  1.18 Gbps"));
+    let groups = server.text(&["groups"]);
+    assert!(groups.contains("group          default\n") && groups.contains("inherits from  default\n"), "{groups}");
+    let web = server.text(&["groups", "web"]);
+    assert!(web.starts_with("group          web\n") && !web.contains("every host"), "{web}");
     assert!(server.text(&["rules"]).contains("held, 1 min"));
     let attacks = server.text(&["attacks"]);
     assert!(attacks.contains("udp_pps 310 kpps > 100 kpps") && attacks.contains("by root"), "{attacks}");
@@ -190,6 +198,9 @@ fn json_before_and_after_the_command() {
     assert_eq!(unparsed["unparsed"][1]["worker_packets"], json!([1_200, 34]));
     assert!(unparsed["unparsed"][1]["example"]["data"].is_string(), "{unparsed}");
     assert_eq!(server.json(&["totals", "--json"])["counted"]["unparsed_reasons"][0]["name"], "truncated");
+    let web = &server.json(&["groups", "web", "--json"])["groups"];
+    assert_eq!((web.as_array().unwrap().len(), &web[0]["monitor_only"]), (1, &json!(true)));
+    assert_eq!(web[0]["incoming"][0], json!({"metric": "udp_pps", "value": 100_000.0}));
     let flow_spec = json!({"destination_prefix": "198.18.0.7/32", "protocols": ["udp"]});
     assert_eq!(server.json(&["rules", "--json"])["rules"][0]["flow_spec"], flow_spec);
     assert_eq!(server.json(&["attacks", "--json"])["attacks"][0]["direction"], "outgoing");
@@ -272,6 +283,7 @@ fn errors_are_one_line_and_status_1() {
     let server = Server::start();
     let refused = server.run(&["ban", "203.0.113.1"]);
     assert_error(&refused, 1, &["leveectl: 203.0.113.1 is in no protected network"]);
+    assert_error(&server.run(&["groups", "none"]), 1, &["no group none", "`leveectl groups`"]);
     assert_error(&server.run(&["attacks", "show", "ffff"]), 1, &["no attack ffff", "`leveectl attacks`"]);
     assert_error(&server.run(&["attacks", "show", "019aa0c"]), 1, &["2 attacks begin with 019aa0c"]);
 }

@@ -10,9 +10,10 @@ use hdrhistogram::Histogram;
 use proto::v1;
 
 use crate::actions::bgp::Report;
-use crate::attack::{Direction, Rates, Volumes, name};
+use crate::attack::{Direction, Metric, Rates, Volumes, name};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
+use crate::group::Group;
 use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
 use crate::record::{AttackRecord, Entry, RuleRecord};
@@ -246,6 +247,26 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
                 outgoing: Some(of_sum(sum, Direction::Outgoing)),
             })
             .collect(),
+    }
+}
+
+/// With at most so many of its networks.
+pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
+    let thresholds = |direction: Direction| {
+        let thresholds = &group.thresholds[direction as usize];
+        let set = Metric::ALL.into_iter().filter_map(|metric| Some((metric, thresholds.get(metric)?)));
+        set.map(|(metric, value)| v1::Threshold { metric: metric.to_string(), value: value as f64 }).collect()
+    };
+    v1::Group {
+        name: group.name.to_string(),
+        inherit: group.inherit.as_deref().unwrap_or_default().to_owned(),
+        networks: group.networks.iter().take(networks_max).map(ToString::to_string).collect(),
+        networks_in_all: group.networks.len() as u32,
+        directions: group.directions.iter().map(ToString::to_string).collect(),
+        families: group.families.iter().map(ToString::to_string).collect(),
+        monitor_only: group.monitor_only,
+        incoming: thresholds(Direction::Incoming),
+        outgoing: thresholds(Direction::Outgoing),
     }
 }
 

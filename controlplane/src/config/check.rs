@@ -1,7 +1,7 @@
 //! The file as it stands into a valid configuration, or into everything that is wrong with its values. Looks at the file
 //! alone, never at the machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -11,21 +11,13 @@ use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
 use dataplane::packet::{Reading, Tunnel, Tunnels};
 use dataplane::rule::SET_MAX;
-use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Finding, Source};
-use super::networks::{self, Places};
+use super::networks;
 use super::raw::{self, Number, Text};
-use super::{
-    Config, DEFAULT_GROUP, Daemon, Detection, Dpdk, Group, History, Origin, Port, PortOrigin, Tables, Thresholds,
-};
-use crate::attack::{Metric, Unit};
+use super::{Config, Daemon, Detection, Dpdk, History, Origin, Port, PortOrigin, Tables};
 
-/// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
-const THRESHOLD_MAX: i64 = 1_000_000_000_000;
-/// Largest threshold on flows a second: as far as estimates have their stated error.
-const FLOWS_MAX: i64 = dataplane::flows::RANGE;
 /// Largest snap length: no frame is longer.
 const SNAP_LENGTH_MAX: u32 = 65_535;
 /// Longest path of a Unix socket that Linux takes.
@@ -119,7 +111,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let tables = tables(&raw.tables, &mut findings);
     let length = tables.ipv6_prefix_length;
     let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
-    let groups = groups(&raw.groups, &protected, length, &mut findings);
+    let groups = super::groups::groups(&raw.groups, &protected, length, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
     let history = history(&raw.history, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
@@ -331,128 +323,6 @@ fn tables(raw: &raw::Tables, findings: &mut Findings) -> Tables {
             32..=128,
         ),
     }
-}
-
-fn groups(
-    raw: &BTreeMap<String, Spanned<raw::Group>>,
-    protected: &Places,
-    ipv6_prefix_length: u8,
-    findings: &mut Findings,
-) -> Vec<Group> {
-    let default = raw.get(DEFAULT_GROUP).map(|raw| {
-        if let Some(list) = &raw.get_ref().networks {
-            let hint = "take it out: this group has every host that no other group has";
-            findings.add(list.span(), "groups.default.networks", "networks of the default group", hint);
-        }
-        group(DEFAULT_GROUP, raw.get_ref(), Vec::new(), findings)
-    });
-    let mut groups =
-        vec![default.unwrap_or_else(|| group(DEFAULT_GROUP, &raw::Group::default(), Vec::new(), findings))];
-    let mut taken = Places::new();
-    for (name, raw) in raw.iter().filter(|(name, _)| *name != DEFAULT_GROUP) {
-        let key = format!("groups.{name}");
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
-            let hint = "name a group with up to 64 letters, digits, '-' and '_'";
-            findings.add(raw.span(), &key, format!("\"{name}\" is not a name"), hint);
-        }
-        let networks = match &raw.get_ref().networks {
-            Some(list) if !list.get_ref().is_empty() => {
-                let key = format!("{key}.networks");
-                networks::of_group(&key, list.get_ref(), (protected, ipv6_prefix_length), &mut taken, findings)
-            }
-            _ => {
-                findings.add(raw.span(), &key, "a group without networks", "add `networks = [\"…\"]`");
-                Vec::new()
-            }
-        };
-        groups.push(group(name, raw.get_ref(), networks, findings));
-    }
-    groups
-}
-
-fn group(name: &str, raw: &raw::Group, networks: Vec<IpNet>, findings: &mut Findings) -> Group {
-    Group {
-        name: name.to_owned(),
-        networks,
-        incoming: thresholds(&format!("groups.{name}.incoming"), &raw.incoming, findings),
-        outgoing: thresholds(&format!("groups.{name}.outgoing"), &raw.outgoing, findings),
-    }
-}
-
-fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Thresholds {
-    let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
-    let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-    let mut thresholds = Thresholds::default();
-    for (name, value) in raw {
-        let key = format!("{key}.{}", name.get_ref());
-        let Some((_, metric)) = names.iter().find(|(known, _)| known == name.get_ref()) else {
-            unknown_threshold(key, name, value, &known, findings);
-            continue;
-        };
-        let max = if metric.unit == Unit::Fps { FLOWS_MAX } else { THRESHOLD_MAX };
-        match threshold(value.get_ref(), max) {
-            Ok(number) => thresholds.set(*metric, if metric.unit == Unit::Bps { number * 1_000_000 } else { number }),
-            Err((found, hint)) => findings.add(value.span(), key, found, hint),
-        }
-    }
-    thresholds
-}
-
-fn unknown_threshold(key: String, name: &Text, value: &Spanned<toml::Value>, known: &[&str], findings: &mut Findings) {
-    let word = name.get_ref();
-    if known.contains(&format!("{word}_pps").as_str()) {
-        let number = match value.get_ref() {
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::String(text) => spelled(text).map_or("…".to_owned(), |number| number.to_string()),
-            _ => "…".to_owned(),
-        };
-        let hint = format!("write `{word}_pps = {number}` or `{word}_mbps = …`");
-        findings.add(value.span(), key, "a threshold without a unit", hint);
-    } else {
-        findings.add(name.span(), key, format!("unknown key `{word}`"), raw::suggestion(word, known));
-    }
-}
-
-/// The key of a metric: as the metric's own name, but with mbps, which FastNetMon users know.
-pub(super) fn threshold_name(metric: Metric) -> String {
-    let packets = Metric { kind: metric.kind, unit: Unit::Pps }.to_string();
-    match metric.unit {
-        Unit::Pps => packets,
-        Unit::Bps => packets.replace("_pps", "_mbps"),
-        Unit::Fps => metric.to_string(),
-    }
-}
-
-fn threshold(value: &toml::Value, max: i64) -> Result<u64, (String, String)> {
-    match value {
-        toml::Value::Integer(number) if (1..=max).contains(number) => Ok(*number as u64),
-        toml::Value::Integer(number) => {
-            let hint = format!("write a number from 1 to {max}; a threshold that is not set is off");
-            Err((format!("{number} is out of range"), hint))
-        }
-        toml::Value::String(text) => {
-            let hint = match spelled(text) {
-                Some(number) => format!("write the number in full, without quotes: {number}"),
-                None => "write a whole number, without quotes".to_owned(),
-            };
-            Err((format!("the text \"{text}\" where a number belongs"), hint))
-        }
-        other => Err((format!("{other} is not a whole number"), "write a whole number, without quotes".to_owned())),
-    }
-}
-
-/// "20k" as 20000.
-fn spelled(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {

@@ -17,7 +17,7 @@ const NETWORKS_MAX: usize = 32_000;
 pub(super) type Places = HashMap<IpNet, Range<usize>>;
 
 /// What was found, and what would be right.
-type Complaint = (String, String);
+pub(super) type Complaint = (String, String);
 
 /// Reads the protected networks.
 pub(super) fn protected(list: &[Text], ipv6_prefix_length: u8, findings: &mut Findings) -> (Vec<IpNet>, Places) {

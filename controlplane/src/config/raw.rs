@@ -75,6 +75,10 @@ pub(super) struct Tables {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Group {
     pub(super) networks: Option<Spanned<Vec<Text>>>,
+    pub(super) inherit: Option<Text>,
+    pub(super) directions: Option<Spanned<Vec<Text>>>,
+    pub(super) families: Option<Spanned<Vec<Text>>>,
+    pub(super) monitor_only: Option<bool>,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
 }

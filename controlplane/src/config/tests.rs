@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::*;
 use dataplane::packet::{Reading, Tunnel};
 
-use crate::attack::{Kind, Metric, Unit};
+use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
+
+mod groups;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
 
@@ -71,7 +73,7 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
     };
     assert_eq!(example.bgp, Some(Bgp { mark: crate::actions::bgp::Mark([64512, 7653, 1]), engines: vec![engine] }));
     assert_eq!(example.networks.len(), 3);
-    assert_eq!(example.groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["default", "web"]);
+    assert_eq!(example.groups.iter().map(|group| &*group.name).collect::<Vec<_>>(), ["default", "web"]);
 }
 
 #[test]
@@ -119,7 +121,8 @@ fn the_shipped_example_has_every_key() {
     let example: toml::Value = EXAMPLE.parse::<toml::Table>().unwrap().into();
     let mut all = Vec::new();
     tables("", &example, &mut all);
-    let thresholds: BTreeSet<String> = Metric::ALL.iter().map(|&metric| check::threshold_name(metric)).collect();
+    let thresholds: BTreeSet<String> =
+        Metric::ALL.iter().map(|&metric| super::groups::threshold_name(metric)).collect();
     let mut seen = 0;
     for (path, table) in all {
         let has: BTreeSet<String> = table.keys().cloned().collect();
@@ -147,22 +150,25 @@ fn thresholds_are_read_in_their_units() {
     );
     let config = parse("levee.toml", text).unwrap();
     let [default, web] = &config.groups[..] else { panic!("two groups") };
-    assert_eq!((default.name.as_str(), default.networks.len()), (DEFAULT_GROUP, 0));
-    assert!(default.incoming.is_empty() && default.outgoing.is_empty());
+    assert_eq!((&*default.name, default.networks.len()), (DEFAULT_GROUP, 0));
+    assert!(default.thresholds.iter().all(Thresholds::is_empty));
     let metric = |kind, unit| Metric { kind, unit };
-    assert_eq!(web.incoming.get(metric(Kind::Udp, Unit::Bps)), Some(50_000_000));
-    assert_eq!(web.incoming.get(metric(Kind::Total, Unit::Pps)), Some(7));
-    assert_eq!(web.incoming.get(metric(Kind::Udp, Unit::Pps)), None);
-    assert_eq!(web.outgoing.get(metric(Kind::TcpSyn, Unit::Pps)), Some(9));
+    assert_eq!(web.thresholds[0].get(metric(Kind::Udp, Unit::Bps)), Some(50_000_000));
+    assert_eq!(web.thresholds[0].get(metric(Kind::Total, Unit::Pps)), Some(7));
+    assert_eq!(web.thresholds[0].get(metric(Kind::Udp, Unit::Pps)), None);
+    assert_eq!(web.thresholds[1].get(metric(Kind::TcpSyn, Unit::Pps)), Some(9));
 }
 
 #[test]
 fn flows_have_a_threshold_without_packets_or_bits() {
     let text = |line: &str| format!("{SMALL}[groups.default.incoming]\n{line}");
     let config = parse("levee.toml", text("flows_per_second = 2000000")).unwrap();
-    assert_eq!(config.groups[0].incoming.get(Metric::FLOWS), Some(2_000_000));
+    assert_eq!(config.groups[0].thresholds[0].get(Metric::FLOWS), Some(2_000_000));
     for (line, hint) in [
-        ("flows_per_second = 2000001", "write a number from 1 to 2000000; a threshold that is not set is off"),
+        (
+            "flows_per_second = 2000001",
+            "write a number from 1 to 2000000, or \"off\"; a threshold that is not set is off",
+        ),
         ("flows = 5", "did you mean `flows_per_second`?"),
         ("flows_pps = 5", "did you mean `flows_per_second`?"),
     ] {
@@ -298,12 +304,13 @@ fn bad_groups() {
 fn bad_thresholds() {
     let key = "groups.default.incoming.udp_pps";
     let cases = [
-        ("0", "0 is out of range", "that is not set is off"),
+        ("0", "0 is out of range", "or \"off\"; a threshold that is not set is off"),
         ("-1", "-1 is out of range", "from 1"),
         ("\"20k\"", "the text \"20k\"", "without quotes: 20000"),
         ("\"2 M\"", "the text \"2 M\"", "whole number, without quotes"),
         ("1.5", "1.5 is not a whole number", "whole number"),
         ("true", "true is not a whole number", "whole number"),
+        ("\"none\"", "the text \"none\"", "without quotes, or \"off\""),
         ("[1]", "[1] is not a whole number", "whole number"),
     ];
     for (value, found, hint) in cases {

@@ -13,6 +13,7 @@ use super::examples::Examples;
 use super::{Control, LATE_ALARM};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes, name};
+use crate::group::Group;
 use crate::interface::Counters;
 use crate::meter::{HostRates, Order, Smooth, SumRates};
 use crate::mitigation::Standing;
@@ -41,6 +42,8 @@ pub enum Request {
     },
     /// Rates of networks, of host groups and of the whole box.
     Totals(Reply<TotalsAnswer>),
+    /// The host groups as they are in force.
+    Groups(Reply<Arc<[Group]>>),
     /// Attacks alive, and the latest that are over, the newest first.
     Attacks {
         /// Which.
@@ -200,6 +203,7 @@ impl Control {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Hosts { limit, order, prefix, reply } => drop(reply.send(self.hosts(limit, order, prefix))),
             Request::Totals(reply) => drop(reply.send(self.totals())),
+            Request::Groups(reply) => drop(reply.send(self.meter.map().groups())),
             Request::Attacks { search, reply } => drop(reply.send(self.attacks(&search))),
             Request::Ban { target, seconds, reason, by, reply } => {
                 drop(reply.send(self.ban(target, seconds, &reason, &by)));

@@ -563,3 +563,23 @@ fn two_attacks_that_want_the_same_rule_share_its_id() {
     assert_eq!(wanted.len(), 2);
     assert_eq!(wanted[0].id, wanted[1].id);
 }
+
+#[test]
+fn a_target_without_thresholds_is_never_attacked_and_an_attack_that_loses_them_ends() {
+    let unwatched = |packets| Observed { thresholds: Thresholds::default(), ..observed(host(), 0.1, packets, 0) };
+    let mut world = World::new(SETTINGS);
+    for _ in 0..50 {
+        world.tick(&[unwatched(100_000)]);
+    }
+    assert_eq!((world.detector.attacks().count(), world.detector.followed().count()), (0, 0));
+
+    world.run(1000, 2 * THRESHOLD, 0);
+    world.fill(500, 0);
+    world.mined(&[mined("203.0.113.1/32")], "");
+    assert_eq!(world.attack().state, State::Mitigating);
+    for _ in 0..SETTINGS.ban_time_ms / TICK_MS + 1 {
+        assert_ne!(world.attack().state, State::Ending);
+        world.tick(&[unwatched(100_000)]);
+    }
+    assert_eq!(world.attack().state, State::Ending);
+}

@@ -97,7 +97,7 @@ impl Meter {
         let observed = observed.into_iter().collect::<std::collections::HashSet<_>>();
         for &target in self.followed.difference(&observed) {
             let group = self.map.group(target.prefix.addr());
-            let thresholds = group.thresholds[target.direction as usize];
+            let thresholds = group.thresholds_of(target.prefix.addr(), target.direction);
             let rate = thresholds.get(Metric::FLOWS).map_or(0.0, |_| self.flows_of(&target));
             if rate > 0.0 {
                 let mut all = Volumes::default();

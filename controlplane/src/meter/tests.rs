@@ -1,6 +1,7 @@
 //! The meter over real counters: each test counts as a worker does, and looks as the control thread does.
 
 mod flows;
+mod groups;
 mod hashed;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use dataplane::packet::Class;
 use proptest::prelude::*;
 
 use super::*;
-use crate::attack::{Kind, Metric, Unit};
+use crate::attack::{Kind, Metric, Thresholds, Unit};
 
 /// So long that smoothing takes up a tick as a whole: the rate is what came within the tick.
 const LONG_S: f64 = 1000.0;
@@ -34,7 +35,7 @@ fn thresholds(list: &[(Kind, Unit, u64)]) -> Thresholds {
 
 fn group(name: &str, networks: &[&str], incoming: Thresholds) -> Group {
     let networks = networks.iter().map(|text| net(text)).collect();
-    Group { name: name.into(), networks, thresholds: [incoming, Thresholds::default()] }
+    Group { name: name.into(), networks, thresholds: [incoming, Thresholds::default()], ..Group::default() }
 }
 
 fn target(host: IpAddr, direction: Direction) -> Target {
@@ -426,33 +427,6 @@ fn the_busiest_are_ordered_limited_and_filtered() {
     assert_eq!(list(Order::Pps, 10, Some("2001:db8::/64")), (vec![six], 1));
 }
 
-#[test]
-fn groups_and_networks_are_found_by_longest_prefix() {
-    let limit = |pps| thresholds(&[(Kind::Udp, Unit::Pps, pps)]);
-    let groups = vec![
-        group("default", &[], limit(100)),
-        group("wide", &["198.18.0.0/16", "2001:db8:5::/48"], limit(1000)),
-        group("narrow", &["198.18.4.0/28"], limit(10)),
-    ];
-    let mut rig = Rig::new(1, &["198.18.0.0/15", "198.18.4.0/24", "2001:db8::/32"], groups);
-    for (address, name, network) in [
-        ("198.19.0.1", "default", "198.18.0.0/15"),
-        ("198.18.0.1", "wide", "198.18.0.0/15"),
-        ("198.18.4.1", "narrow", "198.18.4.0/24"),
-        ("198.18.4.16", "wide", "198.18.4.0/24"),
-        ("2001:db8:5::1", "wide", "2001:db8::/32"),
-        ("2001:db8:6::1", "default", "2001:db8::/32"),
-    ] {
-        assert_eq!(&*rig.meter.map().group(host(address)).name, name, "{address}");
-        assert_eq!(rig.meter.map().network(host(address)), Some(net(network)), "{address}");
-        // 500 packets a second are too many for some.
-        rig.count(0, Traffic::udp(host(address), 500));
-    }
-    assert_eq!(rig.meter.map().network(host("192.0.2.1")), None);
-    let over: Vec<String> = volumes_of(&rig.look(1.0)).into_keys().map(|target| target.to_string()).collect();
-    assert_eq!(over, ["198.18.4.1 incoming", "198.19.0.1 incoming", "2001:db8:6::1 incoming"]);
-}
-
 fn traffic() -> impl Strategy<Value = Traffic> {
     let hosts = prop_oneof![
         // Neighbours, and such as have nothing in common but the /24.
@@ -483,7 +457,7 @@ proptest! {
         ticks in prop::collection::vec(prop::collection::vec((0usize..2, any::<bool>(), traffic()), 0..400), 1..12),
     ) {
         let zero = thresholds(&[(Kind::Total, Unit::Pps, 0)]);
-        let everyone = Group { name: "default".into(), networks: vec![], thresholds: [zero, zero] };
+        let everyone = Group { name: "default".into(), thresholds: [zero, zero], ..Group::default() };
         let mut rig = Rig::new(2, &["198.18.0.0/16", "2001:db8::/32"], vec![everyone]);
         let mut counted: BTreeMap<Target, Volumes> = BTreeMap::new();
         let mut observed: BTreeMap<Target, Volumes> = BTreeMap::new();

@@ -138,6 +138,39 @@ HOST         GROUP         IN                                OUT
 }
 
 #[test]
+fn groups_show_what_is_in_force() {
+    assert_text(
+        &groups(&fixtures::groups()),
+        r#"
+group          default
+networks       every host that is in no other group
+directions     incoming, outgoing
+families       ipv4, ipv6
+THRESHOLD          INCOMING       OUTGOING
+udp_pps            100 kpps              -
+total_bps         2.00 Gbps      1.00 Gbps
+flows_per_second          -  5.00 kflows/s
+
+group          quiet
+networks       198.18.1.0/24 and 1,234 more
+directions     incoming, outgoing
+families       ipv6
+no thresholds: its hosts are never under attack by themselves
+
+group          web
+inherits from  default
+networks       198.18.0.0/28, 2001:db8:80::/48
+directions     incoming
+families       ipv4, ipv6
+monitor only   yes: nothing is announced
+THRESHOLD   INCOMING  OUTGOING
+udp_pps     100 kpps         -
+total_bps  2.00 Gbps         -
+"#,
+    );
+}
+
+#[test]
 fn attacks_show_what_was_crossed_or_who_asked() {
     assert_text(
         &listed(&[fixtures::attack_by_hand(NOW), fixtures::attack(NOW)]),

@@ -1,0 +1,256 @@
+//! The host groups: what each section says, and what it inherits from others.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use serde_spanned::Spanned;
+
+use super::check::Findings;
+use super::networks::{self, Complaint, Places};
+use super::raw::{self, Text};
+use super::{DEFAULT_GROUP, Group};
+use crate::attack::{Direction, Metric, Thresholds, Unit};
+use crate::group::Family;
+
+/// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
+const THRESHOLD_MAX: i64 = 1_000_000_000_000;
+/// Largest threshold on flows a second: as far as estimates have their stated error.
+const FLOWS_MAX: i64 = dataplane::flows::RANGE;
+/// The word for a threshold that a group does not take over.
+const OFF: &str = "off";
+
+type Sections = BTreeMap<String, Spanned<raw::Group>>;
+
+/// What a section says itself. What it does not say it inherits.
+#[derive(Default)]
+struct Said {
+    inherit: Option<Text>,
+    directions: Option<Vec<Direction>>,
+    families: Option<Vec<Family>>,
+    monitor_only: Option<bool>,
+    /// By direction; a threshold that is none is off.
+    thresholds: [Vec<(Metric, Option<u64>)>; 2],
+}
+
+/// By the names of groups.
+type All<'a> = BTreeMap<&'a str, Said>;
+
+/// Reads the groups, the default one first. One without networks that others inherit from has no hosts, and is left out.
+pub(super) fn groups(
+    sections: &Sections,
+    protected: &Places,
+    ipv6_prefix_length: u8,
+    findings: &mut Findings,
+) -> Vec<Group> {
+    let mut all: All =
+        sections.iter().map(|(name, raw)| (name.as_str(), said(name, raw.get_ref(), findings))).collect();
+    all.entry(DEFAULT_GROUP).or_default();
+    check_inherit(&all, findings);
+
+    if let Some(list) = sections.get(DEFAULT_GROUP).and_then(|raw| raw.get_ref().networks.as_ref()) {
+        let hint = "take it out: this group has every host that no other group has";
+        findings.add(list.span(), "groups.default.networks", "networks of the default group", hint);
+    }
+    let mut groups = vec![in_force(DEFAULT_GROUP, &all)];
+    let mut taken = Places::new();
+    for (name, raw) in sections.iter().filter(|(name, _)| *name != DEFAULT_GROUP) {
+        let key = format!("groups.{name}");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
+            let hint = "name a group with up to 64 letters, digits, '-' and '_'";
+            findings.add(raw.span(), &key, format!("\"{name}\" is not a name"), hint);
+        }
+        match &raw.get_ref().networks {
+            Some(list) if !list.get_ref().is_empty() => {
+                let key = format!("{key}.networks");
+                let within = (protected, ipv6_prefix_length);
+                let networks = networks::of_group(&key, list.get_ref(), within, &mut taken, findings);
+                groups.push(Group { networks, ..in_force(name, &all) });
+            }
+            _ if all.values().any(|other| other.parent() == Some(name)) => {}
+            _ => {
+                let hint = "add `networks = [\"…\"]`, or `inherit` this group in another";
+                findings.add(raw.span(), &key, "a group without networks", hint);
+            }
+        }
+    }
+    groups
+}
+
+impl Said {
+    fn parent(&self) -> Option<&str> {
+        self.inherit.as_ref().map(|text| text.get_ref().as_str())
+    }
+}
+
+/// A group and those that it inherits from, itself first. Ends before a name that is not known, or that came before.
+fn lineage<'a>(name: &'a str, all: &'a All) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut next = Some(name);
+    while let Some(name) = next.filter(|name| !names.contains(name))
+        && let Some(said) = all.get(name)
+    {
+        names.push(name);
+        next = said.parent();
+    }
+    names
+}
+
+/// Whom a group inherits from must be there, and must not inherit from the group in turn. A circle is told once.
+fn check_inherit(all: &All, findings: &mut Findings) {
+    let known: Vec<&str> = all.keys().copied().collect();
+    for (&name, said) in all {
+        let Some(text) = &said.inherit else { continue };
+        let (parent, key) = (text.get_ref().as_str(), format!("groups.{name}.inherit"));
+        let names = lineage(name, all);
+        let is_circle = names.last().and_then(|last| all[last].parent()) == Some(name);
+        if !all.contains_key(parent) {
+            findings.add(text.span(), key, format!("no group `{parent}`"), raw::suggestion(parent, &known));
+        } else if is_circle && names.iter().min() == Some(&name) {
+            let circle = format!("{} → {name}", names.join(" → "));
+            let found = format!("a group that inherits from itself: {circle}");
+            findings.add(text.span(), key, found, "take out `inherit` here, or in another group of the circle");
+        }
+    }
+}
+
+/// The group with all that it inherits, but for networks.
+fn in_force(name: &str, all: &All) -> Group {
+    let mut group = Group { name: name.into(), inherit: all[name].parent().map(Arc::from), ..Group::default() };
+    for ancestor in lineage(name, all).into_iter().rev() {
+        let said = &all[ancestor];
+        group.directions = said.directions.clone().unwrap_or(group.directions);
+        group.families = said.families.clone().unwrap_or(group.families);
+        group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
+        for (thresholds, said) in group.thresholds.iter_mut().zip(&said.thresholds) {
+            said.iter().for_each(|&(metric, value)| thresholds.put(metric, value));
+        }
+    }
+    for direction in Direction::ALL.into_iter().filter(|direction| !group.directions.contains(direction)) {
+        group.thresholds[direction as usize] = Thresholds::default();
+    }
+    group
+}
+
+fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
+    let key = |last: &str| format!("groups.{name}.{last}");
+    Said {
+        inherit: raw.inherit.clone(),
+        directions: raw.directions.as_ref().map(|list| some_of(&key("directions"), list, Direction::ALL, findings)),
+        families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
+        monitor_only: raw.monitor_only,
+        thresholds: [
+            thresholds(&key("incoming"), &raw.incoming, findings),
+            thresholds(&key("outgoing"), &raw.outgoing, findings),
+        ],
+    }
+}
+
+/// One or more of a few words.
+fn some_of<T: Copy + Display + PartialEq>(
+    key: &str,
+    list: &Spanned<Vec<Text>>,
+    known: [T; 2],
+    findings: &mut Findings,
+) -> Vec<T> {
+    let words = known.map(|word| word.to_string());
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if list.get_ref().is_empty() {
+        let hint = format!("name one or more: {}; without thresholds nothing is looked at", words.join(", "));
+        findings.add(list.span(), key, "an empty list", hint);
+    }
+    let mut found = Vec::new();
+    for (index, text) in list.get_ref().iter().enumerate() {
+        let (word, key) = (text.get_ref().as_str(), format!("{key}[{index}]"));
+        match words.iter().position(|known| *known == word).map(|place| known[place]) {
+            None => findings.add(text.span(), key, format!("unknown value \"{word}\""), raw::suggestion(word, &words)),
+            Some(known) if found.contains(&known) => {
+                findings.add(text.span(), key, format!("\"{word}\" twice"), "name it once");
+            }
+            Some(known) => found.push(known),
+        }
+    }
+    found
+}
+
+fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Vec<(Metric, Option<u64>)> {
+    let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
+    let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+    let mut thresholds = Vec::new();
+    for (name, value) in raw {
+        let key = format!("{key}.{}", name.get_ref());
+        let Some(&(_, metric)) = names.iter().find(|(known, _)| known == name.get_ref()) else {
+            unknown_threshold(key, name, value, &known, findings);
+            continue;
+        };
+        let (max, factor) = match metric.unit {
+            Unit::Pps => (THRESHOLD_MAX, 1),
+            Unit::Bps => (THRESHOLD_MAX, 1_000_000),
+            Unit::Fps => (FLOWS_MAX, 1),
+        };
+        match threshold(value.get_ref(), max) {
+            Ok(number) => thresholds.push((metric, number.map(|number| number * factor))),
+            Err((found, hint)) => findings.add(value.span(), key, found, hint),
+        }
+    }
+    thresholds
+}
+
+fn unknown_threshold(key: String, name: &Text, value: &Spanned<toml::Value>, known: &[&str], findings: &mut Findings) {
+    let word = name.get_ref();
+    if known.contains(&format!("{word}_pps").as_str()) {
+        let number = match value.get_ref() {
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::String(text) => spelled(text).map_or("…".to_owned(), |number| number.to_string()),
+            _ => "…".to_owned(),
+        };
+        let hint = format!("write `{word}_pps = {number}` or `{word}_mbps = …`");
+        findings.add(value.span(), key, "a threshold without a unit", hint);
+    } else {
+        findings.add(name.span(), key, format!("unknown key `{word}`"), raw::suggestion(word, known));
+    }
+}
+
+/// The key of a metric: as the metric's own name, but with mbps, which FastNetMon users know.
+pub(super) fn threshold_name(metric: Metric) -> String {
+    let packets = Metric { kind: metric.kind, unit: Unit::Pps }.to_string();
+    match metric.unit {
+        Unit::Pps => packets,
+        Unit::Bps => packets.replace("_pps", "_mbps"),
+        Unit::Fps => metric.to_string(),
+    }
+}
+
+/// A threshold, or none where it is off.
+fn threshold(value: &toml::Value, max: i64) -> Result<Option<u64>, Complaint> {
+    match value {
+        toml::Value::Integer(number) if (1..=max).contains(number) => Ok(Some(*number as u64)),
+        toml::Value::Integer(number) => {
+            let hint = format!("write a number from 1 to {max}, or \"{OFF}\"; a threshold that is not set is off");
+            Err((format!("{number} is out of range"), hint))
+        }
+        toml::Value::String(text) if text == OFF => Ok(None),
+        toml::Value::String(text) => {
+            let hint = match spelled(text) {
+                Some(number) => format!("write the number in full, without quotes: {number}"),
+                None => format!("write a whole number, without quotes, or \"{OFF}\""),
+            };
+            Err((format!("the text \"{text}\" where a number belongs"), hint))
+        }
+        other => Err((format!("{other} is not a whole number"), "write a whole number, without quotes".to_owned())),
+    }
+}
+
+/// "20k" as 20000.
+fn spelled(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}

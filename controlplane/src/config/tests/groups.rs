@@ -1,0 +1,195 @@
+//! What groups inherit, and what they look at.
+
+use super::*;
+use crate::group::Family;
+
+const NETWORKS: [&str; 4] = ["198.18.0.0/28", "198.18.0.16/28", "198.18.0.32/28", "2001:db8:80::/48"];
+
+fn groups(text: &str) -> Vec<Group> {
+    parse("levee.toml", format!("{SMALL}{text}")).unwrap_or_else(|error| panic!("{error}")).groups
+}
+
+fn udp(group: &Group, direction: Direction) -> Option<u64> {
+    group.thresholds[direction as usize].get(Metric { kind: Kind::Udp, unit: Unit::Pps })
+}
+
+#[test]
+fn a_group_inherits_what_it_does_not_say() {
+    let all = groups(
+        r#"[groups.default.incoming]
+udp_pps = 1
+tcp_mbps = 2
+icmp_pps = 3
+[groups.default.outgoing]
+udp_pps = 4
+
+[groups.base]
+inherit = "default"
+monitor_only = true
+families = ["ipv4"]
+incoming = { udp_pps = "off", tcp_mbps = 20 }
+
+[groups.web]
+inherit = "base"
+networks = ["198.18.0.0/28"]
+directions = ["incoming"]
+incoming = { total_pps = 100 }
+
+[groups.dns]
+inherit = "web"
+networks = ["198.18.0.16/28"]
+monitor_only = false
+directions = ["outgoing", "incoming"]
+families = ["ipv6", "ipv4"]
+incoming = { udp_pps = 7 }
+outgoing = { udp_pps = "off" }
+
+[groups.alone]
+networks = ["198.18.0.32/28"]
+"#,
+    );
+    let names: Vec<&str> = all.iter().map(|group| &*group.name).collect();
+    assert_eq!(names, ["default", "alone", "dns", "web"], "`base` has no hosts");
+    let [default, alone, dns, web] = &all[..] else { panic!("four groups") };
+    let get = |group: &Group, kind, unit| group.thresholds[0].get(Metric { kind, unit });
+
+    assert_eq!((udp(default, Direction::Incoming), udp(default, Direction::Outgoing)), (Some(1), Some(4)));
+    assert_eq!((default.inherit.as_deref(), default.monitor_only), (None, false));
+    assert_eq!((&default.directions[..], &default.families[..]), (&Direction::ALL[..], &Family::ALL[..]));
+
+    assert_eq!((web.inherit.as_deref(), web.monitor_only), (Some("base"), true));
+    assert_eq!((&web.directions[..], &web.families[..]), (&[Direction::Incoming][..], &[Family::Ipv4][..]));
+    assert_eq!((udp(web, Direction::Incoming), udp(web, Direction::Outgoing)), (None, None), "off; not watched");
+    assert_eq!(get(web, Kind::Tcp, Unit::Bps), Some(20_000_000), "of base");
+    assert_eq!(get(web, Kind::Icmp, Unit::Pps), Some(3), "of default, through base");
+    assert_eq!(get(web, Kind::Total, Unit::Pps), Some(100), "its own");
+
+    assert_eq!((udp(dns, Direction::Incoming), udp(dns, Direction::Outgoing)), (Some(7), None));
+    assert_eq!(get(dns, Kind::Total, Unit::Pps), Some(100));
+    assert_eq!((dns.monitor_only, dns.families.len(), dns.directions.len()), (false, 2, 2));
+
+    let blank = Group { name: "alone".into(), networks: alone.networks.clone(), ..Group::default() };
+    assert_eq!(*alone, blank, "nobody inherits without saying so");
+}
+
+#[test]
+fn a_direction_that_is_not_watched_is_still_handed_on() {
+    let all = groups(
+        "[groups.a]\nnetworks = [\"198.18.0.0/28\"]\ndirections = [\"outgoing\"]\nincoming = { udp_pps = 5 }\n\
+         [groups.b]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"a\"\ndirections = [\"incoming\"]\n",
+    );
+    assert_eq!([udp(&all[1], Direction::Incoming), udp(&all[2], Direction::Incoming)], [None, Some(5)]);
+}
+
+#[test]
+fn the_default_group_may_inherit_and_be_inherited_without_a_section() {
+    let all = groups("[groups.default]\ninherit = \"base\"\n[groups.base.incoming]\nudp_pps = 9\n");
+    assert_eq!((all.len(), udp(&all[0], Direction::Incoming)), (1, Some(9)));
+    let all = groups("[groups.web]\ninherit = \"default\"\nnetworks = [\"198.18.0.0/28\"]\n");
+    assert_eq!((all.len(), all[1].inherit.as_deref()), (2, Some(DEFAULT_GROUP)));
+}
+
+#[test]
+fn flows_are_counted_only_where_a_group_with_hosts_minds_them() {
+    let base = "[groups.base.incoming]\nflows_per_second = 50\n[groups.web]\nnetworks = [\"198.18.0.0/28\"]\n\
+                inherit = \"base\"\n";
+    let layout = |text: &str| crate::plan::layout(&parse("levee.toml", format!("{SMALL}{text}")).unwrap());
+    assert_ne!(layout(base).flow_ticks, 0);
+    assert_eq!(layout(&format!("{base}incoming = {{ flows_per_second = \"off\" }}")).flow_ticks, 0);
+    assert_eq!(layout(&format!("{base}directions = [\"outgoing\"]")).flow_ticks, 0);
+}
+
+#[test]
+fn bad_inheritance() {
+    let web = "[groups.web]\nnetworks = [\"198.18.0.0/28\"]\n";
+    let unknown = format!("{web}inherit = \"defualt\"");
+    assert_after_small(&unknown, 3, "groups.web.inherit", "no group `defualt`", "did you mean `default`?");
+    let unknown = format!("{web}inherit = \"xyz\"");
+    assert_after_small(&unknown, 3, "groups.web.inherit", "no group `xyz`", "known here: default, web");
+    let itself = format!("{web}inherit = \"web\"");
+    assert_after_small(&itself, 3, "groups.web.inherit", "inherits from itself: web → web", "take out `inherit`");
+    let dns = "[groups.dns]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"web\"\n";
+    let two = format!("{web}inherit = \"dns\"\n{dns}");
+    assert_after_small(&two, 6, "groups.dns.inherit", "itself: dns → web → dns", "another group of the circle");
+    // Who only leads into the circle is not at fault.
+    let three = format!("{two}[groups.a]\nnetworks = [\"198.18.0.32/28\"]\ninherit = \"web\"\n");
+    assert_after_small(&three, 6, "groups.dns.inherit", "dns → web → dns", "take out");
+    assert_after_small("[groups.web]\ninherit = 5", 2, "groups.web.inherit", "wrong type", "in quotes");
+    let nobody = "[groups.web]\ninherit = \"default\"";
+    assert_after_small(nobody, 1, "groups.web", "without networks", "`inherit` this group in another");
+}
+
+#[test]
+fn bad_directions_and_families() {
+    let cases = [
+        ("directions = [\"incomming\"]", "directions[0]", "unknown value \"incomming\"", "did you mean `incoming`?"),
+        ("directions = []", "directions", "an empty list", "incoming, outgoing"),
+        ("directions = [\"incoming\", \"incoming\"]", "directions[1]", "\"incoming\" twice", "once"),
+        ("directions = \"incoming\"", "directions", "wrong type", "a list"),
+        ("families = [\"ipv5\"]", "families[0]", "unknown value \"ipv5\"", "did you mean `ipv"),
+        ("families = [\"inet\"]", "families[0]", "unknown value \"inet\"", "known here: ipv4, ipv6"),
+        ("families = []", "families", "an empty list", "ipv4, ipv6"),
+        ("monitor_only = \"yes\"", "monitor_only", "wrong type", "true or false"),
+        ("monitor = true", "monitor", "unknown key `monitor`", "`monitor_only`"),
+    ];
+    for (line, key, found, hint) in cases {
+        assert_after_small(&format!("[groups.default]\n{line}"), 2, &format!("groups.default.{key}"), found, hint);
+    }
+}
+
+/// What a group says of one threshold.
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Nothing,
+    Off,
+    Number(u64),
+}
+
+proptest! {
+    /// Of groups that inherit from any other, each has the nearest word of its line; lines that never end are told.
+    #[test]
+    fn the_nearest_word_holds(
+        groups in prop::collection::vec(
+            (prop::option::of(0usize..4), prop_oneof![
+                Just(Word::Nothing), Just(Word::Off), (1u64..1000).prop_map(Word::Number),
+            ]),
+            4,
+        ),
+    ) {
+        let mut text = SMALL.to_owned();
+        for (place, (parent, word)) in groups.iter().enumerate() {
+            text += &format!("[groups.g{place}]\nnetworks = [{:?}]\n", NETWORKS[place]);
+            text += &parent.map_or(String::new(), |parent| format!("inherit = \"g{parent}\"\n"));
+            text += &match word {
+                Word::Nothing => String::new(),
+                Word::Off => "incoming = { udp_pps = \"off\" }\n".to_owned(),
+                Word::Number(number) => format!("incoming = {{ udp_pps = {number} }}\n"),
+            };
+        }
+        // Four steps are enough to see every group of a line that ends.
+        let nearest = |start: usize| {
+            let mut at = Some(start);
+            for _ in 0..4 {
+                match at.map(|at| groups[at]) {
+                    Some((_, Word::Number(number))) => return Some(number),
+                    Some((parent, Word::Nothing)) => at = parent,
+                    Some((_, Word::Off)) | None => return None,
+                }
+            }
+            None
+        };
+        let ends = |start: usize| (0..4).try_fold(start, |at, _| groups[at].0).is_none();
+        match parse("levee.toml", text) {
+            Ok(config) => {
+                prop_assert!((0..4).all(ends));
+                for (place, group) in config.groups[1..].iter().enumerate() {
+                    prop_assert_eq!(udp(group, Direction::Incoming), nearest(place));
+                }
+            }
+            Err(all) => {
+                prop_assert!(!(0..4).all(ends));
+                prop_assert!(all.findings().iter().all(|finding| finding.found().contains("from itself")), "{}", all);
+            }
+        }
+    }
+}

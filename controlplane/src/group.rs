@@ -1,0 +1,82 @@
+//! A host group: who belongs to it, what its hosts may receive and send, and whether anything is announced for them.
+//! Values only.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::attack::{Direction, Thresholds};
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// A host group as it is in force: with what it inherits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The group from which it has what it does not say itself.
+    pub inherit: Option<Arc<str>>,
+    /// Hosts in these belong to the group, unless a longer prefix of another group holds them. None for the default group.
+    pub networks: Vec<IpNet>,
+    /// Directions that are held against thresholds.
+    pub directions: Vec<Direction>,
+    /// Families of hosts that are held against thresholds.
+    pub families: Vec<Family>,
+    /// Whether attacks are seen, recorded and mined, but nothing is announced.
+    pub monitor_only: bool,
+    /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
+    pub thresholds: [Thresholds; 2],
+}
+
+impl Default for Group {
+    /// Both directions and families, and no threshold.
+    fn default() -> Group {
+        Group {
+            name: Arc::from(""),
+            inherit: None,
+            networks: Vec::new(),
+            directions: Direction::ALL.to_vec(),
+            families: Family::ALL.to_vec(),
+            monitor_only: false,
+            thresholds: Default::default(),
+        }
+    }
+}
+
+impl Group {
+    /// What holds for a host of the group; nothing if its family is not watched.
+    pub fn thresholds_of(&self, host: IpAddr, direction: Direction) -> Thresholds {
+        match self.families.contains(&Family::of(host)) {
+            true => self.thresholds[direction as usize],
+            false => Thresholds::default(),
+        }
+    }
+}
