@@ -193,7 +193,13 @@ impl Control {
         if changed {
             let held: HashSet<Uuid> =
                 self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
-            let effects = self.detector.held(self.now(), &held);
+            let mut refused = BTreeMap::new();
+            for report in self.reports.iter().map(|report| report.borrow()) {
+                refused
+                    .extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
+            }
+            let mut effects = self.detector.held(self.now(), &held);
+            effects.extend(self.detector.refused(self.now(), &refused));
             self.carry_out(effects);
             self.watch();
         }

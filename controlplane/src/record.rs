@@ -143,6 +143,9 @@ pub struct RuleRecord {
     pub held_ms: Option<i64>,
     /// When it was withdrawn; none while it is wanted.
     pub withdrawn_ms: Option<i64>,
+    /// Which engine refuses it, and why; none while none does.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Packets matched.
     pub matched_packets: u64,
     /// Bytes matched.
@@ -325,6 +328,7 @@ pub(crate) mod samples {
             wanted_ms,
             held_ms: None,
             withdrawn_ms: None,
+            refused: None,
             matched_packets: 0,
             matched_bytes: 0,
             matched: Rate::default(),

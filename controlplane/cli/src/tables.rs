@@ -457,6 +457,8 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("rule", rule.text.clone()),
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
+        ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
+        ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),
         ("reason", rule.reason.clone()),

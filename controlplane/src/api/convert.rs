@@ -312,6 +312,8 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         matched_bps: rule.matched.bps,
         coverage: rule.coverage,
         reason: rule.reason.clone(),
+        withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
+        refused: rule.refused.clone().unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of one attack, from its detection to its end, in that order. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use uuid::{Timestamp, Uuid};
@@ -400,6 +400,23 @@ impl Attack {
         }
     }
 
+    /// These rules, of all attacks, are what engines refuse now, and why.
+    pub(super) fn refused(&mut self, turn: &mut Turn, refused: &BTreeMap<Uuid, String>) {
+        for index in 0..self.record.rules.len() {
+            let rule = &mut self.record.rules[index];
+            let why = refused.get(&rule.id);
+            if !rule.is_wanted() || rule.refused.as_ref() == why {
+                continue;
+            }
+            rule.refused = why.cloned();
+            let text = why.map(|why| format!("rule refused: {}: {why}", rule.flow_spec));
+            match text {
+                Some(text) => self.tell(turn, EventKind::Alarm, text),
+                None => drop(self.save(turn)),
+            }
+        }
+    }
+
     /// Whether what comes now can be told into matched and rest.
     pub(super) fn is_settled(&self, now: Now) -> bool {
         now.mono_ms as i64 > self.settled
@@ -552,6 +569,7 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         wanted_ms: turn.now.wall_ms,
         held_ms: None,
         withdrawn_ms: None,
+        refused: None,
         matched_packets: 0,
         matched_bytes: 0,
         matched: Rate::default(),
