@@ -299,6 +299,101 @@ fn many_clients_at_once() {
     assert_eq!(leveed.status().attacks, 0);
 }
 
+/// What a search finds, page by page, as (id, target).
+fn find(leveed: &Leveed, search: &v1::ListAttacksRequest) -> Vec<(String, String)> {
+    let (mut search, mut found) = (search.clone(), Vec::new());
+    loop {
+        let answer = leveed.ask(async |mut api| api.list_attacks(search.clone()).await).expect("attacks");
+        assert_eq!(answer.incomplete, "");
+        assert!(answer.attacks.iter().all(|attack| attack.journal.is_empty()), "only where one is asked for");
+        found.extend(answer.attacks.into_iter().map(|attack| (attack.id, attack.target)));
+        if answer.next_page.is_empty() {
+            return found;
+        }
+        search.page = answer.next_page;
+    }
+}
+
+#[test]
+fn the_history_is_searched_beyond_what_is_at_hand_and_forgotten_in_time() {
+    let (_folder, file) = traffic();
+    let mut leveed = start(&file, false);
+    // More than the control thread keeps.
+    let mut all: Vec<(String, String)> = Vec::new();
+    for n in 0..1_100 {
+        let host = if n % 100 == 0 { "2001:db8::7".to_owned() } else { format!("198.18.{}.{}", n % 2, n % 100) };
+        let target = if n % 100 == 0 { format!("{host}/128") } else { format!("{host}/32") };
+        all.insert(0, (leveed.ban(&host, "test").expect("banned"), target));
+        leveed.unban(&host).expect("unbanned");
+    }
+    let alive = leveed.ban("198.18.0.200", "stays").expect("banned");
+    all.insert(0, (alive.clone(), "198.18.0.200/32".to_owned()));
+    let of = |prefix: &str| all.iter().filter(|(_, target)| target.starts_with(prefix)).cloned().collect::<Vec<_>>();
+    let search = |host: &str| v1::ListAttacksRequest { host: host.to_owned(), limit: 300, ..Default::default() };
+
+    // The last ones are on their way to the disk, and are found all the same.
+    assert_eq!(find(&leveed, &search("")), all, "each once, the newest first");
+    assert_eq!(find(&leveed, &search("2001:db8::7")).len(), 11);
+    assert_eq!(find(&leveed, &search("198.18.1.0/24")), of("198.18.1."));
+    assert_eq!(find(&leveed, &search("198.18.0.42")), of("198.18.0.42/"));
+    assert_eq!(find(&leveed, &search("203.0.113.1")), []);
+    let kinds = |kind: &str| v1::ListAttacksRequest { kinds: vec![kind.to_owned()], ..search("") };
+    assert_eq!((find(&leveed, &kinds("by_hand")).len(), find(&leveed, &kinds("udp")).len()), (1_101, 0));
+    let alive_only = v1::ListAttacksRequest { alive_only: true, ..search("") };
+    assert_eq!(find(&leveed, &alive_only), all[..1]);
+    let since = v1::ListAttacksRequest { since_ms: now_ms() + 1, ..search("") };
+    assert_eq!(find(&leveed, &since), all[..1], "what is alive is not over");
+
+    // An attack of long ago in full, by the beginning of its id.
+    let by_id = |id: &str| v1::ListAttacksRequest { id: id.to_owned(), ..Default::default() };
+    let ask = |request: v1::ListAttacksRequest| leveed.ask(async |mut api| api.list_attacks(request).await);
+    let (oldest, _) = all.last().unwrap();
+    let one = ask(by_id(oldest)).expect("attacks").attacks;
+    let [one] = &one[..] else { panic!("{one:?}") };
+    assert!(
+        one.ended_ms > 0
+            && find(&leveed, &v1::ListAttacksRequest { until_ms: one.detected_ms, ..search("") }).is_empty()
+    );
+    let kinds_of: Vec<&str> = one.journal.iter().map(|entry| entry.kind.as_str()).collect();
+    assert_eq!(kinds_of, ["detected", "ending", "ended"]);
+    assert!(one.journal[0].text.contains("banned by root: test") && one.journal[0].time_ms == one.detected_ms);
+
+    let wrong = [
+        by_id("not hex"),
+        search("host"),
+        kinds("sctp"),
+        v1::ListAttacksRequest { page: "5".to_owned(), ..Default::default() },
+    ];
+    for wrong in wrong {
+        assert_eq!(ask(wrong).expect_err("refused").code(), Code::InvalidArgument);
+    }
+    let sample = v1::GetSampleRequest { attack_id: alive };
+    let refused = leveed.ask(async |mut api| api.get_sample(sample).await).expect_err("refused");
+    assert!(refused.code() == Code::FailedPrecondition && refused.message().contains("history.samples"), "{refused}");
+
+    // Half of it was over long ago: that is forgotten, also where it is at hand. What is alive stays.
+    assert!(leveed.terminate().success());
+    let database = rusqlite::Connection::open(leveed.state()).unwrap();
+    let middle = &all[600].0;
+    let old_ms = now_ms() - 91 * 86_400_000;
+    let age = "UPDATE attacks SET ended_ms = ?1, record = json_replace(record, '$.ended_ms', ?1) WHERE id <= ?2";
+    assert_eq!(database.execute(age, (old_ms, middle)).unwrap(), 501);
+    leveed.start();
+    assert_eq!(find(&leveed, &search("")), all[..600]);
+    let left = || database.query_row("SELECT count(*) FROM attacks", [], |row| row.get::<_, i64>(0)).unwrap();
+    wait_until(SOON, "old attacks to go", || (left() == 600).then_some(()));
+
+    // Without its file the daemon tells what it has at hand, and that this is not all.
+    std::fs::remove_file(leveed.state()).unwrap();
+    let answer = ask_all(&leveed);
+    assert!(answer.attacks.len() > 500 && answer.incomplete.contains("levee.db"), "{}", answer.incomplete);
+}
+
+fn ask_all(leveed: &Leveed) -> v1::ListAttacksResponse {
+    let request = v1::ListAttacksRequest { limit: 1_000, ..Default::default() };
+    leveed.ask(async |mut api| api.list_attacks(request).await).expect("attacks")
+}
+
 /// Drives all at a time, on this thread.
 async fn futures_of(futures: impl Iterator<Item = impl Future<Output = ()>>) {
     let mut running: Vec<_> = futures.map(Box::pin).collect();

@@ -306,6 +306,54 @@ fn a_dry_run_does_all_but_announce() {
 }
 
 #[test]
+fn the_sample_of_an_attack_is_a_capture_file() {
+    let mut site = Site::prepare();
+    let folder = site.leveed.path("samples");
+    site.gobgpd.start(&site.link.engine);
+    site.configure("", &format!("{DETECTION}[history]\nsamples = {folder:?}\n"));
+    site.start_leveed();
+    let started_ms = now_ms();
+    let played = site.isakmp_for_long();
+    let attack = site.wait_attack("mitigating");
+    let request = v1::GetSampleRequest { attack_id: attack.id.clone() };
+    let get = || site.leveed.ask(async |mut api| api.get_sample(request.clone()).await);
+    let sample = wait_until(SOON, "the sample", || get().ok());
+    drop(played);
+
+    let file = site.leveed.path("sample.pcap");
+    std::fs::write(&file, &sample.pcap).unwrap();
+    assert_eq!(std::fs::read(folder.join(format!("{}.pcap", attack.id))).unwrap(), sample.pcap);
+    // tshark's word for times and lengths, ours for the bytes.
+    let frames = pcap::times_and_lengths(&file);
+    assert_eq!(frames.len(), 100, "capture_packets");
+    assert!(frames.is_sorted_by_key(|&(time_ms, ..)| time_ms));
+    let (first_ms, last_ms) = (frames[0].0, frames[99].0);
+    assert!(
+        started_ms <= first_ms && attack.detected_ms - 200 <= first_ms && last_ms <= now_ms(),
+        "{first_ms} {last_ms}"
+    );
+    let sent = pcap::read(&site.isakmp());
+    let kept = pcap::read(&file);
+    for ((_, length, captured), kept) in frames.into_iter().zip(&kept) {
+        assert_eq!((kept.len(), captured), (length.min(128), length.min(128)));
+        assert!(sent.iter().any(|sent| sent.len() == length && sent.starts_with(kept)), "{kept:02x?}");
+    }
+
+    // It outlives the attack and the daemon, and is not there for others.
+    site.leveed.kill();
+    site.start_leveed();
+    let get = |attack_id: String| {
+        let request = v1::GetSampleRequest { attack_id };
+        site.leveed.ask(async |mut api| api.get_sample(request).await)
+    };
+    assert!(get(attack.id).expect("the sample").pcap.starts_with(&sample.pcap));
+    let other = get("019aa0c2-7a10-7000-8000-000000000001".to_owned()).expect_err("no sample");
+    assert_eq!(other.code(), tonic::Code::NotFound);
+    assert_eq!(get("../sample".to_owned()).expect_err("no id").code(), tonic::Code::InvalidArgument);
+    assert_eq!(site.leveed.alarms().iter().find(|alarm| alarm.contains("sample")), None);
+}
+
+#[test]
 fn a_group_that_is_only_monitored() {
     let group = "[groups.seen]\nnetworks = [\"198.18.78.0/28\"]\ninherit = \"default\"\n";
     let monitored = format!("{group}monitor_only = true\n{DETECTION}");

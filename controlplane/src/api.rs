@@ -3,28 +3,34 @@
 
 mod convert;
 
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
 use ipnet::IpNet;
 use proto::v1;
 use proto::v1::levee_server::{Levee, LeveeServer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Response, Status};
+use uuid::Uuid;
 
 use crate::attack::{self, Direction, Target};
-use crate::control::{Reply, Request};
+use crate::control::{Answered, Reply, Request};
 use crate::detector::Event;
 use crate::meter::Order;
+use crate::samples;
+use crate::search::{self, Place, Search};
+use crate::store::Archive;
 
 /// How long the control thread may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,6 +41,12 @@ const ATTACKS_DEFAULT: u32 = 100;
 const ROWS_MAX: u32 = 1000;
 /// Longest text that a client may give as a reason, in bytes.
 const REASON_MAX: usize = 500;
+/// Longest id of an attack.
+const ID_MAX: usize = 36;
+/// Most kinds of attacks in one search.
+const KINDS_MAX: usize = 64;
+/// How many may read from the disk at once.
+pub const READERS_MAX: usize = 4;
 /// Requests that one connection may have under way.
 const CONCURRENCY_MAX: usize = 64;
 
@@ -50,13 +62,20 @@ pub enum Error {
     /// The request is right but cannot be met.
     #[error("{0}")]
     Refused(String),
+    /// What is asked for is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// The disk is too slow.
+    #[error("the disk does not answer; see the daemon's log")]
+    NoDisk,
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Status {
         let text = error.to_string();
         match error {
-            Error::NoAnswer => Status::unavailable(text),
+            Error::NoAnswer | Error::NoDisk => Status::unavailable(text),
+            Error::Missing(_) => Status::not_found(text),
             Error::Invalid(_) => Status::invalid_argument(text),
             Error::Refused(_) => Status::failed_precondition(text),
         }
@@ -94,6 +113,14 @@ pub struct Api {
     pub log_level: tokio::sync::RwLock<String>,
     /// By which prefix IPv6 hosts are counted.
     pub ipv6_prefix_length: u8,
+    /// Attacks on disk.
+    pub archive: Archive,
+    /// For how long they are kept.
+    pub history: Duration,
+    /// The folder of samples, if they are kept.
+    pub samples: Option<PathBuf>,
+    /// One permit for each of those who may read from the disk at once.
+    pub readers: Semaphore,
 }
 
 /// Binds the socket; one that a killed daemon left behind is replaced. Its owner and group may use it.
@@ -140,6 +167,81 @@ impl Api {
 
     fn host(&self, text: &str) -> Result<IpNet, Error> {
         host(text, self.ipv6_prefix_length)
+    }
+
+    /// A prefix, or the host of an address; none where nothing is given.
+    fn prefix(&self, text: &str) -> Result<Option<IpNet>, Error> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let prefix = text.parse().or_else(|_| self.host(text));
+        prefix.map(Some).map_err(|_| Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24")))
+    }
+
+    /// What a client asks for, as far back as the history goes.
+    fn search(&self, request: v1::ListAttacksRequest, limit: usize) -> Result<Search, Error> {
+        let id = request.id.to_ascii_lowercase();
+        if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Err(Error::Invalid(format!("\"{id}\" is not the id of an attack, nor its beginning")));
+        }
+        if request.kinds.len() > KINDS_MAX {
+            return Err(Error::Invalid(format!("more than {KINDS_MAX} kinds of attacks")));
+        }
+        let mut kinds = Vec::new();
+        for word in &request.kinds {
+            kinds.extend(search::kinds(word).map_err(Error::Invalid)?);
+        }
+        let after = match request.page.as_str() {
+            "" => None,
+            page => Some(page.parse().map_err(Error::Invalid)?),
+        };
+        let kept_since =
+            SystemTime::now().checked_sub(self.history).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let kept_since_ms = kept_since.map_or(0, |since| since.as_millis() as i64);
+        Ok(Search {
+            alive_only: request.alive_only,
+            id,
+            host: self.prefix(&request.host)?,
+            since_ms: Some(request.since_ms.max(kept_since_ms)),
+            until_ms: Some(request.until_ms).filter(|&until_ms| until_ms != 0),
+            kinds,
+            after,
+            limit,
+        })
+    }
+
+    /// What the control thread has at hand, and what else is on disk; and why that cannot be read, if it cannot.
+    async fn find(&self, search: Search) -> Result<(Vec<Answered>, String), Error> {
+        let at_hand = search.clone();
+        let mut found = self.ask(|reply| Request::Attacks { search: at_hand, reply }).await?;
+        if search.alive_only {
+            return Ok((found, String::new()));
+        }
+        let (archive, limit) = (self.archive.clone(), search.limit);
+        let incomplete = match self.read(move || archive.search(&search)).await? {
+            Ok(records) => {
+                // The control thread knows more of an attack than the disk, and knows it sooner.
+                let known: HashSet<Uuid> = found.iter().map(|answered| answered.record.id).collect();
+                found.extend(records.into_iter().filter(|record| !known.contains(&record.id)).map(Answered::from));
+                String::new()
+            }
+            Err(error) => {
+                tracing::warn!("the history cannot be read: {error}");
+                error.to_string()
+            }
+        };
+        found.sort_by_key(|answered| std::cmp::Reverse(Place::from(&*answered.record)));
+        found.truncate(limit);
+        Ok((found, incomplete))
+    }
+
+    /// Reads from the disk, where nobody else waits for it; few do so at once.
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let reading = async {
+            let _turn = self.readers.acquire().await.ok()?;
+            tokio::task::spawn_blocking(read).await.ok()
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, reading).await.ok().flatten().ok_or(Error::NoDisk)
     }
 }
 
@@ -196,16 +298,7 @@ impl Levee for Api {
             v1::HostOrder::OutgoingPps => Order::DirectionPps(Direction::Outgoing),
             v1::HostOrder::OutgoingBps => Order::DirectionBps(Direction::Outgoing),
         };
-        let prefix = match request.prefix.as_str() {
-            "" => None,
-            text => match text.parse::<IpNet>() {
-                Ok(prefix) => Some(prefix),
-                Err(_) => Some(
-                    self.host(text)
-                        .map_err(|_| Error::Invalid(format!("\"{text}\" is no prefix, such as 192.0.2.0/24")))?,
-                ),
-            },
-        };
+        let prefix = self.prefix(&request.prefix)?;
         let limit = rows(request.limit, HOSTS_DEFAULT);
         let answer = self.ask(|reply| Request::Hosts { limit, order, prefix, reply }).await?;
         Ok(Response::new(convert::hosts(&answer)))
@@ -228,18 +321,46 @@ impl Levee for Api {
         &self,
         request: tonic::Request<v1::ListAttacksRequest>,
     ) -> Result<Response<v1::ListAttacksResponse>, Status> {
-        let v1::ListAttacksRequest { alive_only, limit } = request.into_inner();
-        let limit = rows(limit, ATTACKS_DEFAULT);
-        let answer = self.ask(|reply| Request::Attacks { alive_only, limit, reply }).await?;
-        Ok(Response::new(v1::ListAttacksResponse { attacks: answer.iter().map(convert::answered).collect() }))
+        let request = request.into_inner();
+        let limit = rows(request.limit, ATTACKS_DEFAULT);
+        let in_full = !request.id.is_empty();
+        // One more than fits shows whether there is another page.
+        let search = self.search(request, limit + 1)?;
+        let (mut found, incomplete) = self.find(search).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| more).map(|last| Place::from(&*last.record).to_string());
+        let shown = if in_full { convert::answered_in_full } else { convert::answered };
+        Ok(Response::new(v1::ListAttacksResponse {
+            attacks: found.iter().map(shown).collect(),
+            next_page: last.unwrap_or_default(),
+            incomplete,
+        }))
+    }
+
+    async fn get_sample(&self, request: tonic::Request<v1::GetSampleRequest>) -> Result<Response<v1::Sample>, Status> {
+        let id = request.into_inner().attack_id;
+        let attack: Uuid = id.parse().map_err(|_| Error::Invalid(format!("\"{id}\" is not the id of an attack")))?;
+        let Some(folder) = &self.samples else {
+            return Err(Error::Refused("no samples are kept: set history.samples to a folder".to_owned()).into());
+        };
+        let path = samples::path(folder, attack);
+        match self.read(move || std::fs::read(path)).await? {
+            Ok(pcap) => Ok(Response::new(v1::Sample { pcap })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::Missing(format!(
+                "no sample of attack {id}: its capture has not ended, or its file went to make room"
+            ))
+            .into()),
+            Err(error) => Err(Error::Refused(format!("the sample of attack {id} cannot be read: {error}")).into()),
+        }
     }
 
     async fn list_rules(
         &self,
         _: tonic::Request<v1::ListRulesRequest>,
     ) -> Result<Response<v1::ListRulesResponse>, Status> {
-        let limit = ROWS_MAX as usize;
-        let answer = self.ask(|reply| Request::Attacks { alive_only: true, limit, reply }).await?;
+        let search = Search { alive_only: true, limit: ROWS_MAX as usize, ..Search::default() };
+        let answer = self.ask(|reply| Request::Attacks { search, reply }).await?;
         let rules = answer.iter().flat_map(convert::wanted_rules).collect();
         Ok(Response::new(v1::ListRulesResponse { rules }))
     }

@@ -200,15 +200,24 @@ impl Rates {
 
     /// The higher of both, figure by figure.
     pub fn max(&self, other: &Rates) -> Rates {
-        let max = |a: Rate, b: Rate| Rate { pps: a.pps.max(b.pps), bps: a.bps.max(b.bps) };
+        self.with(other, f64::max)
+    }
+
+    /// So much of the way from this to `other`, 0 to 1, figure by figure.
+    pub fn towards(&self, other: &Rates, share: f64) -> Rates {
+        self.with(other, |a, b| a + (b - a) * share)
+    }
+
+    fn with(&self, other: &Rates, f: impl Fn(f64, f64) -> f64) -> Rates {
+        let both = |a: Rate, b: Rate| Rate { pps: f(a.pps, b.pps), bps: f(a.bps, b.bps) };
         Rates {
-            total: max(self.total, other.total),
-            tcp: max(self.tcp, other.tcp),
-            tcp_syn: max(self.tcp_syn, other.tcp_syn),
-            udp: max(self.udp, other.udp),
-            icmp: max(self.icmp, other.icmp),
-            fragments: max(self.fragments, other.fragments),
-            flows: self.flows.max(other.flows),
+            total: both(self.total, other.total),
+            tcp: both(self.tcp, other.tcp),
+            tcp_syn: both(self.tcp_syn, other.tcp_syn),
+            udp: both(self.udp, other.udp),
+            icmp: both(self.icmp, other.icmp),
+            fragments: both(self.fragments, other.fragments),
+            flows: f(self.flows, other.flows),
         }
     }
 }

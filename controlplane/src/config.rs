@@ -71,6 +71,8 @@ pub struct Config {
     pub detection: Detection,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// What is kept of attacks that are over.
+    pub history: History,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
     origin: Origin,
@@ -329,6 +331,25 @@ pub enum Tap {
     BeforeRouter,
     /// Filtered traffic is not seen.
     BehindRouter,
+}
+
+/// Section `[history]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// Attacks that were over before this time are forgotten.
+    pub kept: Duration,
+    /// The folder of samples; `None`: none are kept.
+    pub samples: Option<PathBuf>,
+    /// Most samples.
+    pub samples_max: u32,
+    /// Most megabytes of samples.
+    pub samples_mb: u32,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { kept: Duration::from_secs(90 * 86_400), samples: None, samples_max: 1_000, samples_mb: 100 }
+    }
 }
 
 /// Section `[bgp]`.

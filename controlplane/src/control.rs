@@ -30,6 +30,7 @@ use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
 use crate::record::AttackRecord;
+use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
 use captures::Captures;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub whitelist: Whitelist,
     /// Where records go.
     pub store: StoreHandle,
+    /// Where samples go; none: nowhere.
+    pub samples: Option<samples::Handle>,
     /// Attacks on record, the newest first.
     pub records: Vec<AttackRecord>,
     /// Alarms that stand from the start.
@@ -78,6 +81,7 @@ pub struct Control {
     settings: Settings,
     whitelist: Arc<Whitelist>,
     store: StoreHandle,
+    samples: Option<samples::Handle>,
     captures: Captures,
     examples: Examples,
     watching: Watching,
@@ -113,7 +117,8 @@ impl Control {
             settings: parts.settings,
             whitelist,
             store: parts.store,
-            captures: Captures::default(),
+            captures: Captures::new(parts.samples.is_some()),
+            samples: parts.samples,
             examples: Examples::default(),
             watching: Watching::default(),
             wanted: parts.wanted,
@@ -194,7 +199,13 @@ impl Control {
         if changed {
             let held: HashSet<Uuid> =
                 self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
-            let effects = self.detector.held(self.now(), &held);
+            let mut refused = BTreeMap::new();
+            for report in self.reports.iter().map(|report| report.borrow()) {
+                refused
+                    .extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
+            }
+            let mut effects = self.detector.held(self.now(), &held);
+            effects.extend(self.detector.refused(self.now(), &refused));
             self.carry_out(effects);
             self.watch();
         }
@@ -245,9 +256,12 @@ impl Control {
                 }
                 Effect::CloseCapture { attack, mine } => {
                     rewatch = true;
-                    let sample = self.captures.close(attack);
-                    if mine && let Some((target, sample)) = sample {
-                        queue.extend(self.mine(attack, &target, sample));
+                    let Some(closed) = self.captures.close(attack) else { continue };
+                    if let Some(samples) = self.samples.as_ref().filter(|_| !closed.frames.is_empty()) {
+                        samples.keep(attack, closed.frames);
+                    }
+                    if mine {
+                        queue.extend(self.mine(attack, &closed.target, closed.sample));
                     }
                 }
                 Effect::Save(record) => self.save(record),

@@ -336,6 +336,15 @@ impl Detector {
         turn.effects
     }
 
+    /// All rules that engines refuse now, with the engine's words: told once, and on record.
+    pub fn refused(&mut self, now: Now, rules: &BTreeMap<Uuid, String>) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        for attack in self.followed.values_mut().filter_map(|followed| followed.attack.as_mut()) {
+            attack.refused(&mut turn, rules);
+        }
+        turn.effects
+    }
+
     /// What a rule of an attack matched within the last `seconds`.
     pub fn rule_matched(&mut self, attack: Uuid, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
         let followed = self.targets.get(&attack).and_then(|target| self.followed.get_mut(target));

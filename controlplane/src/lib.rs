@@ -14,5 +14,7 @@ pub mod mitigation;
 pub mod plan;
 pub mod record;
 pub mod rule_json;
+pub mod samples;
+pub mod search;
 pub mod store;
 pub mod whitelist;

@@ -13,12 +13,13 @@ use controlplane::config::{self, Config, Log, OnShutdown};
 use controlplane::control::{Control, Parts, Request};
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
-use controlplane::store::{self, Store};
+use controlplane::samples;
+use controlplane::store::{self, Archive, Store};
 use crossbeam::channel;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -170,6 +171,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
         store,
+        samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,
         alarms,
         wanted,
@@ -184,6 +186,10 @@ fn run(path: &Path) -> anyhow::Result<()> {
         set_log,
         log_level: tokio::sync::RwLock::new(config.daemon.log_level.clone()),
         ipv6_prefix_length: config.tables.ipv6_prefix_length,
+        archive: Archive::new(config.daemon.state.clone()),
+        history: config.history.kept,
+        samples: config.history.samples.clone(),
+        readers: Semaphore::new(api::READERS_MAX),
     };
     let serving = runtime.spawn(api::serve(api, listener));
     info!(socket = %config.daemon.socket.display(), dry_run = config.daemon.dry_run, "ready");
@@ -283,7 +289,7 @@ fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records, V
     let alive = store.alive()?;
     records.retain(|record| !record.state.is_alive());
     records.extend(alive);
-    Ok((store::spawn(store)?, records, alarms))
+    Ok((store::spawn(store, config.history.kept)?, records, alarms))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
 use crate::meter::Map;
 use crate::mitigation::Limits;
+use crate::samples;
 
 /// /24 networks with a block each when the configuration does not say: 82 KiB each for every worker.
 const IPV4_BLOCKS_DEFAULT: usize = 4096;
@@ -45,6 +46,17 @@ pub fn dataplane(config: &Config, wanted: impl Fn(usize) -> bool) -> Result<Plan
         layout: layout(config),
         burst_max: usize::from(config.dpdk.burst_max),
         networks: Networks::new(&config.networks)?.ignoring(&config.whitelist.ignored),
+    })
+}
+
+/// Where samples of attacks are kept, if they are.
+pub fn samples(config: &Config) -> Option<samples::Limits> {
+    let history = &config.history;
+    history.samples.clone().map(|folder| samples::Limits {
+        folder,
+        files_max: history.samples_max as usize,
+        bytes_max: u64::from(history.samples_mb) * 1_000_000,
+        age_max: history.kept,
     })
 }
 

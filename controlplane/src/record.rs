@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::attack::{Metric, Rate, Rates, Target};
 use crate::rule_json;
+use crate::search::BY_HAND;
 
 /// Where an attack is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,6 +144,9 @@ pub struct RuleRecord {
     pub held_ms: Option<i64>,
     /// When it was withdrawn; none while it is wanted.
     pub withdrawn_ms: Option<i64>,
+    /// Which engine refuses it, and why; none while none does.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Packets matched.
     pub matched_packets: u64,
     /// Bytes matched.
@@ -196,6 +200,12 @@ pub struct AttackRecord {
     pub rest: Rates,
     /// The highest of `current`, figure by figure.
     pub peak: Rates,
+    /// The mean of `current` over `measured_ms`.
+    #[serde(default)]
+    pub mean: Rates,
+    /// How long it was alive without ending; all that `mean` is over.
+    #[serde(default)]
+    pub measured_ms: u64,
     /// The latest capture.
     pub capture: Option<CaptureRecord>,
     /// How many captures were filled.
@@ -209,9 +219,51 @@ pub struct AttackRecord {
     /// The whitelisted network around the target: nothing is done about this attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitelisted: Option<IpNet>,
+    /// What happened and was done, and what came of it: every state it was in, rules wanted, held and withdrawn.
+    #[serde(default)]
+    pub journal: Vec<Entry>,
+    /// Entries that the journal had no room for.
+    #[serde(default)]
+    pub journal_lost: u64,
 }
 
+/// One line of an attack's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, wall-clock milliseconds.
+    pub time_ms: i64,
+    /// What about, in the word that events have for it.
+    pub kind: String,
+    /// One line for people.
+    pub text: String,
+}
+
+/// Entries that a journal keeps. Of more, the first half and the newest stay: how it began, and how it ended.
+const JOURNAL_MAX: usize = 128;
+
 impl AttackRecord {
+    /// Writes into the journal.
+    pub fn note_down(&mut self, entry: Entry) {
+        if self.journal.len() >= JOURNAL_MAX {
+            self.journal.remove(JOURNAL_MAX / 2);
+            self.journal_lost += 1;
+        }
+        self.journal.push(entry);
+    }
+
+    /// What kind of attack it is: the threshold that was crossed, or that a person asked.
+    pub fn kind(&self) -> String {
+        self.crossing.map_or_else(|| BY_HAND.to_owned(), |crossing| crossing.metric.to_string())
+    }
+
+    /// So much time went by with `current` as it is.
+    pub fn add_to_mean(&mut self, milliseconds: u64) {
+        self.measured_ms += milliseconds;
+        if self.measured_ms > 0 {
+            self.mean = self.mean.towards(&self.current, milliseconds as f64 / self.measured_ms as f64);
+        }
+    }
+
     /// Whether a sample is awaited.
     pub fn capture_is_open(&self) -> bool {
         self.capture.is_some_and(|capture| capture.open)
@@ -253,12 +305,16 @@ pub(crate) mod samples {
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
+            mean: Rates::default(),
+            measured_ms: 0,
             capture: None,
             captures: 0,
             rules: Vec::new(),
             note: String::new(),
             by: "threshold".into(),
             whitelisted: None,
+            journal: Vec::new(),
+            journal_lost: 0,
         }
     }
 
@@ -277,6 +333,7 @@ pub(crate) mod samples {
             wanted_ms,
             held_ms: None,
             withdrawn_ms: None,
+            refused: None,
             matched_packets: 0,
             matched_bytes: 0,
             matched: Rate::default(),
@@ -302,5 +359,36 @@ mod tests {
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.contains("\"state\":\"mitigating\""), "{json}");
         assert_eq!(serde_json::from_str::<AttackRecord>(&json).unwrap(), record);
+    }
+
+    #[test]
+    fn a_journal_is_bounded_and_keeps_both_ends() {
+        let mut record = samples::attack("198.18.0.1/32", State::Detected);
+        let entry = |time_ms| Entry { time_ms, kind: "rule_wanted".into(), text: String::new() };
+        (0..1_000).for_each(|time_ms| record.note_down(entry(time_ms)));
+        let times: Vec<i64> = record.journal.iter().map(|entry| entry.time_ms).collect();
+        assert_eq!(times, (0..64).chain(936..1_000).collect::<Vec<i64>>());
+        assert_eq!(record.journal_lost, 872);
+    }
+
+    #[test]
+    fn the_mean_is_weighted_by_time() {
+        let mut record = samples::attack("198.18.0.1/32", State::Detected);
+        for (pps, milliseconds) in [(100.0, 300), (500.0, 100), (0.0, 0)] {
+            record.current.udp = Rate { pps, bps: pps * 8.0 };
+            record.add_to_mean(milliseconds);
+        }
+        assert_eq!((record.mean.udp, record.measured_ms), (Rate { pps: 200.0, bps: 1_600.0 }, 400));
+        assert_eq!(record.mean.tcp, Rate::default());
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let record = samples::attack("198.18.0.1/32", State::Detected);
+        let mut json = serde_json::to_value(&record).unwrap();
+        for key in ["mean", "measured_ms", "journal", "journal_lost"] {
+            json.as_object_mut().unwrap().remove(key).expect(key);
+        }
+        assert_eq!(serde_json::from_value::<AttackRecord>(json).unwrap(), record);
     }
 }

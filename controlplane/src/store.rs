@@ -1,6 +1,7 @@
 //! Attacks on disk: SQLite in one file. Knows files and records, nothing that runs; [`writer`] keeps the disk's pace
 //! away from whoever saves.
 
+mod archive;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -10,12 +11,15 @@ use thiserror::Error;
 
 use crate::record::AttackRecord;
 
+pub use archive::Archive;
 pub use writer::{StoreHandle, spawn};
 
 /// The layout of the file that this version writes, in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = LAYOUTS.len() as i64;
 
-const SCHEMA: &str = "
+/// What makes each layout of the one before.
+const LAYOUTS: [&str; 2] = [
+    "
 CREATE TABLE attacks (
     id TEXT PRIMARY KEY,
     alive INTEGER NOT NULL,
@@ -27,7 +31,20 @@ CREATE TABLE attacks (
 ) STRICT;
 CREATE INDEX attacks_alive ON attacks (alive) WHERE alive = 1;
 CREATE INDEX attacks_detected ON attacks (detected_ms);
-";
+",
+    // What a search goes by: the target's first address, what was crossed, and the end, which is none while it is alive.
+    "
+ALTER TABLE attacks ADD COLUMN first BLOB NOT NULL DEFAULT x'';
+ALTER TABLE attacks ADD COLUMN kind TEXT NOT NULL DEFAULT '';
+ALTER TABLE attacks ADD COLUMN ended_ms INTEGER;
+DROP INDEX attacks_detected;
+CREATE INDEX attacks_detected ON attacks (detected_ms, id);
+CREATE INDEX attacks_first ON attacks (first);
+CREATE INDEX attacks_target ON attacks (target);
+CREATE INDEX attacks_kind ON attacks (kind, detected_ms);
+CREATE INDEX attacks_ended ON attacks (ended_ms) WHERE alive = 0;
+",
+];
 
 /// What can go wrong with the file.
 #[derive(Debug, Error)]
@@ -77,8 +94,8 @@ impl Store {
         store.check().map_err(fail)?.map_or(Ok(()), |reason| Err(Error::Damaged { path: path.to_owned(), reason }))?;
         let found = store.version().map_err(fail)?;
         match found {
-            0 => store.create().map_err(fail)?,
             VERSION => (),
+            0..VERSION => store.upgrade(found as usize)?,
             _ => return Err(Error::Newer { path: path.to_owned(), found, known: VERSION }),
         }
         Ok(store)
@@ -101,11 +118,19 @@ impl Store {
         self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))
     }
 
-    fn create(&mut self) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()
+    /// Makes the layout of this version of an earlier one, or of nothing: all of it or, when it is cut short, none of it.
+    fn upgrade(&mut self, found: usize) -> Result<(), Error> {
+        let path = self.path.clone();
+        let fail = |source| classify(&path, source);
+        let transaction = self.connection.transaction().map_err(fail)?;
+        for layout in &LAYOUTS[found..] {
+            transaction.execute_batch(layout).map_err(fail)?;
+        }
+        for json in rows(&transaction, "SELECT record FROM attacks LIMIT ?1", i64::MAX).map_err(fail)? {
+            put(&transaction, &parse(&path, &json)?).map_err(fail)?;
+        }
+        transaction.pragma_update(None, "user_version", VERSION).map_err(fail)?;
+        transaction.commit().map_err(fail)
     }
 
     /// Writes records in one transaction, each in place of what was there for its id.
@@ -116,27 +141,19 @@ impl Store {
 
     fn replace<'a>(&mut self, records: impl IntoIterator<Item = &'a AttackRecord>) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO attacks (id, alive, state, target, direction, detected_ms, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET
-                 alive = excluded.alive, state = excluded.state, record = excluded.record",
-            )?;
-            for record in records {
-                let json = serde_json::to_string(record)
-                    .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-                insert.execute(params![
-                    record.id.to_string(),
-                    record.state.is_alive(),
-                    record.state.as_str(),
-                    record.target.prefix.to_string(),
-                    record.target.direction.to_string(),
-                    record.detected_ms,
-                    json,
-                ])?;
-            }
+        for record in records {
+            put(&transaction, record)?;
         }
         transaction.commit()
+    }
+
+    /// Forgets attacks that were over before this time, at most so many at once. Gives how many they were.
+    pub fn forget(&mut self, before_ms: i64, most: usize) -> Result<usize, Error> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let forget = "DELETE FROM attacks WHERE id IN
+                      (SELECT id FROM attacks WHERE alive = 0 AND ended_ms < ?1 ORDER BY ended_ms LIMIT ?2)";
+        let forgotten = self.connection.execute(forget, params![before_ms, most]);
+        forgotten.map_err(|source| classify(&self.path, source))
     }
 
     /// Attacks whose life goes on, the oldest first.
@@ -157,25 +174,49 @@ impl Store {
             .query_row("SELECT record FROM attacks WHERE id = ?1", [id.to_string()], |row| row.get(0))
             .optional()
             .map_err(|source| classify(&self.path, source))?;
-        json.map(|json| self.parse(&json)).transpose()
+        json.map(|json| parse(&self.path, &json)).transpose()
     }
 
     fn read(&self, query: &str, limit: i64) -> Result<Vec<AttackRecord>, Error> {
-        let rows: rusqlite::Result<Vec<String>> = (|| {
-            let mut statement = self.connection.prepare(query)?;
-            let rows = statement.query_map([limit], |row| row.get(0))?;
-            rows.collect()
-        })();
-        let rows = rows.map_err(|source| classify(&self.path, source))?;
-        rows.iter().map(|json| self.parse(json)).collect()
+        let rows = rows(&self.connection, query, limit).map_err(|source| classify(&self.path, source))?;
+        rows.iter().map(|json| parse(&self.path, json)).collect()
     }
+}
 
-    fn parse(&self, json: &str) -> Result<AttackRecord, Error> {
-        serde_json::from_str(json).map_err(|error| Error::Damaged {
-            path: self.path.clone(),
-            reason: format!("a record cannot be read: {error}"),
-        })
-    }
+fn rows(connection: &Connection, query: &str, limit: i64) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(query)?;
+    let rows = statement.query_map([limit], |row| row.get(0))?;
+    rows.collect()
+}
+
+/// Writes a record in place of what was there for its id.
+fn put(connection: &Connection, record: &AttackRecord) -> rusqlite::Result<()> {
+    let json =
+        serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO attacks (id, alive, state, target, direction, detected_ms, record, first, kind, ended_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET
+         alive = excluded.alive, state = excluded.state, record = excluded.record, first = excluded.first,
+         kind = excluded.kind, ended_ms = excluded.ended_ms",
+    )?;
+    insert.execute(params![
+        record.id.to_string(),
+        record.state.is_alive(),
+        record.state.as_str(),
+        record.target.prefix.to_string(),
+        record.target.direction.to_string(),
+        record.detected_ms,
+        json,
+        archive::first(record.target.prefix),
+        record.kind(),
+        record.ended_ms,
+    ])?;
+    Ok(())
+}
+
+fn parse(path: &Path, json: &str) -> Result<AttackRecord, Error> {
+    serde_json::from_str(json)
+        .map_err(|error| Error::Damaged { path: path.to_owned(), reason: format!("a record cannot be read: {error}") })
 }
 
 /// A damaged file is told from one that cannot be used just now.
@@ -247,7 +288,51 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("levee.db");
         Store::open(&path).unwrap().connection.pragma_update(None, "user_version", 7).unwrap();
-        assert!(matches!(Store::open(&path), Err(Error::Newer { found: 7, known: 1, .. })));
+        assert!(matches!(Store::open(&path), Err(Error::Newer { found: 7, known: VERSION, .. })));
+    }
+
+    #[test]
+    fn a_file_of_the_first_layout_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("levee.db");
+        let mut over = attack("198.18.0.1/32", State::Ended);
+        over.ended_ms = Some(5_000);
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(LAYOUTS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let insert = "INSERT INTO attacks VALUES (?1, 0, 'ended', '198.18.0.1/32', 'incoming', 1000, ?2)";
+        old.execute(insert, params![over.id.to_string(), serde_json::to_string(&over).unwrap()]).unwrap();
+        drop(old);
+        drop(Store::open(&path).unwrap());
+        assert_eq!(Store::open(&path).unwrap().recent(10).unwrap(), [over.clone()]);
+        let search = crate::search::Search {
+            host: Some("198.18.0.0/24".parse().unwrap()),
+            kinds: vec![over.kind()],
+            since_ms: Some(5_000),
+            limit: 10,
+            ..Default::default()
+        };
+        assert_eq!(Archive::new(path).search(&search).unwrap(), [over]);
+    }
+
+    #[test]
+    fn what_was_over_long_ago_is_forgotten_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("levee.db")).unwrap();
+        let records: Vec<_> = (0..10)
+            .map(|n| {
+                let mut record = attack("198.18.0.1/32", if n == 0 { State::Mitigating } else { State::Ended });
+                record.ended_ms = (n > 0).then_some(n * 1_000);
+                record
+            })
+            .collect();
+        store.save(&records).unwrap();
+        assert_eq!(store.forget(6_000, 3).unwrap(), 3);
+        assert_eq!(store.forget(6_000, 3).unwrap(), 2);
+        assert_eq!(store.forget(6_000, 3).unwrap(), 0);
+        assert_eq!(store.recent(100).unwrap().len(), 5);
+        assert_eq!(store.alive().unwrap(), records[..1]);
+        assert_eq!(store.get(records[5].id).unwrap(), None, "the last one before that time");
     }
 
     #[test]

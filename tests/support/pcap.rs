@@ -53,6 +53,21 @@ pub(crate) fn read(path: &Path) -> Vec<Vec<u8>> {
     frames
 }
 
+/// tshark's word for each frame of a capture file: wall-clock milliseconds, length, and how much of it is there.
+pub(crate) fn times_and_lengths(path: &Path) -> Vec<(i64, usize, usize)> {
+    let fields = ["-e", "frame.time_epoch", "-e", "frame.len", "-e", "frame.cap_len"];
+    let output =
+        Command::new("tshark").arg("-r").arg(path).args(["-T", "fields"]).args(fields).output().expect("tshark");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [time, length, captured] = fields[..] else { panic!("{line}") };
+        let seconds: f64 = time.parse().expect("a time");
+        ((seconds * 1000.0) as i64, length.parse().expect("a length"), captured.parse().expect("a length"))
+    };
+    String::from_utf8_lossy(&output.stdout).lines().map(read).collect()
+}
+
 /// An Ethernet frame with IPv4 or IPv6 and the bytes above it. Checksums stay 0.
 pub(crate) fn ip(source: IpAddr, destination: IpAddr, protocol: u8, upper: &[u8]) -> Vec<u8> {
     match (source, destination) {

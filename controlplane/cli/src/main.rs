@@ -6,7 +6,8 @@ mod json;
 mod tables;
 mod units;
 
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,22 +98,53 @@ enum Order {
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Attacks {
-    /// Only attacks that are not over.
-    #[arg(long)]
-    alive: bool,
-    /// Most attacks shown, up to 1000.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
+    #[command(flatten)]
+    listing: Listing,
     #[command(subcommand)]
     command: Option<AttacksCommand>,
 }
 
+#[derive(Args)]
+struct Listing {
+    /// Only attacks that are not over.
+    #[arg(long)]
+    alive: bool,
+    /// Only attacks on this host, or in this prefix, or on a network around it.
+    #[arg(long, value_name = "HOST", value_parser = host)]
+    host: Option<String>,
+    /// Only attacks that were not over before: "2026-11-21", "2026-11-21T21:00:00Z", or so long ago: "90m", "12h", "7d".
+    #[arg(long, value_name = "TIME", value_parser = point)]
+    since: Option<i64>,
+    /// Only attacks that were detected before.
+    #[arg(long, value_name = "TIME", value_parser = point)]
+    until: Option<i64>,
+    /// Only attacks of this kind, or of one of these: a metric (udp_pps), all of its traffic (udp), by_hand.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    kind: Vec<String>,
+    /// Most attacks shown, up to 1000.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// The next page of a listing, as it says at its end.
+    #[arg(long, value_name = "PAGE", default_value = "", hide_default_value = true)]
+    page: String,
+}
+
 #[derive(Subcommand)]
 enum AttacksCommand {
-    /// One attack with its figures, times and rules.
+    /// As without a command.
+    List(Listing),
+    /// One attack with its figures, times, rules and journal.
     Show {
         /// The attack's id, or its beginning.
         id: String,
+    },
+    /// The captured packets of one attack, as a capture file.
+    Pcap {
+        /// The attack's id, or its beginning.
+        id: String,
+        /// Where to; otherwise to standard output.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
 }
 
@@ -154,6 +186,13 @@ fn host(text: &str) -> Result<String, std::net::AddrParseError> {
     address.parse::<IpAddr>().map(|_| text.to_owned())
 }
 
+/// A point in time, or how long ago it was, in milliseconds since 1970.
+fn point(text: &str) -> Result<i64, String> {
+    units::point(text, now_ms()).ok_or_else(|| {
+        "write \"2026-11-21\" or \"2026-11-21T21:00:00Z\" (UTC), or so long ago: \"90m\", \"12h\", \"7d\"".to_owned()
+    })
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
@@ -191,11 +230,15 @@ async fn run(cli: Cli) -> Result<()> {
         }
         Command::Hosts(args) => hosts(client, args, json).await,
         Command::Groups { name } => groups(client, name, json).await,
-        Command::Attacks(Attacks { command: Some(AttacksCommand::Show { id }), .. }) => attack(client, &id, json).await,
-        Command::Attacks(Attacks { alive, limit, .. }) => {
-            let attacks = list_attacks(&mut client, alive, limit).await?;
-            show(json, &attacks, |attacks| tables::attacks(&attacks.attacks, now_ms()))
-        }
+        Command::Attacks(Attacks { command, listing }) => match command {
+            None => attacks(client, listing, json).await,
+            Some(AttacksCommand::List(listing)) => attacks(client, listing, json).await,
+            Some(AttacksCommand::Show { id }) => {
+                let attack = one_attack(&mut client, &id).await?;
+                show(json, &attack, |attack| tables::attack(attack, now_ms()))
+            }
+            Some(AttacksCommand::Pcap { id, file }) => sample(client, &id, file).await,
+        },
         Command::Rules => {
             let rules = client.list_rules(v1::ListRulesRequest {}).await.map_err(client::refused)?.into_inner();
             show(json, &rules, |rules| tables::rules(&rules.rules, now_ms()))
@@ -225,6 +268,24 @@ async fn hosts(mut client: Client, args: Hosts, json: bool) -> Result<()> {
     show(json, &hosts, tables::hosts)
 }
 
+async fn attacks(mut client: Client, listing: Listing, json: bool) -> Result<()> {
+    let request = v1::ListAttacksRequest {
+        alive_only: listing.alive,
+        limit: listing.limit,
+        id: String::new(),
+        host: listing.host.unwrap_or_default(),
+        since_ms: listing.since.unwrap_or(0),
+        until_ms: listing.until.unwrap_or(0),
+        kinds: listing.kind,
+        page: listing.page,
+    };
+    let attacks = client.list_attacks(request).await.map_err(client::refused)?.into_inner();
+    if !attacks.incomplete.is_empty() {
+        eprintln!("leveectl: older attacks may be missing: {}", attacks.incomplete);
+    }
+    show(json, &attacks, |attacks| tables::attacks(attacks, now_ms()))
+}
+
 async fn groups(mut client: Client, name: Option<String>, json: bool) -> Result<()> {
     let mut groups = client.list_groups(v1::ListGroupsRequest {}).await.map_err(client::refused)?.into_inner();
     if let Some(name) = name {
@@ -236,18 +297,27 @@ async fn groups(mut client: Client, name: Option<String>, json: bool) -> Result<
     show(json, &groups, tables::groups)
 }
 
-async fn list_attacks(client: &mut Client, alive_only: bool, limit: u32) -> Result<v1::ListAttacksResponse> {
-    let request = v1::ListAttacksRequest { alive_only, limit };
-    Ok(client.list_attacks(request).await.map_err(client::refused)?.into_inner())
+async fn one_attack(client: &mut Client, id: &str) -> Result<v1::Attack> {
+    let request = v1::ListAttacksRequest { id: id.to_owned(), ..v1::ListAttacksRequest::default() };
+    let mut found = client.list_attacks(request).await.map_err(client::refused)?.into_inner();
+    match (found.attacks.len(), found.attacks.pop()) {
+        (1, Some(attack)) => Ok(attack),
+        (0, _) if !found.incomplete.is_empty() => bail!("no attack {id} at hand, and {}", found.incomplete),
+        (0, _) => bail!("no attack {id}; `leveectl attacks` lists them"),
+        (many, _) => bail!("{many} attacks begin with {id}: give more of the id"),
+    }
 }
 
-async fn attack(mut client: Client, id: &str, json: bool) -> Result<()> {
-    let attacks = list_attacks(&mut client, false, 1000).await?.attacks;
-    let found: Vec<_> = attacks.iter().filter(|attack| attack.id.starts_with(id)).collect();
-    match found[..] {
-        [attack] => show(json, attack, |attack| tables::attack(attack, now_ms())),
-        [] => bail!("no attack {id} among the last {}; `leveectl attacks` lists them", attacks.len()),
-        _ => bail!("{} attacks begin with {id}: give more of the id", found.len()),
+async fn sample(mut client: Client, id: &str, file: Option<PathBuf>) -> Result<()> {
+    if file.is_none() && io::stdout().is_terminal() {
+        bail!("a capture file is nothing for a terminal: name a FILE, or pipe it, as in `| tshark -r -`");
+    }
+    let attack_id = one_attack(&mut client, id).await?.id;
+    let request = v1::GetSampleRequest { attack_id };
+    let sample = client.get_sample(request).await.map_err(client::refused)?.into_inner();
+    match file {
+        Some(file) => fs::write(&file, &sample.pcap).with_context(|| format!("cannot write {}", file.display())),
+        None => Ok(io::stdout().lock().write_all(&sample.pcap)?),
     }
 }
 

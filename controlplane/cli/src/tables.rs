@@ -10,8 +10,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Attack, Count, Engine, Event, Frame, Group, Kinds, ListGroupsResponse, ListHostsResponse, Port, Rates, Reason,
-    Rule, Status, Threshold, Totals, Unparsed, Worker,
+    Attack, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse, ListHostsResponse,
+    Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -370,7 +370,8 @@ fn thresholds(incoming: &[Threshold], outgoing: &[Threshold]) -> String {
 }
 
 /// `leveectl attacks`.
-pub(crate) fn attacks(attacks: &[Attack], now_ms: i64) -> String {
+pub(crate) fn attacks(found: &ListAttacksResponse, now_ms: i64) -> String {
+    let attacks = &found.attacks;
     if attacks.is_empty() {
         return "no attacks\n".to_owned();
     }
@@ -388,7 +389,11 @@ pub(crate) fn attacks(attacks: &[Attack], now_ms: i64) -> String {
         ]
     };
     let headings = ["ID", "TARGET", "DIRECTION", "STATE", "CROSSED", ">NOW", ">", ">RULES", "DETECTED"];
-    table(&headings, attacks.iter().map(row))
+    let mut text = table(&headings, attacks.iter().map(row));
+    if !found.next_page.is_empty() {
+        let _ = writeln!(text, "\nthere are more: the same with --page {}", found.next_page);
+    }
+    text
 }
 
 /// Which threshold was crossed, and how far; for an attack by hand, who asked.
@@ -416,11 +421,12 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         ("detected", at(attack.detected_ms)),
         ("mitigating", at(attack.mitigating_ms)),
         ("ending", at(attack.ending_ms)),
+        ("again", at(attack.again_ms)),
         ("ended", at(attack.ended_ms)),
         ("sample", format!("{} of {} packets", attack.captured, attack.capture_wanted)),
         ("note", attack.note.clone()),
     ]);
-    let named = [(">NOW", attack.current), (">PEAK", attack.peak), (">REST", attack.rest)];
+    let named = [(">NOW", attack.current), (">PEAK", attack.peak), (">MEAN", attack.mean), (">REST", attack.rest)];
     let named: Vec<_> = named.into_iter().filter_map(|(name, rates)| Some((name, rates?))).collect();
     if !named.is_empty() {
         text.push('\n');
@@ -430,6 +436,19 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text.push('\n');
         text += &one_rule(rule, now_ms);
     }
+    if !attack.journal.is_empty() {
+        text.push('\n');
+        text += &journal(attack);
+    }
+    text
+}
+
+fn journal(attack: &Attack) -> String {
+    let row = |entry: &proto::v1::Entry| vec![time(entry.time_ms), entry.kind.clone(), entry.text.replace('\n', " ")];
+    let mut text = table(&["TIME (UTC)", "JOURNAL", ""], attack.journal.iter().map(row));
+    if attack.journal_lost > 0 {
+        let _ = writeln!(text, "{} entries in its middle were not kept", count(attack.journal_lost));
+    }
     text
 }
 
@@ -438,6 +457,8 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("rule", rule.text.clone()),
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
+        ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
+        ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),
         ("reason", rule.reason.clone()),

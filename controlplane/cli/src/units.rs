@@ -93,6 +93,19 @@ pub(crate) fn time(time_ms: i64) -> String {
     }
 }
 
+/// A point in time that a person wrote, in UTC where it does not say: a day, a day and a time, or how long ago.
+pub(crate) fn point(text: &str, now_ms: i64) -> Option<i64> {
+    let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    for (unit, unit_ms) in units {
+        if let Some(number) = text.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok()) {
+            return Some(now_ms - i64::from(number) * unit_ms);
+        }
+    }
+    let utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let time = text.parse().ok().or_else(|| utc().map(|zoned| zoned.timestamp()));
+    time.map(jiff::Timestamp::as_millisecond)
+}
+
 /// A direction's word.
 pub(crate) fn direction(direction: Direction) -> &'static str {
     match direction {
@@ -146,5 +159,23 @@ mod tests {
         assert_eq!(age(7000, 5000), "0 s ago", "clocks differ");
         assert_eq!(time(1_795_295_013_123), "2026-11-21 21:03:33.123");
         assert_eq!(time(i64::MAX), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn points_in_time_as_people_write_them() {
+        let now_ms = 1_795_295_013_123;
+        let read = |text: &str| point(text, now_ms).map(time);
+        let expected = |text: &str| Some(text.to_owned());
+        assert_eq!(read("2026-11-21"), expected("2026-11-21 00:00:00.000"));
+        assert_eq!(read("2026-11-21 21:03"), expected("2026-11-21 21:03:00.000"));
+        assert_eq!(read("2026-11-21T21:03:33.5"), expected("2026-11-21 21:03:33.500"));
+        assert_eq!(read("2026-11-21T23:03:33+02:00"), expected("2026-11-21 21:03:33.000"));
+        assert_eq!(read("90s"), expected("2026-11-21 21:02:03.123"));
+        assert_eq!(read("3m"), expected("2026-11-21 21:00:33.123"));
+        assert_eq!(read("12h"), expected("2026-11-21 09:03:33.123"));
+        assert_eq!(read("7d"), expected("2026-11-14 21:03:33.123"));
+        for wrong in ["", "d", "-5d", "7w", "yesterday", "2026-13-01", "21:00"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -55,9 +55,21 @@ impl Levee for Daemon {
     }
 
     async fn list_attacks(&self, request: Request<ListAttacksRequest>) -> Answer<ListAttacksResponse> {
-        self.asked(request.into_inner());
-        let attacks = vec![fixtures::attack_by_hand(now_ms()), fixtures::attack(now_ms())];
-        Ok(Response::new(ListAttacksResponse { attacks }))
+        let request = request.into_inner();
+        let mut attacks = vec![fixtures::attack_by_hand(now_ms()), fixtures::attack(now_ms())];
+        attacks.retain(|attack| attack.id.starts_with(&request.id));
+        let incomplete = if request.host == "192.0.2.1" { "the disk is gone" } else { "" };
+        self.asked(request);
+        let next_page = "5:id".into();
+        Ok(Response::new(ListAttacksResponse { attacks, next_page, incomplete: incomplete.into() }))
+    }
+
+    async fn get_sample(&self, request: Request<GetSampleRequest>) -> Answer<Sample> {
+        let id = request.into_inner().attack_id;
+        match id == fixtures::attack(0).id {
+            true => Ok(Response::new(Sample { pcap: vec![0xd4, 0xc3, 0xb2, 0xa1, 0, 255] })),
+            false => Err(tonic::Status::not_found(format!("no sample of attack {id}"))),
+        }
     }
 
     async fn list_rules(&self, _: Request<ListRulesRequest>) -> Answer<ListRulesResponse> {
@@ -208,7 +220,22 @@ fn options_reach_the_daemon() {
     let order = "order: IncomingBps, prefix: \"198.18.0.0/24\"";
     assert_eq!(server.last_asked(), format!("ListHostsRequest {{ limit: 5, {order} }}"));
     server.text(&["attacks", "--alive", "--limit", "7"]);
-    assert_eq!(server.last_asked(), "ListAttacksRequest { alive_only: true, limit: 7 }");
+    let rest = "since_ms: 0, until_ms: 0, kinds: [], page: \"\"";
+    let alive = format!("ListAttacksRequest {{ alive_only: true, limit: 7, id: \"\", host: \"\", {rest} }}");
+    assert_eq!(server.last_asked(), alive);
+    let search = ["--host", "198.18.0.7", "--until", "2026-11-21", "--kind", "udp,by_hand", "--page", "5:id"];
+    let rest = "since_ms: 0, until_ms: 1795219200000, kinds: [\"udp\", \"by_hand\"], page: \"5:id\"";
+    let searched =
+        format!("ListAttacksRequest {{ alive_only: false, limit: 100, id: \"\", host: \"198.18.0.7\", {rest} }}");
+    for arguments in [&["attacks"][..], &["attacks", "list"]] {
+        let listed = server.text(&[arguments, &search[..]].concat());
+        assert!(listed.ends_with("\nthere are more: the same with --page 5:id\n"), "{listed}");
+        assert_eq!(server.last_asked(), searched);
+    }
+    server.text(&["attacks", "--since", "2h"]);
+    let asked = server.last_asked();
+    let since_ms: i64 = asked.split("since_ms: ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!((0..60_000).contains(&(now_ms() - 7_200_000 - since_ms)), "{asked}");
     let banned = server.text(&["ban", "2001:db8::1", "--direction", "outgoing", "--seconds", "90", "--reason", "test"]);
     assert_eq!(banned, "2001:db8::/64 is banned: attack id-1\n");
     let request = "host: \"2001:db8::1\", direction: Outgoing, seconds: 90, reason: \"test\"";
@@ -218,6 +245,26 @@ fn options_reach_the_daemon() {
     assert_eq!(server.last_asked(), "UnbanRequest { host: \"198.18.0.7\", reason: \"over\" }");
     assert_eq!(server.text(&["log-level", "debug"]), "log level: debug (was info)\n");
     assert_eq!(server.last_asked(), "SetLogLevelRequest { level: \"debug\" }");
+}
+
+#[test]
+fn a_sample_goes_to_a_file_or_to_a_pipe() {
+    let server = Server::start();
+    let expected = [0xd4, 0xc3, 0xb2, 0xa1, 0, 255];
+    let piped = server.run(&["attacks", "pcap", "019aa0c2"]);
+    assert_eq!((piped.status.code(), &piped.stdout[..], &piped.stderr[..]), (Some(0), &expected[..], &b""[..]));
+    let file = server.directory.path().join("sample.pcap");
+    assert_eq!(server.text(&["attacks", "pcap", "019aa0c2-7a10", file.to_str().unwrap()]), "");
+    assert_eq!(std::fs::read(&file).unwrap(), expected);
+    assert_error(&server.run(&["attacks", "pcap", "019aa0c3"]), 1, &["no sample of attack 019aa0c3-0000"]);
+    assert_error(&server.run(&["attacks", "pcap", "019aa0c2", "/nowhere/file"]), 1, &["cannot write /nowhere/file"]);
+}
+
+#[test]
+fn a_listing_that_is_not_complete_says_so() {
+    let output = Server::start().run(&["attacks", "--host", "192.0.2.1"]);
+    assert_eq!(text(&output.stderr), "leveectl: older attacks may be missing: the disk is gone\n");
+    assert!(output.status.success() && text(&output.stdout).contains("198.18.0.7/32"));
 }
 
 #[track_caller]

@@ -16,7 +16,7 @@ use crate::detector::Event;
 use crate::group::Group;
 use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
-use crate::record::{AttackRecord, RuleRecord};
+use crate::record::{AttackRecord, Entry, RuleRecord};
 use crate::rule_json;
 
 /// Percentiles that clients are shown.
@@ -312,9 +312,12 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         matched_bps: rule.matched.bps,
         coverage: rule.coverage,
         reason: rule.reason.clone(),
+        withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
+        refused: rule.refused.clone().unwrap_or_default(),
     }
 }
 
+/// Without the journal.
 fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -> v1::Attack {
     let direction = match record.target.direction {
         Direction::Incoming => v1::Direction::Incoming,
@@ -343,7 +346,19 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         rules: record.rules.iter().enumerate().map(|(index, of)| rule(record, of, standing(index))).collect(),
         note: record.note.clone(),
         by: record.by.clone(),
+        mean: Some(rates(&record.mean)),
+        measured_ms: record.measured_ms,
+        journal: Vec::new(),
+        journal_lost: record.journal_lost,
+        again_ms: record.again_ms.unwrap_or(0),
     }
+}
+
+/// With the journal.
+pub(super) fn answered_in_full(answer: &Answered) -> v1::Attack {
+    let entry =
+        |entry: &Entry| v1::Entry { time_ms: entry.time_ms, kind: entry.kind.clone(), text: entry.text.clone() };
+    v1::Attack { journal: answer.record.journal.iter().map(entry).collect(), ..answered(answer) }
 }
 
 pub(super) fn answered(answered: &Answered) -> v1::Attack {

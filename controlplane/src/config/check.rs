@@ -16,7 +16,7 @@ use serde_spanned::Spanned;
 use super::diagnostics::{Diagnostics, Finding, Source};
 use super::networks;
 use super::raw::{self, Number, Text};
-use super::{Config, Daemon, Detection, Dpdk, Origin, Port, PortOrigin, Tables};
+use super::{Config, Daemon, Detection, Dpdk, History, Origin, Port, PortOrigin, Tables};
 
 /// Largest snap length: no frame is longer.
 const SNAP_LENGTH_MAX: u32 = 65_535;
@@ -114,6 +114,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let groups = super::groups::groups(&raw.groups, &protected, length, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
+    let history = history(&raw.history, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     Diagnostics::none_or(findings.list)?;
 
@@ -128,7 +129,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     let origin = Origin { ports: origin.collect(), memory, source };
-    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, whitelist, bgp, origin })
+    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, whitelist, history, bgp, origin })
 }
 
 fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
@@ -381,6 +382,20 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
     };
     detection_pairs(raw, &detection, findings);
     detection
+}
+
+fn history(raw: &raw::History, findings: &mut Findings) -> History {
+    let default = History::default();
+    let day = 86_400;
+    let days = findings.number("history.days", &raw.days, default.kept.as_secs() / day, 1..=3650);
+    let folder = raw.samples.clone().filter(|folder| !folder.get_ref().is_empty());
+    let samples = folder.map(|folder| findings.path("history.samples", &Some(folder), "/var/lib/levee/samples".into()));
+    History {
+        kept: Duration::from_secs(days * day),
+        samples,
+        samples_max: findings.number("history.samples_max", &raw.samples_max, default.samples_max, 1..=100_000),
+        samples_mb: findings.number("history.samples_mb", &raw.samples_mb, default.samples_mb, 1..=1_000_000),
+    }
 }
 
 /// Keys of `[detection]` of which one bounds the other. The finding stands at the one that the file has.

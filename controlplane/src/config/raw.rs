@@ -26,6 +26,7 @@ pub(super) struct Config {
     pub(super) groups: BTreeMap<String, Spanned<Group>>,
     pub(super) detection: Detection,
     pub(super) whitelist: Whitelist,
+    pub(super) history: History,
     pub(super) bgp: Option<Bgp>,
 }
 
@@ -106,6 +107,15 @@ pub(super) struct Whitelist {
     pub(super) networks: Vec<Text>,
     pub(super) remote_networks: Vec<Text>,
     pub(super) ignored: Vec<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct History {
+    pub(super) days: Option<Number>,
+    pub(super) samples: Option<Text>,
+    pub(super) samples_max: Option<Number>,
+    pub(super) samples_mb: Option<Number>,
 }
 
 #[derive(Deserialize)]

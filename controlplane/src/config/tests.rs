@@ -60,6 +60,7 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
     assert_eq!(example.tables, Tables::default());
     assert_eq!(example.detection, Detection::default());
     assert_eq!((&example.whitelist, &small.whitelist), (&Whitelist::default(), &Whitelist::default()));
+    assert_eq!((&example.history, &small.history), (&History::default(), &History::default()));
     let port = Port { device: "0000:03:00.0".into(), cores: vec![1, 2], ..Port::default() };
     assert_eq!(example.ports, [port]);
     assert_eq!(
@@ -377,6 +378,10 @@ fn bad_values_of_other_sections() {
         ("detection", "ban_time_max_s = 59", "ban_time_max_s", "ban_time_s = 60", "not be above"),
         ("detection", "rules_in_all = 9", "rules_in_all", "rules_per_target = 10", "not be above"),
         ("detection", "capture_packets = 0", "capture_packets", "0 is out of range", "1 to 100000"),
+        ("history", "days = 0", "days", "0 is out of range", "1 to 3650"),
+        ("history", "samples = \"samples\"", "samples", "not an absolute path", "/var/lib/levee/samples"),
+        ("history", "samples_max = 0", "samples_max", "0 is out of range", "1 to 100000"),
+        ("history", "samples_mb = 1000001", "samples_mb", "out of range", "1 to 1000000"),
         ("detection", "tap = \"after\"", "tap", "unknown value", "\"before_router\" or \"behind_router\""),
     ];
     for (section, line, key, found, hint) in cases {

@@ -18,6 +18,8 @@ use crate::interface::Counters;
 use crate::meter::{HostRates, Order, Smooth, SumRates};
 use crate::mitigation::Standing;
 use crate::record::AttackRecord;
+use crate::samples;
+use crate::search::{Place, Search};
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<T>;
@@ -42,12 +44,10 @@ pub enum Request {
     Totals(Reply<TotalsAnswer>),
     /// The host groups as they are in force.
     Groups(Reply<Arc<[Group]>>),
-    /// Attacks, the newest first.
+    /// Attacks alive, and the latest that are over, the newest first.
     Attacks {
-        /// Without those that are over.
-        alive_only: bool,
-        /// At most so many.
-        limit: usize,
+        /// Which.
+        search: Search,
         /// Where to.
         reply: Reply<Vec<Answered>>,
     },
@@ -173,6 +173,13 @@ pub struct TotalsAnswer {
     pub groups: Vec<(Arc<str>, SumRates)>,
 }
 
+impl From<AttackRecord> for Answered {
+    /// For an attack that is over: none of its rules stands.
+    fn from(record: AttackRecord) -> Answered {
+        Answered { standing: vec![None; record.rules.len()], record: Arc::new(record) }
+    }
+}
+
 impl From<&Smooth> for Rates {
     fn from(smooth: &Smooth) -> Rates {
         use dataplane::packet::Class;
@@ -197,7 +204,7 @@ impl Control {
             Request::Hosts { limit, order, prefix, reply } => drop(reply.send(self.hosts(limit, order, prefix))),
             Request::Totals(reply) => drop(reply.send(self.totals())),
             Request::Groups(reply) => drop(reply.send(self.meter.map().groups())),
-            Request::Attacks { alive_only, limit, reply } => drop(reply.send(self.attacks(alive_only, limit))),
+            Request::Attacks { search, reply } => drop(reply.send(self.attacks(&search))),
             Request::Ban { target, seconds, reason, by, reply } => {
                 drop(reply.send(self.ban(target, seconds, &reason, &by)));
             }
@@ -266,6 +273,7 @@ impl Control {
         let mut alarms = self.start_alarms.clone();
         alarms.extend(self.plan_alarms.iter().cloned());
         alarms.extend(self.store.alarm());
+        alarms.extend(self.samples.as_ref().and_then(samples::Handle::alarm));
         alarms.extend(self.health.alarms().cloned());
         for report in self.reports.iter().map(|report| report.borrow()) {
             if !report.connected {
@@ -342,13 +350,12 @@ impl Control {
         }
     }
 
-    fn attacks(&self, alive_only: bool, limit: usize) -> Vec<Answered> {
-        let mut records: Vec<Arc<AttackRecord>> = self.detector.attacks().cloned().map(Arc::new).collect();
-        if !alive_only {
-            records.extend(self.ended.iter().cloned());
-        }
-        records.sort_by_key(|record| std::cmp::Reverse((record.detected_ms, record.id)));
-        records.truncate(limit);
+    fn attacks(&self, search: &Search) -> Vec<Answered> {
+        let alive = self.detector.attacks().filter(|record| search.matches(record)).cloned().map(Arc::new);
+        let ended = self.ended.iter().filter(|record| search.matches(record)).cloned();
+        let mut records: Vec<Arc<AttackRecord>> = alive.chain(ended).collect();
+        records.sort_by_key(|record| std::cmp::Reverse(Place::from(&**record)));
+        records.truncate(search.limit);
         records.into_iter().map(|record| self.answered(record)).collect()
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use dataplane::dpdk;
 use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
 use dataplane::tap::REQUEST_MAX;
@@ -13,6 +15,7 @@ use super::examples::Examples;
 use crate::attack::{Direction, Target};
 use crate::detector::CaptureRequest;
 use crate::record::Counts;
+use crate::samples::{FRAMES_MAX, Frame};
 
 #[derive(Debug)]
 struct Open {
@@ -20,7 +23,20 @@ struct Open {
     number: u32,
     place: u16,
     sample: Vec<Headers>,
+    /// The same packets as they came, as far as they are kept.
+    frames: Vec<Frame>,
     counts: Counts,
+}
+
+/// What a capture held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Closed {
+    /// What it was of.
+    pub(super) target: Target,
+    /// Its packets, for the miner.
+    pub(super) sample: Vec<Headers>,
+    /// The same packets as they came; empty where nobody keeps them.
+    pub(super) frames: Vec<Frame>,
 }
 
 /// All open captures.
@@ -31,9 +47,16 @@ pub(super) struct Captures {
     numbers: u32,
     /// Captures that found no place; they wait until one is closed.
     waiting: Vec<CaptureRequest>,
+    /// Whether frames are kept.
+    keeps_frames: bool,
 }
 
 impl Captures {
+    /// No capture yet. Frames are kept where somebody wants them.
+    pub(super) fn new(keeps_frames: bool) -> Captures {
+        Captures { keeps_frames, ..Captures::default() }
+    }
+
     /// Opens a capture, in place of one of the same attack. Where there are too many, it waits for a place.
     pub(super) fn open(&mut self, request: CaptureRequest) {
         self.remove(request.attack);
@@ -49,18 +72,19 @@ impl Captures {
             number: self.numbers,
             place,
             sample: Vec::with_capacity(request.wanted),
+            frames: Vec::with_capacity(if self.keeps_frames { request.wanted.min(FRAMES_MAX) } else { 0 }),
             counts: Counts::default(),
         };
         self.open.insert(request.attack, open);
     }
 
-    /// Closes it; gives its target and what it held.
-    pub(super) fn close(&mut self, attack: Uuid) -> Option<(Target, Vec<Headers>)> {
+    /// Closes it; gives what it held.
+    pub(super) fn close(&mut self, attack: Uuid) -> Option<Closed> {
         let closed = self.remove(attack);
         if let Some(next) = (!self.waiting.is_empty() && closed.is_some()).then(|| self.waiting.remove(0)) {
             self.open(next);
         }
-        closed.map(|open| (open.request.target, open.sample))
+        closed.map(|open| Closed { target: open.request.target, sample: open.sample, frames: open.frames })
     }
 
     fn remove(&mut self, attack: Uuid) -> Option<Open> {
@@ -77,6 +101,7 @@ impl Captures {
         examples: &mut Examples,
     ) -> Vec<(Uuid, Counts)> {
         let mut full = Vec::new();
+        let clock = Clock::read();
         for worker in workers {
             while let Some(sample) = worker.ring.pop() {
                 if examples.take(worker.core, &sample) {
@@ -90,6 +115,9 @@ impl Captures {
                     continue;
                 }
                 open.sample.push(headers);
+                if self.keeps_frames && open.frames.len() < FRAMES_MAX {
+                    open.frames.push(Frame { time_us: clock.wall_us(sample.tsc), sample });
+                }
                 if is_to(&headers, &open.request.target) {
                     open.counts.incoming += 1;
                 } else {
@@ -120,6 +148,28 @@ impl Captures {
             };
             (open.request.target.prefix.addr(), capture)
         })
+    }
+}
+
+/// Both clocks, read together.
+struct Clock {
+    wall_us: i64,
+    tsc: u64,
+    tsc_hz: u64,
+}
+
+impl Clock {
+    fn read() -> Clock {
+        let wall_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        Clock { wall_us, tsc: dpdk::tsc(), tsc_hz: dpdk::tsc_hz() }
+    }
+
+    /// When the time-stamp counter stood so, in microseconds since 1970.
+    fn wall_us(&self, tsc: u64) -> i64 {
+        let cycles = u128::from(self.tsc.saturating_sub(tsc));
+        // Before DPDK has started nobody knows how long a cycle is.
+        let age_us = (cycles * 1_000_000).checked_div(self.tsc_hz.into()).unwrap_or(0);
+        self.wall_us - age_us as i64
     }
 }
 
@@ -201,9 +251,34 @@ mod tests {
         assert_eq!(drain(&mut captures, &workers), [(request.attack, full)]);
         push(&workers[0], number, OTHER, VICTIM);
         assert_eq!(drain(&mut captures, &workers), [], "full only once");
-        let (target, sample) = captures.close(request.attack).expect("an open capture");
-        assert_eq!((target, sample.len()), (request.target, 4));
+        let closed = captures.close(request.attack).expect("an open capture");
+        assert_eq!((closed.target, closed.sample.len(), closed.frames.len()), (request.target, 4, 0));
         assert_eq!(captures.close(request.attack), None);
+    }
+
+    #[test]
+    fn frames_are_kept_as_they_came_where_they_are_wanted() {
+        let (mut captures, workers) = (Captures::new(true), [worker()]);
+        let request = request(2);
+        captures.open(request);
+        let (sent, number) = (frame(OTHER, VICTIM), number(&captures, request.attack));
+        let before = Clock::read().wall_us;
+        assert!(workers[0].ring.push(&Sample::new(number, dpdk::tsc(), &sent, 1_400)));
+        // This one cannot be parsed: it is in neither.
+        assert!(workers[0].ring.push(&Sample::new(number, dpdk::tsc(), &[0x45; 9], 9)));
+        drain(&mut captures, &workers);
+        let closed = captures.close(request.attack).expect("an open capture");
+        let [kept] = &closed.frames[..] else { panic!("one frame, not {:?}", closed.frames) };
+        assert_eq!((kept.sample.data(), kept.sample.frame_len, closed.sample.len()), (&sent[..], 1_400, 1));
+        assert!((before - 1_000..=Clock::read().wall_us).contains(&kept.time_us));
+    }
+
+    #[test]
+    fn times_are_counted_back_from_now() {
+        let clock = Clock { wall_us: 1_795_000_000_000_000, tsc: 5_000_000_000, tsc_hz: 2_000_000_000 };
+        assert_eq!(clock.wall_us(5_000_000_000), 1_795_000_000_000_000);
+        assert_eq!(clock.wall_us(3_000_000_000), 1_794_999_999_000_000);
+        assert_eq!(clock.wall_us(6_000_000_000), 1_795_000_000_000_000, "never in the future");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The life of one attack, from its detection to its end, in that order. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use super::window::History;
 use super::{CaptureRequest, Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
 use crate::mitigation;
-use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, FlowSpec, RuleRecord, State};
+use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
 
 /// A capture should span about this much traffic, not one burst of one queue.
 const CAPTURE_SPAN_SECONDS: f64 = 0.05;
@@ -75,6 +75,7 @@ pub(super) struct Attack {
     /// Samples in a row that gave nothing new.
     fruitless: u32,
     saved: i64,
+    measured: i64,
 }
 
 // Detected.
@@ -93,6 +94,7 @@ impl Attack {
             settled: now - 1,
             fruitless: 0,
             saved: now,
+            measured: now,
         }
     }
 
@@ -113,12 +115,16 @@ impl Attack {
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
+            mean: Rates::default(),
+            measured_ms: 0,
             capture: None,
             captures: 0,
             rules: Vec::new(),
             note: String::new(),
             by: by.into(),
             whitelisted: None,
+            journal: Vec::new(),
+            journal_lost: 0,
         };
         Attack::new(turn, record)
     }
@@ -228,6 +234,10 @@ impl Attack {
         self.record.current = history.all_rates();
         self.record.rest = history.rest_rates();
         self.record.peak = self.record.peak.max(&self.record.current);
+        if self.record.state != State::Ending {
+            self.record.add_to_mean((turn.mono() - self.measured).max(0) as u64);
+        }
+        self.measured = turn.mono();
         if history.is_over() {
             self.under_since = None;
         } else {
@@ -404,6 +414,23 @@ impl Attack {
         }
     }
 
+    /// These rules, of all attacks, are what engines refuse now, and why.
+    pub(super) fn refused(&mut self, turn: &mut Turn, refused: &BTreeMap<Uuid, String>) {
+        for index in 0..self.record.rules.len() {
+            let rule = &mut self.record.rules[index];
+            let why = refused.get(&rule.id);
+            if !rule.is_wanted() || rule.refused.as_ref() == why {
+                continue;
+            }
+            rule.refused = why.cloned();
+            let text = why.map(|why| format!("rule refused: {}: {why}", rule.flow_spec));
+            match text {
+                Some(text) => self.tell(turn, EventKind::Alarm, text),
+                None => drop(self.save(turn)),
+            }
+        }
+    }
+
     /// Whether what comes now can be told into matched and rest.
     pub(super) fn is_settled(&self, now: Now) -> bool {
         now.mono_ms as i64 > self.settled
@@ -542,6 +569,7 @@ impl Attack {
 
     /// Tells what happened, once it is on its way to the disk.
     fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
+        self.record.note_down(Entry { time_ms: turn.now.wall_ms, kind: kind.as_str().into(), text: text.clone() });
         let record = self.save(turn);
         turn.effects.push(Effect::Event(Event { time_ms: turn.now.wall_ms, kind, attack: Some(record), text }));
     }
@@ -556,6 +584,7 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         wanted_ms: turn.now.wall_ms,
         held_ms: None,
         withdrawn_ms: None,
+        refused: None,
         matched_packets: 0,
         matched_bytes: 0,
         matched: Rate::default(),

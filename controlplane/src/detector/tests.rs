@@ -1,5 +1,7 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
+mod journal;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

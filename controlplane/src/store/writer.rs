@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
@@ -16,6 +16,10 @@ use crate::record::AttackRecord;
 const PENDING_MAX: usize = 20_000;
 /// What could not be written is tried again at least this often.
 const RETRY: Duration = Duration::from_secs(1);
+/// What is too old is looked for this often.
+const FORGET_PERIOD: Duration = Duration::from_secs(600);
+/// So few are forgotten at a time that no record waits for it; where there are more, it goes on a moment later.
+const FORGET_MAX: usize = 200;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -33,12 +37,13 @@ pub struct StoreHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the writer thread.
-pub fn spawn(store: Store) -> std::io::Result<StoreHandle> {
+/// Starts the writer thread. Attacks that are over are forgotten after the time that `history` says.
+pub fn spawn(store: Store, history: Duration) -> std::io::Result<StoreHandle> {
     let pending = Arc::new(Mutex::new(Pending::default()));
     let (wake, woken) = bounded(1);
     let theirs = Arc::clone(&pending);
-    let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(store, &theirs, &woken))?;
+    let thread =
+        std::thread::Builder::new().name("store".into()).spawn(move || run(store, history, &theirs, &woken))?;
     Ok(StoreHandle { pending, wake: Some(wake), thread: Some(thread) })
 }
 
@@ -77,7 +82,8 @@ impl Drop for StoreHandle {
     }
 }
 
-fn run(mut store: Store, pending: &Mutex<Pending>, woken: &Receiver<()>) {
+fn run(mut store: Store, history: Duration, pending: &Mutex<Pending>, woken: &Receiver<()>) {
+    let mut forget_at = Instant::now();
     loop {
         let last = match woken.recv_timeout(RETRY) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => false,
@@ -86,6 +92,22 @@ fn run(mut store: Store, pending: &Mutex<Pending>, woken: &Receiver<()>) {
         write(&mut store, pending);
         if last {
             return;
+        }
+        if Instant::now() >= forget_at && forget(&mut store, history) {
+            forget_at = Instant::now() + FORGET_PERIOD;
+        }
+    }
+}
+
+/// Whether that is all for now.
+fn forget(store: &mut Store, history: Duration) -> bool {
+    let before = SystemTime::now().checked_sub(history).and_then(|before| before.duration_since(UNIX_EPOCH).ok());
+    let Some(before) = before else { return true };
+    match store.forget(before.as_millis() as i64, FORGET_MAX) {
+        Ok(forgotten) => forgotten < FORGET_MAX,
+        Err(error) => {
+            tracing::warn!("old attacks cannot be forgotten: {error}");
+            true
         }
     }
 }
@@ -119,6 +141,8 @@ mod tests {
     use crate::record::State;
     use crate::record::samples::attack;
 
+    const HISTORY: Duration = Duration::from_secs(86_400 * 365 * 200);
+
     fn until(what: &str, mut condition: impl FnMut() -> bool) {
         for _ in 0..1000 {
             if condition() {
@@ -137,7 +161,7 @@ mod tests {
     fn records_reach_the_disk_without_a_flush() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("levee.db");
-        let handle = spawn(Store::open(&path).unwrap()).unwrap();
+        let handle = spawn(Store::open(&path).unwrap(), HISTORY).unwrap();
         let record = attack("198.18.0.1/32", State::Detected);
         handle.save(Arc::new(record.clone()));
         until("the record", || Store::open(&path).unwrap().alive().unwrap() == [record.clone()]);
@@ -148,7 +172,7 @@ mod tests {
     fn a_disk_that_stands_still_costs_no_newest_record_and_no_wait() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("levee.db");
-        let handle = spawn(Store::open(&path).unwrap()).unwrap();
+        let handle = spawn(Store::open(&path).unwrap(), HISTORY).unwrap();
         let blocker = rusqlite::Connection::open(&path).unwrap();
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut records = [attack("198.18.0.1/32", State::Detected), attack("198.18.0.2/32", State::Detected)];
@@ -174,13 +198,36 @@ mod tests {
     fn dropping_writes_what_is_pending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("levee.db");
-        let handle = spawn(Store::open(&path).unwrap()).unwrap();
+        let handle = spawn(Store::open(&path).unwrap(), HISTORY).unwrap();
         let records: Vec<_> = (0..300).map(|_| attack("198.18.0.1/32", State::Ended)).collect();
         for record in &records {
             handle.save(Arc::new(record.clone()));
         }
         drop(handle);
         assert_eq!(Store::open(&path).unwrap().recent(1000).unwrap().len(), records.len());
+    }
+
+    #[test]
+    fn old_attacks_are_forgotten_bit_by_bit_while_records_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("levee.db");
+        let mut store = Store::open(&path).unwrap();
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        let over = |age_ms: i64| {
+            let mut record = attack("198.18.0.1/32", State::Ended);
+            record.ended_ms = Some(now_ms - age_ms);
+            record
+        };
+        let young = over(1_000);
+        let old: Vec<_> = (0..FORGET_MAX * 2 + 5).map(|_| over(2 * 86_400_000)).collect();
+        store.save(old.iter().chain([&young])).unwrap();
+        let handle = spawn(store, Duration::from_secs(86_400)).unwrap();
+        let fresh = over(0);
+        handle.save(Arc::new(fresh.clone()));
+        let reader = Store::open(&path).unwrap();
+        until("the new record", || reader.get(fresh.id).unwrap().is_some());
+        until("nothing old", || reader.recent(1_000).unwrap().len() == 2);
+        assert!(reader.get(young.id).unwrap().is_some() && handle.alarm().is_none());
     }
 
     #[test]

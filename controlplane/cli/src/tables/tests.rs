@@ -10,6 +10,10 @@ fn assert_text(shown: &str, expected: &str) {
     assert_eq!(shown, expected, "\n--- shown\n{shown}\n--- expected\n{expected}");
 }
 
+fn listed(found: &[Attack]) -> String {
+    attacks(&ListAttacksResponse { attacks: found.to_vec(), ..Default::default() }, NOW)
+}
+
 #[test]
 fn status_shows_ports_workers_engines_and_alarms() {
     assert_text(
@@ -127,7 +131,7 @@ HOST         GROUP         IN                                OUT
     let mut over = fixtures::attack(NOW);
     (over.metric, over.measured, over.threshold) = ("flows_per_second".into(), 4321.0, 3500.0);
     over.current.as_mut().unwrap().flows_per_second = 4567.0;
-    assert!(attacks(&[over.clone()], NOW).contains("flows_per_second 4.32 kflows/s > 3.50 kflows/s"));
+    assert!(listed(&[over.clone()]).contains("flows_per_second 4.32 kflows/s > 3.50 kflows/s"));
     let shown = attack(&over, NOW);
     assert!(shown.lines().any(|line| line.starts_with("flows ") && line.contains("4.57 kflows/s")), "{shown}");
     assert!(!attack(&fixtures::attack(NOW), NOW).contains("flows"));
@@ -169,7 +173,7 @@ total_bps  2.00 Gbps         -
 #[test]
 fn attacks_show_what_was_crossed_or_who_asked() {
     assert_text(
-        &attacks(&[fixtures::attack_by_hand(NOW), fixtures::attack(NOW)], NOW),
+        &listed(&[fixtures::attack_by_hand(NOW), fixtures::attack(NOW)]),
         r#"
 ID                                    TARGET           DIRECTION  STATE       CROSSED                            NOW             RULES  DETECTED
 019aa0c3-0000-7000-8000-000000000002  2001:db8::1/128  outgoing   detected    by root (uid 0)                  0 pps      0 bps      0  5 s ago
@@ -192,13 +196,13 @@ detected    2026-11-21 21:02:28.123 UTC, 1 min 5 s ago
 mitigating  2026-11-21 21:02:28.323 UTC, 1 min 4 s ago
 sample      500 of 500 packets
 
-CLASS            NOW                  PEAK                  REST
-total      1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  10.0 kpps  10.0 Mbps
-tcp            0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
-tcp syn        0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
-udp        1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  10.0 kpps  10.0 Mbps
-icmp           0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
-fragments      0 pps      0 bps      0 pps      0 bps      0 pps      0 bps
+CLASS            NOW                  PEAK                  MEAN                 REST
+total      1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  1.20 Mpps  960 Mbps  10.0 kpps  10.0 Mbps
+tcp            0 pps      0 bps      0 pps      0 bps      0 pps     0 bps      0 pps      0 bps
+tcp syn        0 pps      0 bps      0 pps      0 bps      0 pps     0 bps      0 pps      0 bps
+udp        1.46 Mpps  1.17 Gbps  1.48 Mpps  1.18 Gbps  1.20 Mpps  960 Mbps  10.0 kpps  10.0 Mbps
+icmp           0 pps      0 bps      0 pps      0 bps      0 pps     0 bps      0 pps      0 bps
+fragments      0 pps      0 bps      0 pps      0 bps      0 pps     0 bps      0 pps      0 bps
 
 rule      destination 198.18.0.7/32, udp: discard
 id        019aa0c2-8f00-7000-8000-0000000000aa
@@ -206,6 +210,10 @@ state     held, 1 min 4 s ago
 matched   95,000,000 packets, 1.45 Mpps
 coverage  98.0 %
 reason    shortest of 3 that cover 98 %
+
+TIME (UTC)               JOURNAL
+2026-11-21 21:02:28.123  detected   attack on 198.18.0.7 incoming
+2026-11-21 21:02:29.123  rule_held  rule held
 "#,
     );
 }
@@ -249,7 +257,7 @@ fn an_event_is_one_line() {
 
 #[test]
 fn what_is_empty_is_said_in_words() {
-    assert_eq!(attacks(&[], NOW), "no attacks\n");
+    assert_eq!(listed(&[]), "no attacks\n");
     assert_eq!(rules(&[], NOW), "no rules\n");
     let nobody = ListHostsResponse { hosts: Vec::new(), active: 1234 };
     assert_eq!(hosts(&nobody), "no hosts to show; 1,234 with traffic in all\n");
