@@ -21,28 +21,29 @@ impl Job {
 impl Finder<'_> {
     #[inline(always)]
     pub(super) fn flow(&self, hashed: Hashed, Ends { to, from }: Ends) -> Job {
-        let flows = &self.shared.flows;
-        let place = |slot, outgoing, host| {
-            if slot == Slot::NOWHERE {
-                return Place::NOWHERE;
-            }
-            let place = flows.place(self.sides[usize::from(outgoing)], slot, host);
-            flows.prefetch(place);
-            place
-        };
-        let (incoming, outgoing) = (place(to, false, hashed.destination), place(from, true, hashed.source));
+        let incoming = if to == Slot::NOWHERE { Place::NOWHERE } else { self.line(to, false, hashed.destination) };
+        let outgoing = if from == Slot::NOWHERE { Place::NOWHERE } else { self.line(from, true, hashed.source) };
         Job { flow: hashed.flow, incoming, outgoing }
     }
 
     /// The same for one of the packet's ends.
     #[inline(always)]
     pub(super) fn add_flow(&self, job: &mut Job, hashed: &Hashed, slot: Slot, outgoing: bool) {
-        let flows = &self.shared.flows;
         job.flow = hashed.flow;
-        let (place, host) =
-            if outgoing { (&mut job.outgoing, hashed.source) } else { (&mut job.incoming, hashed.destination) };
-        *place = flows.place(self.sides[usize::from(outgoing)], slot, host);
-        flows.prefetch(*place);
+        if outgoing {
+            job.outgoing = self.line(slot, outgoing, hashed.source);
+        } else {
+            job.incoming = self.line(slot, outgoing, hashed.destination);
+        }
+    }
+
+    /// The line of a slot, which is on its way to the cache.
+    #[inline(always)]
+    fn line(&self, slot: Slot, outgoing: bool, host: u32) -> Place {
+        let flows = &self.shared.flows;
+        let place = flows.place(self.sides[usize::from(outgoing)], slot, host);
+        flows.prefetch(place);
+        place
     }
 }
 
