@@ -2,10 +2,11 @@
 # How fast is an attack found and a router told? Plays a real attack capture, live and paced, to a protected host that has ordinary
 # traffic of its own, at 1.25, 2 and 10 times its threshold; and takes the time from the attack's first packet on the wire until
 # it is detected, until a rule is wanted, and until a BGP router has the rule in its table.
-#   scripts/latency.sh [--runs N] [--times K]... [--quick]
+#   scripts/latency.sh [--runs N] [--times K]... [--quick] [--bin FOLDER]
 #     --runs N    so often at each multiple; default 10
 #     --times K   only this multiple of the threshold: 1.25, 2 or 10
-#     --quick     once each, and only the order of events counts, not the time
+#     --quick     once each, and only the order of events counts, not the time; nothing is written
+#     --bin       where leveed and leveectl are; without it, a release build is made
 # Prints a table, writes target/latency/results.json, and exits 0 only if each run was in order and each median is within its bar.
 #
 # All clocks are one: the kernel's stamp of the first packet as it leaves the sender, leveed's own record of the attack, and the time
@@ -26,23 +27,23 @@ declare -A BARS=([1.25]=1200 [2]=800 [10]=350)
 runs=10 timed=true multiples=() arguments=("$@")
 while (($#)); do
   case $1 in
-    --built) bin=$2 && shift 2 ;;
+    --bin) bin=$(realpath "${2:?--bin needs a folder}") && shift 2 ;;
     --runs) runs=${2:?--runs needs a number} && shift 2 ;;
     --times)
       [[ -n ${BARS[${2:-none}]:-} ]] || die "--times needs one of 1.25, 2, 10"
       multiples+=("$2") && shift 2
       ;;
     --quick) runs=1 timed=false && shift ;;
-    *) die "unknown argument $1 (known: --runs, --times, --quick)" ;;
+    *) die "unknown argument $1 (known: --runs, --times, --quick, --bin)" ;;
   esac
 done
 ((${#multiples[@]})) || multiples=(1.25 2 10)
 if [[ -z ${bin:-} ]]; then
   scripts/setup.sh --no-tests
   bin=$(realpath "${CARGO_TARGET_DIR:-target}/release")
-  mkdir -p "$(dirname $RESULTS)"
-  ((EUID == 0)) || exec sudo "$PWD/scripts/latency.sh" --built "$bin" "${arguments[@]}"
 fi
+mkdir -p "$(dirname $RESULTS)"
+((EUID == 0)) || exec sudo "$PWD/scripts/latency.sh" "${arguments[@]}" --bin "$bin"
 
 # shellcheck source=scripts/live.sh
 source "$(dirname "$0")/live.sh"
