@@ -95,9 +95,10 @@ impl Levee {
         self.flush();
         self.tick += 1;
         self.meter.follow(self.detector.followed());
-        let tick = self.meter.tick(self.tick, TICK_MS as f64 / 1000.0, |_| Volumes::default());
+        let seconds = TICK_MS as f64 / 1000.0;
+        let tick = self.meter.tick(self.tick, seconds, |_| Volumes::default());
         let mono_ms = u64::from(self.tick) * TICK_MS;
-        self.detector.tick(Now { mono_ms, wall_ms: mono_ms as i64 }, &tick.observed);
+        self.detector.tick(Now { mono_ms, wall_ms: mono_ms as i64 }, seconds, &tick.observed);
         tick.active
     }
 

@@ -154,13 +154,15 @@ impl Control {
         let mut next_tick = Instant::now() + check_period;
         let mut next_service = Instant::now();
         loop {
-            match self.requests.recv_deadline(next_service) {
+            match self.requests.recv_deadline(next_service.min(next_tick)) {
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(request) => self.answer(request),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.service();
-                    next_service = Instant::now() + SERVICE_PERIOD;
-                }
+                Err(RecvTimeoutError::Timeout) => (),
+            }
+            // However many clients ask.
+            if Instant::now() >= next_service {
+                self.service();
+                next_service = Instant::now() + SERVICE_PERIOD;
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -225,7 +227,7 @@ impl Control {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);
         }
-        let effects = self.detector.tick(self.now(), &ticked.observed);
+        let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
         self.carry_out(effects);
         self.watching.mark(&self.dataplane);
         self.watching.sweep(&mut self.dataplane);

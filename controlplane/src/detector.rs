@@ -230,7 +230,6 @@ pub struct Detector {
     followed: BTreeMap<Target, Followed>,
     targets: HashMap<Uuid, Target>,
     ticks: u64,
-    last_ms: Option<u64>,
     lost: Lost,
     alarmed_ms: Option<u64>,
 }
@@ -244,7 +243,6 @@ impl Detector {
             followed: BTreeMap::new(),
             targets: HashMap::new(),
             ticks: 0,
-            last_ms: None,
             lost: Lost::default(),
             alarmed_ms: None,
         }
@@ -291,11 +289,11 @@ impl Detector {
         self.lost
     }
 
-    /// One tick: `observed` has every followed target with traffic, and every other whose rate within this tick was over
-    /// a threshold.
-    pub fn tick(&mut self, now: Now, observed: &[Observed]) -> Vec<Effect> {
+    /// One tick, which really lasted `seconds`: `observed` has every followed target with traffic, and every other whose
+    /// rate within this tick was over a threshold.
+    pub fn tick(&mut self, now: Now, seconds: f64, observed: &[Observed]) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        self.remember(now, observed);
+        self.remember(now, seconds, observed);
         for followed in self.followed.values_mut() {
             if let Some(attack) = &mut followed.attack {
                 attack.live(&mut turn, &followed.history);
@@ -432,7 +430,7 @@ impl Detector {
     }
 
     /// Puts the tick into the histories; begins one for each target that is over a threshold now.
-    fn remember(&mut self, now: Now, observed: &[Observed]) {
+    fn remember(&mut self, now: Now, seconds: f64, observed: &[Observed]) {
         self.ticks += 1;
         for observed in observed {
             let Observed { target, group, thresholds, seconds, all, matched } = observed;
@@ -451,11 +449,8 @@ impl Detector {
             followed.group = Arc::clone(group);
             followed.tick = self.ticks;
         }
-        if let Some(last_ms) = self.last_ms.replace(now.mono_ms) {
-            let seconds = now.mono_ms.saturating_sub(last_ms) as f64 / 1000.0;
-            for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {
-                silent.history.push_silence(seconds);
-            }
+        for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {
+            silent.history.push_silence(seconds);
         }
     }
 

@@ -77,7 +77,7 @@ proptest! {
             // The jitter never makes ten ticks shorter than what they hold at 0.95 of the threshold.
             let seconds = 0.1 * jitter.max(1.0);
             world.pass((seconds * 1000.0) as u64);
-            let effects = world.detector.tick(world.now, &[observed(host(), seconds, packets, 0)]);
+            let effects = world.detector.tick(world.now, seconds, &[observed(host(), seconds, packets, 0)]);
             prop_assert!(effects.is_empty());
         }
     }

@@ -84,7 +84,7 @@ impl World {
 
     pub(super) fn tick(&mut self, observed: &[Observed]) {
         self.pass(TICK_MS);
-        let effects = self.detector.tick(self.now, observed);
+        let effects = self.detector.tick(self.now, TICK_MS as f64 / 1000.0, observed);
         self.log.extend(effects);
     }
 

@@ -3,6 +3,7 @@
 mod flows;
 mod groups;
 mod hashed;
+mod windows;
 
 use std::collections::BTreeMap;
 
