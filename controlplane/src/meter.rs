@@ -99,6 +99,11 @@ impl Map {
         self.networks.find(host).map(|id| self.networks.list()[usize::from(id)])
     }
 
+    /// Whether all of a prefix lies within one protected network.
+    pub fn protects(&self, prefix: IpNet) -> bool {
+        self.networks.list().iter().any(|network| network.contains(&prefix))
+    }
+
     /// How many protected networks there are.
     pub fn networks_count(&self) -> usize {
         self.networks.list().len()

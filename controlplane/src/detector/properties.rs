@@ -320,7 +320,7 @@ fn an_attack_on_what_is_counted_no_more_is_closed() {
     world.run(200, 10_000, 0);
     let before = world.attack().clone();
     let mut again = World::new(SETTINGS);
-    again.log = again.detector.restore(again.now, vec![before.clone()], |target| *target != before.target);
+    again.log = again.detector.restore(again.now, vec![before.clone()], |record| record.target != before.target);
     assert_eq!((again.detector.attacks().count(), again.detector.followed().count()), (0, 0));
     let saved = again.log.iter().rev().find_map(|effect| match effect {
         Effect::Save(record) => Some(record),
