@@ -180,7 +180,7 @@ fn rules_by_hand_reach_the_router_and_a_pause_leaves_it_as_it_is() {
 
 #[test]
 fn what_is_no_rule_for_ours_is_refused_and_says_why() {
-    let whitelist = "[whitelist]\nnetworks = [\"198.18.0.64/28\"]\nremote_networks = [\"203.0.113.0/28\"]\n";
+    let whitelist = "[groups.quiet]\nnetworks = [\"198.18.1.16/28\"]\nmonitor_only = true\n[whitelist]\nnetworks = [\"198.18.0.64/28\"]\nremote_networks = [\"203.0.113.0/28\"]\n";
     let (leveed, _folder) = start("", whitelist);
     let refused = |rule: &str| {
         let status = add(&leveed, rule, 0).expect_err("refused");
@@ -211,6 +211,16 @@ fn what_is_no_rule_for_ours_is_refused_and_says_why() {
             "198.18.0.64/28 is in whitelist.networks",
         ),
         (
+            r#"{"destination_prefix":"198.18.1.0/24","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "nothing is announced for 198.18.1.16/28",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.1.24/29","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "nothing is announced for 198.18.1.24/29",
+        ),
+        (
             r#"{"destination_prefix":"198.18.0.1/32","source_prefix":"203.0.113.0/24","action_type":"discard"}"#,
             Code::FailedPrecondition,
             "203.0.113.0/28 is in whitelist.remote_networks",
@@ -228,6 +238,9 @@ fn what_is_no_rule_for_ours_is_refused_and_says_why() {
     assert_eq!(banned.message(), "198.18.0.65 incoming is not banned: 198.18.0.64/28 is in whitelist.networks");
     assert!(leveed.attacks().is_empty() && acts(&leveed).is_empty());
 
+    let quiet = add(&leveed, &DNS.replace("198.18.0.10", "198.18.1.17"), 0).expect("a rule");
+    assert_eq!(quiet.state, "monitor_only");
+    remove(&leveed, &quiet.id).expect("removed");
     let id = add(&leveed, DNS, 0).expect("a rule").id;
     assert_eq!(add(&leveed, DNS, 60).expect("the same").id, id);
     let other = DNS.replace("\"discard\"", "\"rate-limit\",\"action\":{\"rate_pps\":1}");

@@ -78,7 +78,13 @@ impl Control {
 
     /// A rule by hand, as the attack on record that it is.
     pub(super) fn add_rule(&mut self, flow_spec: FlowSpec, order: &Order) -> Result<Answered, String> {
-        let target = target_of(&flow_spec.rule, self.meter.map())?;
+        let map = self.meter.map();
+        let target = target_of(&flow_spec.rule, map)?;
+        let is_host = map.host(target.prefix.addr()) == target.prefix;
+        // A host's rule says so by itself; a network's would filter hosts that nothing may be done about.
+        if let Some(part) = map.monitored_part(target.prefix).filter(|_| !is_host) {
+            return Err(format!("no such rule: nothing is announced for {part}, its host group is monitor_only"));
+        }
         if let Some((key, network)) = self.whitelist.against(&target, &flow_spec.rule) {
             return Err(format!("no such rule: {network} is in whitelist.{key}"));
         }
