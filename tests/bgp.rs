@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, Report, Wanted, WantedRules};
+use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, Report, Told, Wanted};
 use dataplane::packet::fragment;
 use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -33,7 +33,7 @@ const DISCARD: &str = "(generic, 0x80060000, 0x0)";
 struct Levee {
     runtime: Runtime,
     engine: Engine,
-    wanted: watch::Sender<WantedRules>,
+    told: watch::Sender<Told>,
     report: watch::Receiver<Report>,
     stop: watch::Sender<Option<AtStop>>,
     task: JoinHandle<Result<(), bgp::Error>>,
@@ -47,15 +47,15 @@ impl Levee {
             reconcile_period: Duration::from_secs(3),
             ..Engine::new("edge", &address, MARK)
         };
-        let (wanted, wanted_receiver) = watch::channel(None);
+        let (told, told_receiver) = watch::channel(Told::default());
         let (report_sender, report) = watch::channel(Report::new(&engine));
         let (stop, stop_receiver) = watch::channel(None);
-        let task = runtime.spawn(bgp::run(engine.clone(), wanted_receiver, report_sender, stop_receiver));
-        Levee { runtime, engine, wanted, report, stop, task }
+        let task = runtime.spawn(bgp::run(engine.clone(), told_receiver, report_sender, stop_receiver));
+        Levee { runtime, engine, told, report, stop, task }
     }
 
     fn want(&self, wanted: &[Wanted]) {
-        self.wanted.send_replace(Some(Arc::new(wanted.to_vec())));
+        self.told.send_modify(|told| told.wanted = Some(Arc::new(wanted.to_vec())));
     }
 
     #[track_caller]

@@ -27,6 +27,8 @@ const SETTINGS: Settings = Settings {
     check_period_ms: TICK_MS,
     capture_packets: 500,
     capture_timeout_ms: 120_000,
+    captures_max: 256,
+    threshold_specific_ban_details: false,
     ban_time_ms: 60_000,
     ban_time_max_ms: 60_000,
     probation_ms: 60_000,

@@ -25,9 +25,11 @@ use tonic::{Response, Status};
 use uuid::Uuid;
 
 use crate::attack::{self, Direction, Target};
-use crate::control::{Answered, Reply, Request};
+use crate::control::{Answered, Order, Reply, Request};
 use crate::detector::Event;
-use crate::meter::Order;
+use crate::meter;
+use crate::record::FlowSpec;
+use crate::rule_json;
 use crate::samples;
 use crate::search::{self, Place, Search};
 use crate::store::Archive;
@@ -37,10 +39,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Listings have so many rows when the client does not say.
 const HOSTS_DEFAULT: u32 = 20;
 const ATTACKS_DEFAULT: u32 = 100;
+const ACTS_DEFAULT: u32 = 100;
 /// Most rows of a listing.
 const ROWS_MAX: u32 = 1000;
 /// Longest text that a client may give as a reason, in bytes.
 const REASON_MAX: usize = 500;
+/// Longest rule in JSON.
+const RULE_MAX: usize = 16_384;
 /// Longest id of an attack.
 const ID_MAX: usize = 36;
 /// Most kinds of attacks in one search.
@@ -180,10 +185,7 @@ impl Api {
 
     /// What a client asks for, as far back as the history goes.
     fn search(&self, request: v1::ListAttacksRequest, limit: usize) -> Result<Search, Error> {
-        let id = request.id.to_ascii_lowercase();
-        if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Err(Error::Invalid(format!("\"{id}\" is not the id of an attack, nor its beginning")));
-        }
+        let id = id_or_beginning(&request.id)?;
         if request.kinds.len() > KINDS_MAX {
             return Err(Error::Invalid(format!("more than {KINDS_MAX} kinds of attacks")));
         }
@@ -265,6 +267,24 @@ fn host(text: &str, ipv6_prefix_length: u8) -> Result<IpNet, Error> {
     Some(attack::host(given.addr(), ipv6_prefix_length)).filter(|host| host.contains(&given)).ok_or_else(wrong)
 }
 
+/// In lower case.
+fn id_or_beginning(text: &str) -> Result<String, Error> {
+    let id = text.to_ascii_lowercase();
+    if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+        return Err(Error::Invalid(format!("\"{id}\" is not an id, nor its beginning")));
+    }
+    Ok(id)
+}
+
+fn flow_spec(json: &str) -> Result<FlowSpec, Error> {
+    if json.len() > RULE_MAX {
+        return Err(Error::Invalid(format!("the rule is longer than {RULE_MAX} bytes")));
+    }
+    let value = serde_json::from_str(json).map_err(|error| Error::Invalid(format!("no JSON: {error}")))?;
+    let (rule, action) = rule_json::from_json(&value).map_err(|error| Error::Invalid(error.to_string()))?;
+    Ok(FlowSpec { rule, action })
+}
+
 fn reason(text: String) -> Result<String, Error> {
     if text.len() > REASON_MAX {
         return Err(Error::Invalid(format!("the reason is longer than {REASON_MAX} bytes")));
@@ -291,12 +311,12 @@ impl Levee for Api {
     ) -> Result<Response<v1::ListHostsResponse>, Status> {
         let request = request.into_inner();
         let order = match request.order() {
-            v1::HostOrder::Pps => Order::Pps,
-            v1::HostOrder::Bps => Order::Bps,
-            v1::HostOrder::IncomingPps => Order::DirectionPps(Direction::Incoming),
-            v1::HostOrder::IncomingBps => Order::DirectionBps(Direction::Incoming),
-            v1::HostOrder::OutgoingPps => Order::DirectionPps(Direction::Outgoing),
-            v1::HostOrder::OutgoingBps => Order::DirectionBps(Direction::Outgoing),
+            v1::HostOrder::Pps => meter::Order::Pps,
+            v1::HostOrder::Bps => meter::Order::Bps,
+            v1::HostOrder::IncomingPps => meter::Order::DirectionPps(Direction::Incoming),
+            v1::HostOrder::IncomingBps => meter::Order::DirectionBps(Direction::Incoming),
+            v1::HostOrder::OutgoingPps => meter::Order::DirectionPps(Direction::Outgoing),
+            v1::HostOrder::OutgoingBps => meter::Order::DirectionBps(Direction::Outgoing),
         };
         let prefix = self.prefix(&request.prefix)?;
         let limit = rows(request.limit, HOSTS_DEFAULT);
@@ -373,8 +393,8 @@ impl Levee for Api {
             v1::Direction::Incoming | v1::Direction::Unspecified => Direction::Incoming,
         };
         let target = Target { prefix: self.host(&request.host)?, direction };
-        let (seconds, reason) = (u64::from(request.seconds), reason(request.reason)?);
-        let banned = self.ask(|reply| Request::Ban { target, seconds, reason, by, reply }).await?;
+        let order = Order { seconds: request.seconds.into(), reason: reason(request.reason)?, by };
+        let banned = self.ask(|reply| Request::Ban { target, order, reply }).await?;
         let attack = banned.map_err(Error::Refused)?;
         Ok(Response::new(v1::BanResponse { attack_id: attack.to_string(), host: attack::name(target.prefix) }))
     }
@@ -382,14 +402,68 @@ impl Levee for Api {
     async fn unban(&self, request: tonic::Request<v1::UnbanRequest>) -> Result<Response<v1::UnbanResponse>, Status> {
         let by = who(&request);
         let request = request.into_inner();
-        let (host, reason) = (self.host(&request.host)?, reason(request.reason)?);
+        let (host, order) = (self.host(&request.host)?, Order { seconds: 0, reason: reason(request.reason)?, by });
         let name = attack::name(host);
-        let ended = self.ask(|reply| Request::Unban { host, reason, by, reply }).await?;
+        let ended = self.ask(|reply| Request::Unban { host, order, reply }).await?;
         if ended.is_empty() {
             return Err(Error::Refused(format!("no attack on {name} is alive")).into());
         }
         let attack_ids = ended.iter().map(ToString::to_string).collect();
         Ok(Response::new(v1::UnbanResponse { attack_ids, host: name }))
+    }
+
+    async fn add_rule(
+        &self,
+        request: tonic::Request<v1::AddRuleRequest>,
+    ) -> Result<Response<v1::AddRuleResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let flow_spec = Box::new(flow_spec(&request.flow_spec_json)?);
+        let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
+        let added = self.ask(|reply| Request::AddRule { flow_spec, order, reply }).await?.map_err(Error::Refused)?;
+        Ok(Response::new(v1::AddRuleResponse { rule: convert::wanted_rules(&added).pop() }))
+    }
+
+    async fn remove_rule(
+        &self,
+        request: tonic::Request<v1::RemoveRuleRequest>,
+    ) -> Result<Response<v1::RemoveRuleResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let id = id_or_beginning(&request.id)?;
+        if id.is_empty() {
+            return Err(Error::Invalid("give the id of a rule".to_owned()).into());
+        }
+        let order = Order { seconds: 0, reason: reason(request.reason)?, by };
+        let removed = self.ask(|reply| Request::RemoveRule { id, order, reply }).await?.map_err(Error::Refused)?;
+        let text = removed.rules.first().map(|rule| convert::rule_text(&rule.flow_spec)).unwrap_or_default();
+        Ok(Response::new(v1::RemoveRuleResponse { attack_id: removed.id.to_string(), text }))
+    }
+
+    async fn pause(&self, request: tonic::Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
+        let pause = self.ask(|reply| Request::Pause { order, reply }).await?;
+        Ok(Response::new(v1::PauseResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn resume(&self, request: tonic::Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let by = who(&request);
+        let order = Order { seconds: 0, reason: reason(request.into_inner().reason)?, by };
+        let pause = self.ask(|reply| Request::Resume { order, reply }).await?;
+        let pause = pause.ok_or_else(|| Error::Refused("actions are not paused".to_owned()))?;
+        Ok(Response::new(v1::ResumeResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn list_acts(
+        &self,
+        request: tonic::Request<v1::ListActsRequest>,
+    ) -> Result<Response<v1::ListActsResponse>, Status> {
+        let (limit, archive) = (rows(request.into_inner().limit, ACTS_DEFAULT), self.archive.clone());
+        let acts = self.read(move || archive.acts(limit)).await?;
+        let acts = acts.map_err(|error| Error::Refused(error.to_string()))?;
+        Ok(Response::new(v1::ListActsResponse { acts: acts.into_iter().map(convert::act).collect() }))
     }
 
     type WatchEventsStream = EventStream;

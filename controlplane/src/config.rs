@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use dataplane::dpdk;
 use dataplane::packet::Reading;
+use dataplane::watch::CAPTURES_MAX;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -284,6 +285,12 @@ pub struct Detection {
     pub check_period: Duration,
     /// Packets of a full sample.
     pub capture_packets: u32,
+    /// The same of flow exports, for collectors.
+    pub capture_flow_records: u32,
+    /// Most captures open at once.
+    pub captures_at_once: u32,
+    /// Whether a sample has only packets of the kind and direction that crossed.
+    pub threshold_specific_ban_details: bool,
     /// After this time a sample that is not full is an orphan.
     pub capture_timeout: Duration,
     /// How long under the threshold until an attack is over.
@@ -310,6 +317,9 @@ impl Default for Detection {
             average_calculation_time: Duration::from_millis(1000),
             check_period: Duration::from_millis(100),
             capture_packets: 500,
+            capture_flow_records: 20,
+            captures_at_once: CAPTURES_MAX as u32,
+            threshold_specific_ban_details: false,
             capture_timeout: Duration::from_secs(120),
             ban_time: Duration::from_secs(60),
             ban_time_max: Duration::from_secs(3600),

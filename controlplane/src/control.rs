@@ -3,6 +3,7 @@
 //! looks, so that no room needs a lock.
 
 mod answers;
+mod by_hand;
 mod captures;
 mod examples;
 mod health;
@@ -22,9 +23,11 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
+pub use by_hand::Order;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
+use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
@@ -33,6 +36,7 @@ use crate::record::AttackRecord;
 use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
+use by_hand::Paused;
 use captures::Captures;
 use examples::Examples;
 use health::Health;
@@ -63,8 +67,10 @@ pub struct Parts {
     pub records: Vec<AttackRecord>,
     /// Alarms that stand from the start.
     pub alarms: Vec<String>,
+    /// The pause of all actions, where one goes on.
+    pub pause: Option<Pause>,
     /// What engines are told.
-    pub wanted: watch::Sender<bgp::WantedRules>,
+    pub wanted: watch::Sender<bgp::Told>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
     /// Where events go.
@@ -86,7 +92,8 @@ pub struct Control {
     examples: Examples,
     watching: Watching,
     health: Health,
-    wanted: watch::Sender<bgp::WantedRules>,
+    wanted: watch::Sender<bgp::Told>,
+    paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
@@ -122,6 +129,7 @@ impl Control {
             examples: Examples::default(),
             watching: Watching::default(),
             wanted: parts.wanted,
+            paused: parts.pause.map(Paused::from),
             reports: parts.reports,
             events: parts.events,
             requests: parts.requests,
@@ -140,9 +148,16 @@ impl Control {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
         let (now, map) = (control.now(), control.meter.map());
-        let is_counted = |target: &Target| map.host(target.prefix.addr()) == target.prefix;
+        let is_counted = |record: &AttackRecord| {
+            let prefix = record.target.prefix;
+            map.host(prefix.addr()) == prefix || record.is_order && map.protects(prefix)
+        };
         let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
+        if let Some(pause) = control.pause_alarm() {
+            warn!("{pause}");
+            control.wanted.send_modify(|told| told.paused = true);
+        }
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
         control
@@ -229,6 +244,7 @@ impl Control {
         }
         let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
         self.carry_out(effects);
+        self.mind_pause();
         self.watching.mark(&self.dataplane);
         self.watching.sweep(&mut self.dataplane);
         self.dataplane.networks.sweep();
@@ -317,6 +333,7 @@ impl Control {
         let attack = event.attack.as_ref().map(|attack| attack.id.to_string());
         match event.kind {
             EventKind::Alarm => error!(kind = event.kind.as_str(), "{}", event.text),
+            EventKind::Paused | EventKind::Resumed => warn!(kind = event.kind.as_str(), "{}", event.text),
             EventKind::FalsePositive => warn!(attack, kind = event.kind.as_str(), "{}", event.text),
             _ => info!(attack, kind = event.kind.as_str(), "{}", event.text),
         }
@@ -340,12 +357,17 @@ impl Control {
             rule: wanted.rule,
             action: wanted.action,
         });
-        self.wanted.send_replace(Some(Arc::new(wanted.collect())));
+        let wanted = Some(Arc::new(wanted.collect()));
+        self.wanted.send_modify(|told| told.wanted = wanted);
     }
 
     /// Tells workers which hosts to look at closer.
     fn watch(&mut self) {
-        let fresh = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
+        let map = self.meter.map();
+        // Only what is on a host can be counted rule by rule.
+        let is_on_host = |record: &&AttackRecord| map.host(record.target.prefix.addr()) == record.target.prefix;
+        let attacks = self.detector.attacks().filter(is_on_host);
+        let fresh = self.watching.rebuild(&mut self.dataplane, attacks, self.captures.open_ones());
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
             self.meter.forget_rule(slot);

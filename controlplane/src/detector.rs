@@ -2,6 +2,7 @@
 //! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the
 //! states.
 
+mod by_hand;
 mod life;
 #[cfg(test)]
 mod properties;
@@ -17,10 +18,11 @@ use ipnet::IpNet;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::attack::{Now, Target, Thresholds, Volumes};
+use crate::attack::{Kind, Now, Target, Thresholds, Volumes};
 use crate::mitigation::Limits;
 use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
 use crate::whitelist::Whitelist;
+pub use life::order::Wish;
 use life::{Attack, Turn};
 use window::History;
 
@@ -49,6 +51,10 @@ pub struct Settings {
     pub capture_packets: usize,
     /// A capture that is not full by then is an orphan.
     pub capture_timeout_ms: u64,
+    /// Most captures open at once.
+    pub captures_max: usize,
+    /// Whether a capture keeps only packets of the kind and direction that crossed.
+    pub threshold_specific_ban_details: bool,
     /// How long rules stay after the attack (before the router) or in all (behind it).
     pub ban_time_ms: u64,
     /// The ban time doubles up to this.
@@ -106,6 +112,8 @@ pub struct CaptureRequest {
     pub wanted: usize,
     /// One of so many packets is taken, so that the capture spans more than one burst.
     pub stride: u32,
+    /// Only packets of this kind, in the attack's direction; none: all, in both.
+    pub only: Option<Kind>,
 }
 
 /// What an event is about.
@@ -113,6 +121,8 @@ pub struct CaptureRequest {
 pub enum EventKind {
     /// An attack was detected, or ordered by hand.
     Detected,
+    /// Its capture waits for a place.
+    Waiting,
     /// Its capture is full.
     Captured,
     /// Its first rules are wanted, or wanted again.
@@ -129,6 +139,10 @@ pub enum EventKind {
     Ended,
     /// It was none.
     FalsePositive,
+    /// A person paused all actions.
+    Paused,
+    /// Actions go on.
+    Resumed,
     /// An operator should look.
     Alarm,
     /// What an alarm said is over.
@@ -140,6 +154,7 @@ impl EventKind {
     pub fn as_str(self) -> &'static str {
         match self {
             EventKind::Detected => "detected",
+            EventKind::Waiting => "waiting",
             EventKind::Captured => "captured",
             EventKind::Mitigating => "mitigating",
             EventKind::RuleWanted => "rule_wanted",
@@ -148,6 +163,8 @@ impl EventKind {
             EventKind::Ending => "ending",
             EventKind::Ended => "ended",
             EventKind::FalsePositive => "false_positive",
+            EventKind::Paused => "paused",
+            EventKind::Resumed => "resumed",
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
         }
@@ -210,6 +227,12 @@ pub enum Error {
         /// The network around it.
         network: IpNet,
     },
+    /// Too many rules by hand.
+    #[error("{0} rules by hand are wanted, and no more are allowed (detection.rules_in_all)")]
+    TooManyOrders(usize),
+    /// A router holds a rule once.
+    #[error("rule {0} does otherwise with the same packets: remove it first")]
+    OtherAction(Uuid),
 }
 
 #[derive(Debug)]
@@ -229,6 +252,8 @@ pub struct Detector {
     // In order, so that the same input gives the same output.
     followed: BTreeMap<Target, Followed>,
     targets: HashMap<Uuid, Target>,
+    // Rules by hand.
+    orders: BTreeMap<Uuid, Attack>,
     ticks: u64,
     lost: Lost,
     alarmed_ms: Option<u64>,
@@ -242,6 +267,7 @@ impl Detector {
             whitelist,
             followed: BTreeMap::new(),
             targets: HashMap::new(),
+            orders: BTreeMap::new(),
             ticks: 0,
             lost: Lost::default(),
             alarmed_ms: None,
@@ -255,14 +281,17 @@ impl Detector {
         &mut self,
         now: Now,
         records: Vec<AttackRecord>,
-        is_counted: impl Fn(&Target) -> bool,
+        is_counted: impl Fn(&AttackRecord) -> bool,
     ) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
         for record in records.into_iter().filter(|record| record.state.is_alive()) {
             let target = record.target;
+            let is_counted = is_counted(&record);
             let mut attack = Attack::restore(&turn, record);
-            if !is_counted(&target) {
+            if !is_counted {
                 attack.unban(&mut turn, "the configuration changed: this target is counted no more");
+            } else if attack.record.is_order {
+                self.orders.insert(attack.record.id, attack);
             } else if attack.record.whitelisted.is_some() != self.whitelisted(&target).is_some() {
                 attack.unban(&mut turn, "the configuration changed: whitelist.networks");
             } else if self.attack_on(&target).is_some() {
@@ -276,12 +305,18 @@ impl Detector {
 
     /// Targets whose traffic each tick must tell, however little; one that is left out had none.
     pub fn followed(&self) -> impl Iterator<Item = Target> + '_ {
-        self.followed.keys().copied()
+        self.followed.keys().copied().chain(self.orders.values().map(|order| order.record.target))
     }
 
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
-        self.followed.values().filter_map(|followed| followed.attack.as_ref()).map(|attack| &attack.record)
+        let attacks = self.followed.values().filter_map(|followed| followed.attack.as_ref());
+        attacks.chain(self.orders.values()).map(|attack| &attack.record)
+    }
+
+    /// How many attacks want a capture that has no place.
+    pub fn waiting(&self) -> usize {
+        self.attacks().filter(|record| record.capture.is_some_and(|capture| capture.waiting)).count()
     }
 
     /// What did not fit.
@@ -299,9 +334,11 @@ impl Detector {
                 attack.live(&mut turn, &followed.history);
             }
         }
+        self.obey(&mut turn, observed);
         self.bury();
         self.detect(&mut turn);
         self.forget();
+        self.open_captures(&mut turn);
         turn.effects
     }
 
@@ -318,7 +355,11 @@ impl Detector {
             .map(|known| (known.id, known.flow_spec.clone()))
             .collect();
         let taken = |rule: &FlowSpec| others.iter().find(|(_, known)| known == rule).map(|&(id, _)| id);
-        self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken))
+        let mut effects = self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken));
+        let mut turn = Turn::new(now, &self.settings);
+        self.open_captures(&mut turn);
+        effects.extend(turn.effects);
+        effects
     }
 
     /// All rules that engines hold now: what is missing is held no more. From then on what they match counts as matched;
@@ -328,8 +369,12 @@ impl Detector {
         let mut turn = Turn::new(now, &self.settings);
         for followed in self.followed.values_mut() {
             if let Some(attack) = &mut followed.attack {
-                attack.held(&mut turn, &mut followed.history, rules);
+                attack.held(&mut turn, Some(&mut followed.history), rules);
             }
+        }
+        for order in self.orders.values_mut() {
+            let followed = self.followed.get_mut(&order.record.target);
+            order.held(&mut turn, followed.map(|followed| &mut followed.history), rules);
         }
         turn.effects
     }
@@ -337,7 +382,8 @@ impl Detector {
     /// All rules that engines refuse now, with the engine's words: told once, and on record.
     pub fn refused(&mut self, now: Now, rules: &BTreeMap<Uuid, String>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        for attack in self.followed.values_mut().filter_map(|followed| followed.attack.as_mut()) {
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        for attack in attacks.chain(self.orders.values_mut()) {
             attack.refused(&mut turn, rules);
         }
         turn.effects
@@ -346,54 +392,10 @@ impl Detector {
     /// What a rule of an attack matched within the last `seconds`.
     pub fn rule_matched(&mut self, attack: Uuid, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
         let followed = self.targets.get(&attack).and_then(|target| self.followed.get_mut(target));
-        if let Some(attack) = followed.and_then(|followed| followed.attack.as_mut()) {
+        let attack_or_order = followed.and_then(|followed| followed.attack.as_mut());
+        if let Some(attack) = attack_or_order.or_else(|| self.orders.get_mut(&attack)) {
             attack.rule_matched(rule, packets, bytes, seconds);
         }
-    }
-
-    /// A person wants an attack on a target, for `seconds` or (0) until it ends by itself. One that is alive goes on.
-    pub fn ban(
-        &mut self,
-        now: Now,
-        target: Target,
-        group: &str,
-        seconds: u64,
-        reason: &str,
-        by: &str,
-    ) -> Result<(Uuid, Vec<Effect>), Error> {
-        if let Some(network) = self.whitelisted(&target) {
-            return Err(Error::Whitelisted { target, network });
-        }
-        let mut turn = Turn::new(now, &self.settings);
-        if let Some(attack) = self.followed.get_mut(&target).and_then(|followed| followed.attack.as_mut()) {
-            attack.ban(&mut turn, seconds, reason, by);
-            return Ok((attack.record.id, turn.effects));
-        }
-        if self.targets.len() >= self.settings.attacks_max {
-            return Err(Error::Full(self.targets.len()));
-        }
-        let attack = Attack::by_hand(&mut turn, target, group, seconds, reason, by);
-        let id = attack.record.id;
-        self.add(&turn, attack);
-        Ok((id, turn.effects))
-    }
-
-    /// A person ends every attack on a prefix, in both directions. It takes a whole new crossing to start another.
-    pub fn unban(&mut self, now: Now, prefix: IpNet, reason: &str, by: &str) -> (Vec<Uuid>, Vec<Effect>) {
-        let mut turn = Turn::new(now, &self.settings);
-        let mut ids = Vec::new();
-        self.followed.retain(|target, followed| match &mut followed.attack {
-            Some(attack) if target.prefix == prefix => {
-                attack.unban(&mut turn, &format!("unban by {by}: {reason}"));
-                ids.push(attack.record.id);
-                false
-            }
-            _ => true,
-        });
-        for id in &ids {
-            self.targets.remove(id);
-        }
-        (ids, turn.effects)
     }
 }
 
@@ -478,6 +480,23 @@ impl Detector {
             let text =
                 format!("{crowded_out} targets are over a threshold without an attack: attacks_at_once is reached");
             self.alarm(turn, text);
+        }
+    }
+
+    /// Opens as many of the captures that are wanted as there are places for: the attack that exceeds its threshold by the
+    /// largest factor first; of those that are alike the oldest. One that is open is never displaced.
+    fn open_captures(&mut self, turn: &mut Turn) {
+        let attacks = || self.followed.values().filter_map(|followed| Some((followed, followed.attack.as_ref()?)));
+        let open = attacks().filter(|(_, attack)| attack.has_open_capture()).count();
+        let mut waiting: Vec<(f64, i64, Target)> = attacks()
+            .filter(|(_, attack)| attack.waits_for_capture())
+            .map(|(followed, attack)| (followed.history.factor(), attack.record.detected_ms, attack.record.target))
+            .collect();
+        waiting.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let room = self.settings.captures_max.saturating_sub(open);
+        for (index, (_, _, target)) in waiting.into_iter().enumerate() {
+            let Some(Followed { history, attack: Some(attack), .. }) = self.followed.get_mut(&target) else { continue };
+            if index < room { attack.open_capture(turn, history) } else { attack.wait_for_capture(turn) }
         }
     }
 

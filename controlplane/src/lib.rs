@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod api;
 pub mod attack;
+pub mod by_hand;
 pub mod config;
 pub mod control;
 pub mod detector;

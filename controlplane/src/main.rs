@@ -9,10 +9,12 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use controlplane::actions::bgp;
 use controlplane::api::{self, Api};
+use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log, OnShutdown};
 use controlplane::control::{Control, Parts, Request};
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
+use controlplane::record::AttackRecord;
 use controlplane::samples;
 use controlplane::store::{self, Archive, Store};
 use crossbeam::channel;
@@ -151,11 +153,11 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let (store, records, alarms) = open_store(&config)?;
+    let Opened { store, pause, records, alarms } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
-    let (wanted, wanted_rules) = watch::channel(None);
+    let (wanted, told) = watch::channel(bgp::Told::default());
     let (stop_engines, stopped) = watch::channel(None);
 
     let mut engines = Vec::new();
@@ -163,7 +165,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     for engine in config.bgp.iter().flat_map(plan::engines) {
         let (report, reported) = watch::channel(bgp::Report::new(&engine));
         reports.push(reported);
-        engines.push(runtime.spawn(bgp::run(engine, wanted_rules.clone(), report, stopped.clone())));
+        engines.push(runtime.spawn(bgp::run(engine, told.clone(), report, stopped.clone())));
     }
     let control = Control::new(Parts {
         map: plan::map(&config, dataplane.networks.get())?,
@@ -174,6 +176,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,
         alarms,
+        pause,
         wanted,
         reports,
         events: events.clone(),
@@ -260,10 +263,16 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
     }))
 }
 
-type Records = Vec<controlplane::record::AttackRecord>;
+/// The store, and what it knew.
+struct Opened {
+    store: store::StoreHandle,
+    pause: Option<Pause>,
+    records: Vec<AttackRecord>,
+    alarms: Vec<String>,
+}
 
 /// Opens the store. One that is damaged is put aside: acting on what is seen now comes before the past.
-fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records, Vec<String>)> {
+fn open_store(config: &Config) -> anyhow::Result<Opened> {
     let path = &config.daemon.state;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("daemon.state: {}", folder.display()))?;
@@ -289,7 +298,8 @@ fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records, V
     let alive = store.alive()?;
     records.retain(|record| !record.state.is_alive());
     records.extend(alive);
-    Ok((store::spawn(store, config.history.kept)?, records, alarms))
+    let pause = store.pause()?;
+    Ok(Opened { store: store::spawn(store, config.history.kept)?, pause, records, alarms })
 }
 
 #[cfg(test)]

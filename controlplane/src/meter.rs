@@ -99,6 +99,20 @@ impl Map {
         self.networks.find(host).map(|id| self.networks.list()[usize::from(id)])
     }
 
+    /// Whether all of a prefix lies within one protected network.
+    pub fn protects(&self, prefix: IpNet) -> bool {
+        self.networks.list().iter().any(|network| network.contains(&prefix))
+    }
+
+    /// What of a network belongs to a group that is only monitored: all of it, or one of the group's networks in it.
+    pub fn monitored_part(&self, network: IpNet) -> Option<IpNet> {
+        if self.group(network.addr()).monitor_only {
+            return Some(network);
+        }
+        let monitored = self.groups.iter().filter(|group| group.monitor_only).flat_map(|group| &group.networks);
+        monitored.copied().find(|part| network.contains(part))
+    }
+
     /// How many protected networks there are.
     pub fn networks_count(&self) -> usize {
         self.networks.list().len()

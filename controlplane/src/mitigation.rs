@@ -39,6 +39,8 @@ pub struct Wanted {
 pub enum Standing {
     /// It is on the list.
     Wanted,
+    /// It is on the list, and all actions are paused: no plan says so, but answers do.
+    Paused,
     /// It would be, but for the dry run.
     DryRun,
     /// It would be, but the host group of its target is only monitored.
@@ -56,6 +58,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Standing::Wanted => "wanted",
+            Standing::Paused => "paused",
             Standing::DryRun => "dry_run",
             Standing::MonitorOnly => "monitor_only",
             Standing::HeldBack => "held_back",

@@ -168,6 +168,8 @@ pub fn settings(config: &Config) -> detector::Settings {
         window_ms: detection.average_calculation_time.as_millis() as u64,
         check_period_ms: detection.check_period.as_millis() as u64,
         capture_packets: detection.capture_packets as usize,
+        captures_max: detection.captures_at_once as usize,
+        threshold_specific_ban_details: detection.threshold_specific_ban_details,
         capture_timeout_ms: detection.capture_timeout.as_millis() as u64,
         ban_time_ms: detection.ban_time.as_millis() as u64,
         ban_time_max_ms: detection.ban_time_max.as_millis() as u64,

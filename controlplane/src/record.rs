@@ -94,8 +94,11 @@ pub struct CaptureRecord {
     pub wanted: usize,
     /// How many it holds.
     pub counts: Counts,
-    /// Whether its sample is still awaited: it is being filled, or mined.
+    /// Whether its sample is still awaited: it waits for a place, is being filled, or mined.
     pub open: bool,
+    /// Whether it waits for a place: too many captures are open.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// A rule and what a router does with what it matches. Its JSON is that of `docs/rules.md`.
@@ -219,6 +222,9 @@ pub struct AttackRecord {
     /// The whitelisted network around the target: nothing is done about this attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitelisted: Option<IpNet>,
+    /// A rule by hand: all that it is about is its one rule, which a person gave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_order: bool,
     /// What happened and was done, and what came of it: every state it was in, rules wanted, held and withdrawn.
     #[serde(default)]
     pub journal: Vec<Entry>,
@@ -313,6 +319,7 @@ pub(crate) mod samples {
             note: String::new(),
             by: "threshold".into(),
             whitelisted: None,
+            is_order: false,
             journal: Vec::new(),
             journal_lost: 0,
         }
@@ -354,8 +361,13 @@ mod tests {
         record.rules[2].flow_spec.rule.tcp_flags = vec![dataplane::rule::Bits { set: 0x02, clear: 0x10 }];
         record.rules[2].flow_spec.action = Action::RatePps(100);
         record.rules[0].held_ms = Some(9);
-        record.capture =
-            Some(CaptureRecord { opened_ms: 2, wanted: 500, counts: Counts { incoming: 2, outgoing: 1 }, open: false });
+        record.capture = Some(CaptureRecord {
+            opened_ms: 2,
+            wanted: 500,
+            counts: Counts { incoming: 2, outgoing: 1 },
+            open: false,
+            waiting: false,
+        });
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.contains("\"state\":\"mitigating\""), "{json}");
         assert_eq!(serde_json::from_str::<AttackRecord>(&json).unwrap(), record);

@@ -1,6 +1,7 @@
 //! Attacks on disk: SQLite in one file. Knows files and records, nothing that runs; [`writer`] keeps the disk's pace
 //! away from whoever saves.
 
+mod acts;
 mod archive;
 mod writer;
 
@@ -18,7 +19,7 @@ pub use writer::{StoreHandle, spawn};
 const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// What makes each layout of the one before.
-const LAYOUTS: [&str; 2] = [
+const LAYOUTS: [&str; 3] = [
     "
 CREATE TABLE attacks (
     id TEXT PRIMARY KEY,
@@ -43,6 +44,20 @@ CREATE INDEX attacks_first ON attacks (first);
 CREATE INDEX attacks_target ON attacks (target);
 CREATE INDEX attacks_kind ON attacks (kind, detected_ms);
 CREATE INDEX attacks_ended ON attacks (ended_ms) WHERE alive = 0;
+",
+    // What persons did, and the pause of all actions while there is one.
+    "
+CREATE TABLE acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    act TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE TABLE pause (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    pause TEXT NOT NULL
+) STRICT;
 ",
 ];
 

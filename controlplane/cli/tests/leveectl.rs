@@ -90,6 +90,34 @@ impl Levee for Daemon {
         Ok(Response::new(UnbanResponse { attack_ids, host: "198.18.0.7".into() }))
     }
 
+    async fn add_rule(&self, request: Request<AddRuleRequest>) -> Answer<AddRuleResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(AddRuleResponse { rule: Some(fixtures::rule(now_ms())) }))
+    }
+
+    async fn remove_rule(&self, request: Request<RemoveRuleRequest>) -> Answer<RemoveRuleResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(RemoveRuleResponse { attack_id: "id-1".into(), text: "dst 198.18.0.7/32 discard".into() }))
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Answer<PauseResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(PauseResponse { pause: Some(fixtures::pause(now_ms())) }))
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Answer<ResumeResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(ResumeResponse { pause: Some(fixtures::pause(now_ms())) }))
+    }
+
+    async fn list_acts(&self, request: Request<ListActsRequest>) -> Answer<ListActsResponse> {
+        self.asked(request.into_inner());
+        let act =
+            |act: &str, text: &str| Act { time_ms: 1_000, by: "alice".into(), act: act.into(), text: text.into() };
+        let acts = vec![act("pause", "all actions for 600 s: router works"), act("ban", "198.18.0.7 incoming")];
+        Ok(Response::new(ListActsResponse { acts }))
+    }
+
     /// Two events, then silence, as from a daemon without attacks.
     async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answer<Self::WatchEventsStream> {
         let (sender, receiver) = mpsc::channel(2);
@@ -248,6 +276,39 @@ fn options_reach_the_daemon() {
 }
 
 #[test]
+fn what_persons_order_reaches_the_daemon() {
+    let server = Server::start();
+    server.text(&["ban", "198.18.0.7", "--for", "2h"]);
+    assert!(server.last_asked().contains("seconds: 7200"), "{}", server.last_asked());
+    let rule = r#"{"destination_prefix": "198.18.0.7/32", "action_type": "discard"}"#;
+    let file = server.directory.path().join("rule.json");
+    std::fs::write(&file, rule).unwrap();
+    for given in [rule, file.to_str().unwrap()] {
+        let added = server.text(&["rules", "add", given, "--for", "10m", "--reason", "test"]);
+        assert_eq!(added, "held: destination 198.18.0.7/32, udp: discard\nid 019aa0c2-8f00-7000-8000-0000000000aa\n");
+        let asked = AddRuleRequest { flow_spec_json: rule.into(), seconds: 600, reason: "test".into() };
+        assert_eq!(server.last_asked(), format!("{asked:?}"));
+    }
+    assert_error(&server.run(&["rules", "add", "/nowhere/rule"]), 1, &["cannot read /nowhere/rule"]);
+    assert_eq!(server.text(&["rules", "remove", "019aa"]), "removed: dst 198.18.0.7/32 discard\n");
+    assert_eq!(server.last_asked(), "RemoveRuleRequest { id: \"019aa\", reason: \"\" }");
+    assert_eq!(server.text(&["rules", "list"]), server.text(&["rules"]));
+
+    let paused = server.text(&["pause", "--for", "10m", "--reason", "router works"]);
+    assert!(paused.starts_with("all actions are PAUSED by alice, 1 min 0 s ago, for another "), "{paused}");
+    assert!(paused.contains(": router works\nnothing is announced or withdrawn"), "{paused}");
+    assert_eq!(server.last_asked(), "PauseRequest { seconds: 600, reason: \"router works\" }");
+    let resumed = server.text(&["resume", "--reason", "done"]);
+    assert_eq!(resumed, "actions go on; they were paused for 1 min 0 s by alice\n");
+    assert_eq!(server.last_asked(), "ResumeRequest { reason: \"done\" }");
+    let audit = server.text(&["audit", "--limit", "5"]);
+    assert!(audit.contains("alice  pause  all actions for 600 s: router works"), "{audit}");
+    assert_eq!(server.last_asked(), "ListActsRequest { limit: 5 }");
+    let status = server.text(&["status"]);
+    assert!(status.contains("PAUSED     by alice, 1 min 0 s ago, for another "), "{status}");
+}
+
+#[test]
 fn a_sample_goes_to_a_file_or_to_a_pipe() {
     let server = Server::start();
     let expected = [0xd4, 0xc3, 0xb2, 0xa1, 0, 255];
@@ -315,9 +376,15 @@ fn a_daemon_that_hangs_is_given_up() {
 #[test]
 fn wrong_usage_is_status_2() {
     let server = Server::start();
-    for arguments in
-        [&["ban", "not-a-host"][..], &["hosts", "--limit", "0"], &["hosts", "--by", "size"], &["nothing"], &[]]
-    {
+    for arguments in [
+        &["ban", "not-a-host"][..],
+        &["pause", "--for", "soon"],
+        &["rules", "add"],
+        &["hosts", "--limit", "0"],
+        &["hosts", "--by", "size"],
+        &["nothing"],
+        &[],
+    ] {
         assert_error(&server.run(arguments), 2, &["--help"]);
     }
 }

@@ -121,6 +121,15 @@ pub enum AtStop {
 /// The rules that are wanted. None until the store has been read: nothing may be withdrawn before it is known what is wanted.
 pub type WantedRules = Option<Arc<Vec<Wanted>>>;
 
+/// What engines are told.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What they shall hold.
+    pub wanted: WantedRules,
+    /// Whether all actions are paused: engines are looked at, and stay as they are.
+    pub paused: bool,
+}
+
 impl Report {
     /// Of an engine that nobody has tried to reach yet.
     pub fn new(engine: &Engine) -> Report {
@@ -141,16 +150,20 @@ impl Report {
 /// only where it was told to withdraw at the end and could not.
 pub async fn run(
     engine: Engine,
-    wanted: watch::Receiver<WantedRules>,
+    told: watch::Receiver<Told>,
     report: watch::Sender<Report>,
     mut stop: watch::Receiver<Option<AtStop>>,
 ) -> Result<(), Error> {
     let at_stop = tokio::select! {
-        told = stop.wait_for(Option::is_some) => told.ok().and_then(|told| *told).unwrap_or(AtStop::Keep),
-        never = serve(&engine, wanted, &report) => match never {},
+        at_stop = stop.wait_for(Option::is_some) => at_stop.ok().and_then(|at_stop| *at_stop).unwrap_or(AtStop::Keep),
+        never = serve(&engine, told.clone(), &report) => match never {},
     };
     match at_stop {
         AtStop::Keep => Ok(()),
+        AtStop::Withdraw if told.borrow().paused => {
+            warn!(engine = engine.name, "all actions are paused: announcements stay");
+            Ok(())
+        }
         AtStop::Withdraw => {
             let withdrawn = withdraw_all(&engine).await?;
             info!(engine = engine.name, withdrawn, "withdrew all announcements");
@@ -179,15 +192,11 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
     }
 }
 
-async fn serve(
-    engine: &Engine,
-    mut wanted: watch::Receiver<WantedRules>,
-    report: &watch::Sender<Report>,
-) -> Infallible {
+async fn serve(engine: &Engine, told: watch::Receiver<Told>, report: &watch::Sender<Report>) -> Infallible {
     let mut back_off = BACK_OFF_MIN;
     loop {
         let start = Instant::now();
-        let Err(error) = session(engine, &mut wanted, report).await;
+        let Err(error) = session(engine, told.clone(), report).await;
         let error = error.to_string();
         let known = report.borrow().error.as_ref() == Some(&error);
         if !known {
@@ -201,14 +210,14 @@ async fn serve(
 
 async fn session(
     engine: &Engine,
-    wanted: &mut watch::Receiver<WantedRules>,
+    told: watch::Receiver<Told>,
     report: &watch::Sender<Report>,
 ) -> Result<Infallible, Error> {
     let client = Client::connect(&engine.address).await?;
     let mut session =
-        Session { engine, client, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
+        Session { engine, client, told, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
     let mut events = session.client.watch_peers().await?;
-    session.want(wanted);
+    session.want();
     session.look().await?;
     session.apply().await?;
     session.publish(report);
@@ -221,8 +230,8 @@ async fn session(
     }
     loop {
         tokio::select! {
-            () = changed(wanted) => {
-                session.want(wanted);
+            () = changed(&mut session.told) => {
+                session.want();
                 session.apply().await?;
             }
             _ = reconcile.tick() => {
@@ -241,8 +250,8 @@ async fn session(
 }
 
 /// Never ready again once nobody can want anything new: what is wanted then stays so.
-async fn changed(wanted: &mut watch::Receiver<WantedRules>) {
-    if wanted.changed().await.is_err() {
+async fn changed(told: &mut watch::Receiver<Told>) {
+    if told.changed().await.is_err() {
         std::future::pending().await
     }
 }
@@ -262,6 +271,7 @@ fn publish(report: &watch::Sender<Report>, new: Report) {
 struct Session<'a> {
     engine: &'a Engine,
     client: Client,
+    told: watch::Receiver<Told>,
     /// None while nobody knows what is wanted.
     targets: Option<Targets>,
     held: Held,
@@ -271,9 +281,13 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn want(&mut self, wanted: &mut watch::Receiver<WantedRules>) {
-        let wanted = wanted.borrow_and_update();
-        self.targets = wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine));
+    fn want(&mut self) {
+        let told = self.told.borrow_and_update();
+        self.targets = told.wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine));
+    }
+
+    fn is_paused(&self) -> bool {
+        self.told.borrow().paused
     }
 
     async fn look(&mut self) -> Result<(), Error> {
@@ -286,16 +300,24 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes the engine hold what is wanted, starting from what it was last seen to hold.
+    /// Makes the engine hold what is wanted, starting from what it was last seen to hold. A pause ends it before the next call.
     async fn apply(&mut self) -> Result<(), Error> {
+        if self.is_paused() {
+            return Ok(());
+        }
         let Some(targets) = &self.targets else { return Ok(()) };
         let plan = plan(&self.held, &targets.announcements);
         let known = std::mem::take(&mut self.rejected);
+        let (mut announced, mut withdrawn) = (0, 0);
         // First what protects.
         for announcement in &plan.adds {
+            if self.is_paused() {
+                return Ok(());
+            }
             let key = announcement.key();
             match self.client.add(announcement).await {
                 Ok(()) => {
+                    announced += 1;
                     self.held.insert(key.clone(), announcement.attributes().clone());
                 }
                 Err(Error::Refused { reason, .. }) => {
@@ -309,8 +331,12 @@ impl Session<'_> {
             }
         }
         for key in &plan.deletes {
+            if self.is_paused() {
+                return Ok(());
+            }
             match self.client.delete(key).await {
                 Ok(()) => {
+                    withdrawn += 1;
                     self.held.remove(key);
                 }
                 Err(Error::Refused { reason, .. }) => {
@@ -319,7 +345,6 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let (announced, withdrawn) = (plan.adds.len() - self.rejected.len(), plan.deletes.len());
         if announced + withdrawn > 0 {
             info!(engine = self.engine.name, announced, withdrawn, "changed announcements");
         }

@@ -11,6 +11,7 @@ use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
 use dataplane::packet::{Reading, Tunnel, Tunnels};
 use dataplane::rule::SET_MAX;
+use dataplane::watch::CAPTURES_MAX;
 use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Finding, Source};
@@ -348,6 +349,21 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
             default.capture_packets,
             1..=100_000,
         ),
+        capture_flow_records: findings.number(
+            "detection.capture_flow_records",
+            &raw.capture_flow_records,
+            default.capture_flow_records,
+            1..=100_000,
+        ),
+        captures_at_once: findings.number(
+            "detection.captures_at_once",
+            &raw.captures_at_once,
+            default.captures_at_once,
+            1..=CAPTURES_MAX as u32,
+        ),
+        threshold_specific_ban_details: raw
+            .threshold_specific_ban_details
+            .unwrap_or(default.threshold_specific_ban_details),
         capture_timeout: findings.seconds(
             "detection.capture_timeout_s",
             &raw.capture_timeout_s,

@@ -377,6 +377,8 @@ fn bad_values_of_other_sections() {
         ),
         ("detection", "ban_time_max_s = 59", "ban_time_max_s", "ban_time_s = 60", "not be above"),
         ("detection", "rules_in_all = 9", "rules_in_all", "rules_per_target = 10", "not be above"),
+        ("detection", "captures_at_once = 257", "captures_at_once", "257 is out of range", "1 to 256"),
+        ("detection", "capture_flow_records = 0", "capture_flow_records", "0 is out of range", "1 to 100000"),
         ("detection", "capture_packets = 0", "capture_packets", "0 is out of range", "1 to 100000"),
         ("history", "days = 0", "days", "0 is out of range", "1 to 3650"),
         ("history", "samples = \"samples\"", "samples", "not an absolute path", "/var/lib/levee/samples"),

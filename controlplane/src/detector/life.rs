@@ -1,5 +1,8 @@
 //! The life of one attack, from its detection to its end, in that order. Pure.
 
+mod capture;
+pub(super) mod order;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -7,13 +10,11 @@ use ipnet::IpNet;
 use uuid::{Timestamp, Uuid};
 
 use super::window::History;
-use super::{CaptureRequest, Effect, Event, EventKind, MinedRule, Settings, Tap};
+use super::{Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
 use crate::mitigation;
 use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
 
-/// A capture should span about this much traffic, not one burst of one queue.
-const CAPTURE_SPAN_SECONDS: f64 = 0.05;
 /// After a sample, the next capture waits this long; doubled for each sample in a row that gave nothing new.
 const CAPTURE_PAUSE_MS: i64 = 5_000;
 /// The pause doubles no more often than this.
@@ -61,7 +62,7 @@ pub(super) struct Attack {
     pub(super) record: AttackRecord,
     /// Detected, or come back.
     started: i64,
-    /// None while the record's open capture is still to be requested.
+    /// None while the record's open capture waits for a place.
     capture_since: Option<i64>,
     /// Since when everything is under every threshold.
     under_since: Option<i64>,
@@ -123,6 +124,7 @@ impl Attack {
             note: String::new(),
             by: by.into(),
             whitelisted: None,
+            is_order: false,
             journal: Vec::new(),
             journal_lost: 0,
         };
@@ -148,7 +150,6 @@ impl Attack {
         }
         attack.want_capture(turn);
         attack.tell(turn, EventKind::Detected, text);
-        attack.request_capture(turn, history);
         attack
     }
 
@@ -169,9 +170,7 @@ impl Attack {
 
     /// A person wants this attack to be held for some time, or, if `seconds` is 0, until it ends by itself.
     pub(super) fn ban(&mut self, turn: &mut Turn, seconds: u64, reason: &str, by: &str) {
-        let length = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
-        self.until = (seconds > 0).then(|| turn.mono() + length);
-        self.record.until_ms = (seconds > 0).then(|| turn.now.wall_ms + length);
+        self.last_for(turn, seconds);
         self.record.note = format!("ban by {by}: {reason}");
         let text = format!("{} banned by {by}: {reason}", self.record.target);
         if self.record.state == State::Ending {
@@ -179,6 +178,13 @@ impl Attack {
         } else {
             self.tell(turn, EventKind::Detected, text);
         }
+    }
+
+    /// Until then, or (0) without a time.
+    fn last_for(&mut self, turn: &Turn, seconds: u64) {
+        let length = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+        self.until = (seconds > 0).then(|| turn.mono() + length);
+        self.record.until_ms = (seconds > 0).then(|| turn.now.wall_ms + length);
     }
 
     /// Goes on where the record says. What a capture held is lost, so it starts anew.
@@ -215,10 +221,9 @@ impl Attack {
 
     fn live_on(&mut self, turn: &mut Turn, history: &History) {
         if self.record.capture_is_open() {
-            match self.capture_since {
-                None => self.request_capture(turn, history),
-                Some(since) if turn.mono() - since >= turn.settings.capture_timeout_ms as i64 => self.orphan(turn),
-                Some(_) => (),
+            let timeout = turn.settings.capture_timeout_ms as i64;
+            if self.capture_since.is_some_and(|since| turn.mono() - since >= timeout) {
+                self.orphan(turn);
             }
         }
         if !self.record.state.is_alive() {
@@ -248,39 +253,6 @@ impl Attack {
 
 // Capturing, and what comes of the sample.
 impl Attack {
-    fn want_capture(&mut self, turn: &Turn) {
-        if self.record.whitelisted.is_some() {
-            return;
-        }
-        self.record.capture = Some(CaptureRecord {
-            opened_ms: turn.now.wall_ms,
-            wanted: turn.settings.capture_packets,
-            counts: Counts::default(),
-            open: true,
-        });
-        self.capture_since = None;
-    }
-
-    fn request_capture(&mut self, turn: &mut Turn, history: &History) {
-        if self.record.whitelisted.is_some() {
-            return;
-        }
-        self.want_capture(turn);
-        self.capture_since = Some(turn.mono());
-        let wanted = turn.settings.capture_packets;
-        let stride = (history.latest_pps() * CAPTURE_SPAN_SECONDS / wanted.max(1) as f64).max(1.0) as u32;
-        let request = CaptureRequest { attack: self.record.id, target: self.record.target, wanted, stride };
-        turn.effects.push(Effect::OpenCapture(request));
-    }
-
-    fn close_capture(&mut self, turn: &mut Turn) {
-        if let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) {
-            capture.open = false;
-            turn.effects.push(Effect::CloseCapture { attack: self.record.id, mine: false });
-        }
-        self.capture_since = None;
-    }
-
     /// So many packets are in the capture now. A full one goes to the miner.
     pub(super) fn captured(&mut self, turn: &mut Turn, counts: Counts) {
         let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) else { return };
@@ -394,7 +366,8 @@ impl Attack {
     }
 
     /// These rules, of all attacks, are what engines hold now.
-    pub(super) fn held(&mut self, turn: &mut Turn, history: &mut History, held: &HashSet<Uuid>) {
+    pub(super) fn held(&mut self, turn: &mut Turn, history: Option<&mut History>, held: &HashSet<Uuid>) {
+        let mut is_new = false;
         for index in 0..self.record.rules.len() {
             let rule = &mut self.record.rules[index];
             let is_held = held.contains(&rule.id);
@@ -404,13 +377,16 @@ impl Attack {
             rule.held_ms = is_held.then_some(turn.now.wall_ms);
             let flow_spec = rule.flow_spec.to_string();
             if is_held {
-                history.forget_rest();
+                is_new = true;
                 self.settled = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
                 self.look_again = self.settled;
                 self.tell(turn, EventKind::RuleHeld, format!("rule held: {flow_spec}"));
             } else {
                 self.tell(turn, EventKind::Alarm, format!("no engine holds the rule any more: {flow_spec}"));
             }
+        }
+        if let Some(history) = history.filter(|_| is_new) {
+            history.forget_rest();
         }
     }
 
@@ -453,7 +429,7 @@ impl Attack {
             && turn.mono() >= self.look_again
             && self.record.wanted_rules().count() < turn.settings.limits.rules_per_target;
         if may && history.crossing().is_some() {
-            self.request_capture(turn, history);
+            self.want_capture(turn);
             self.save(turn);
         }
     }
@@ -473,7 +449,7 @@ impl Attack {
             return (now - self.started >= ban_time).then(|| format!("{seconds} s since its start"));
         }
         // Whether this was an attack at all is for the first capture to say.
-        if self.record.state == State::Detected && self.record.capture_is_open() {
+        if self.record.state == State::Detected && self.has_open_capture() {
             return None;
         }
         match (turn.settings.tap, self.rules_since) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::tests::{SETTINGS, THRESHOLD, TICK_MS, World, host, mined, observed};
+use super::tests::{SETTINGS, THRESHOLD, TICK_MS, World, host, mined, observed, target};
 use super::*;
 use crate::mitigation;
 use crate::record::State;
@@ -134,6 +134,34 @@ proptest! {
         prop_assert_eq!(world.detector.attacks().count(), 0);
         prop_assert_eq!(world.detector.followed().count(), 0);
         prop_assert!(mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default(), |_| false).wanted.is_empty());
+    }
+
+    #[test]
+    fn as_many_captures_are_open_as_there_are_places_for_and_wanted(
+        ticks in prop::collection::vec((prop::collection::vec(0..40u64, 6), 0..8usize), 1..60),
+        captures_max in 1..4usize,
+    ) {
+        let mut world = World::new(Settings { captures_max, capture_timeout_ms: 1_000, ..SETTINGS });
+        let mut open: HashSet<Uuid> = HashSet::new();
+        for (factors, full) in ticks {
+            let hosts = (1..).zip(factors).map(|(n, factor)| (target(&format!("198.18.0.{n}/32")), factor * THRESHOLD / 20));
+            let observed: Vec<_> = hosts.map(|(target, packets)| observed(target, 0.1, packets, 0)).collect();
+            world.tick(&observed);
+            if let Some(attack) = open.iter().nth(full).copied() {
+                let counts = Counts { incoming: 500, outgoing: 0 };
+                world.log.extend(world.detector.captured(world.now, attack, counts));
+                world.log.extend(world.detector.sample_ready(world.now, attack, vec![], "nothing"));
+            }
+            for effect in std::mem::take(&mut world.log) {
+                match effect {
+                    Effect::OpenCapture(request) => prop_assert!(open.insert(request.attack), "open already"),
+                    Effect::CloseCapture { attack, .. } => drop(open.remove(&attack)),
+                    _ => (),
+                }
+                prop_assert!(open.len() <= captures_max);
+            }
+            prop_assert!(world.detector.waiting() == 0 || open.len() == captures_max, "a free place, and somebody waits");
+        }
     }
 
     #[test]
@@ -320,7 +348,7 @@ fn an_attack_on_what_is_counted_no_more_is_closed() {
     world.run(200, 10_000, 0);
     let before = world.attack().clone();
     let mut again = World::new(SETTINGS);
-    again.log = again.detector.restore(again.now, vec![before.clone()], |target| *target != before.target);
+    again.log = again.detector.restore(again.now, vec![before.clone()], |record| record.target != before.target);
     assert_eq!((again.detector.attacks().count(), again.detector.followed().count()), (0, 0));
     let saved = again.log.iter().rev().find_map(|effect| match effect {
         Effect::Save(record) => Some(record),

@@ -1,6 +1,8 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
+mod captures;
 mod journal;
+mod orders;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub(super) const SETTINGS: Settings = Settings {
     check_period_ms: TICK_MS,
     capture_packets: 500,
     capture_timeout_ms: 120_000,
+    captures_max: 256,
+    threshold_specific_ban_details: false,
     ban_time_ms: 10_000,
     ban_time_max_ms: 30_000,
     probation_ms: 60_000,
@@ -172,7 +176,7 @@ fn detected_when_the_mean_of_the_rest_is_over_a_threshold() {
     assert_eq!((record.detected_ms, record.group.as_str()), (world.now.wall_ms, "web"));
     assert_eq!((record.current.udp.pps, record.peak.udp.bps), (3000.0, 3000.0 * 800.0));
     // On disk first, then told, then the capture: 500 packets of 20,000 a second within 50 ms is every second one.
-    let request = CaptureRequest { attack: record.id, target: host(), wanted: 500, stride: 2 };
+    let request = CaptureRequest { attack: record.id, target: host(), wanted: 500, stride: 2, only: None };
     let [Effect::Save(saved), Effect::Event(event), Effect::OpenCapture(opened)] = world.log.as_slice() else {
         panic!("{:?}", world.log);
     };

@@ -10,10 +10,13 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
 
 use super::Store;
+use crate::by_hand::{Act, Pause};
 use crate::record::AttackRecord;
 
 /// Most attacks that may wait for the disk. One more is not kept, and counted.
 const PENDING_MAX: usize = 20_000;
+/// Most acts of persons that may wait for the disk; further ones are counted, too.
+const ACTS_PENDING_MAX: usize = 10_000;
 /// What could not be written is tried again at least this often.
 const RETRY: Duration = Duration::from_secs(1);
 /// What is too old is looked for this often.
@@ -24,6 +27,9 @@ const FORGET_MAX: usize = 200;
 #[derive(Debug, Default)]
 struct Pending {
     newest: BTreeMap<Uuid, Arc<AttackRecord>>,
+    acts: Vec<Act>,
+    /// The pause, or that there is none, where that is news.
+    pause: Option<Option<Pause>>,
     lost: u64,
     error: Option<String>,
 }
@@ -57,6 +63,23 @@ impl StoreHandle {
         }
         pending.newest.insert(record.id, record);
         drop(pending);
+        self.wake_up();
+    }
+
+    /// Has written soon what a person did, and, where that changes it, the pause.
+    pub fn note_down(&self, act: Act, pause: Option<Option<Pause>>) {
+        let mut pending = lock(&self.pending);
+        if pending.acts.len() < ACTS_PENDING_MAX {
+            pending.acts.push(act)
+        } else {
+            pending.lost += 1
+        }
+        pending.pause = pause.or_else(|| pending.pause.take());
+        drop(pending);
+        self.wake_up();
+    }
+
+    fn wake_up(&self) {
         // Full means that a wake-up is under way.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
@@ -112,18 +135,29 @@ fn forget(store: &mut Store, history: Duration) -> bool {
     }
 }
 
-/// Writes what is pending in one transaction; puts it back if that fails, unless something newer came meanwhile.
+/// Writes what is pending; puts it back if that fails, unless something newer came meanwhile.
 fn write(store: &mut Store, pending: &Mutex<Pending>) {
-    let batch = std::mem::take(&mut lock(pending).newest);
-    if batch.is_empty() {
-        return;
+    let (batch, acts, pause) = {
+        let mut pending = lock(pending);
+        (std::mem::take(&mut pending.newest), std::mem::take(&mut pending.acts), pending.pause.take())
+    };
+    if !batch.is_empty() {
+        let result = store.save(batch.values().map(Arc::as_ref));
+        let mut pending = lock(pending);
+        pending.error = result.err().map(|error| error.to_string());
+        if pending.error.is_some() {
+            for (id, record) in batch {
+                pending.newest.entry(id).or_insert(record);
+            }
+        }
     }
-    let result = store.save(batch.values().map(Arc::as_ref));
-    let mut pending = lock(pending);
-    pending.error = result.err().map(|error| error.to_string());
-    if pending.error.is_some() {
-        for (id, record) in batch {
-            pending.newest.entry(id).or_insert(record);
+    if !acts.is_empty() {
+        let result = store.note_down(&acts, pause.as_ref().map(Option::as_ref));
+        let mut pending = lock(pending);
+        pending.error = result.err().map(|error| error.to_string());
+        if pending.error.is_some() {
+            pending.acts.splice(..0, acts);
+            pending.pause = pending.pause.take().or(pause);
         }
     }
 }
@@ -228,6 +262,28 @@ mod tests {
         until("the new record", || reader.get(fresh.id).unwrap().is_some());
         until("nothing old", || reader.recent(1_000).unwrap().len() == 2);
         assert!(reader.get(young.id).unwrap().is_some() && handle.alarm().is_none());
+    }
+
+    #[test]
+    fn what_persons_did_and_the_pause_reach_the_disk_also_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("levee.db");
+        let handle = spawn(Store::open(&path).unwrap(), HISTORY).unwrap();
+        let blocker = rusqlite::Connection::open(&path).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let act = |time_ms: i64, act: &str| Act { time_ms, by: "alice".into(), act: act.into(), text: "why".into() };
+        let pause = Pause { since_ms: 1, until_ms: Some(9), by: "alice".into(), reason: "why".into() };
+        handle.note_down(act(1, "pause"), Some(Some(pause.clone())));
+        until("the alarm", || handle.alarm().is_some());
+        handle.note_down(act(2, "ban"), None);
+        blocker.execute_batch("COMMIT").unwrap();
+        until("the pause", || Store::open(&path).unwrap().pause().unwrap() == Some(pause.clone()));
+        until("the end of the alarm", || handle.alarm().is_none());
+        handle.note_down(act(3, "resume"), Some(None));
+        drop(handle);
+        assert_eq!(Store::open(&path).unwrap().pause().unwrap(), None);
+        let newest_first = [act(3, "resume"), act(2, "ban"), act(1, "pause")];
+        assert_eq!(super::super::Archive::new(path).acts(10).unwrap(), newest_first);
     }
 
     #[test]

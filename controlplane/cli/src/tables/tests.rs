@@ -21,6 +21,7 @@ fn status_shows_ports_workers_engines_and_alarms() {
         r#"
 leveed     0.1.0, DPDK 22.11.11
 up         1 h 2 min, since 2026-11-21 20:01:28.123 UTC
+PAUSED     by alice, 1 min 0 s ago, for another 9 min 0 s: router works
 dry run    yes: nothing is announced
 log level  info
 networks   3
