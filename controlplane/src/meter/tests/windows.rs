@@ -17,6 +17,8 @@ const SETTINGS: Settings = Settings {
     check_period_ms: CHECK_US / 1000,
     capture_packets: 500,
     capture_timeout_ms: 120_000,
+    captures_max: 256,
+    threshold_specific_ban_details: false,
     ban_time_ms: 10_000,
     ban_time_max_ms: 30_000,
     probation_ms: 60_000,
