@@ -17,6 +17,8 @@ pub struct Limits {
     pub rules_per_target: usize,
     /// Most rules in all.
     pub rules_in_all: usize,
+    /// Most of them blackholes.
+    pub blackholes_in_all: usize,
     /// Do all but announce.
     pub dry_run: bool,
 }
@@ -105,10 +107,11 @@ pub fn plan<'a>(
     let mut list: Vec<Wanted> = Vec::new();
     let mut at: HashMap<&FlowRule, usize> = HashMap::new();
     let mut of_target: HashMap<Target, usize> = HashMap::new();
-    let (mut over_target, mut over_all) = (0, 0);
+    let (mut over_target, mut over_all, mut blackholes, mut over_blackholes) = (0, 0, 0, 0);
     for (attack, record) in asked {
         let rule = &record.flow_spec.rule;
         let target = attack.target;
+        let is_blackhole = record.flow_spec.action == Action::Blackhole;
         let standing = if !within(&target, rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
             Standing::Refused
@@ -119,15 +122,20 @@ pub fn plan<'a>(
             Standing::MonitorOnly
         } else if let Some(&index) = at.get(rule) {
             twin(&list[index], record, &target, &mut plan.alarms)
-        } else if of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
+        } else if !record.last_resort && of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
             over_target += 1;
             Standing::HeldBack
         } else if list.len() >= limits.rules_in_all {
             over_all += 1;
             Standing::HeldBack
+        } else if is_blackhole && blackholes >= limits.blackholes_in_all {
+            over_blackholes += 1;
+            Standing::HeldBack
         } else {
             at.insert(rule, list.len());
-            *of_target.entry(target).or_default() += 1;
+            // The last resort comes on top of the rules that a target may have.
+            *of_target.entry(target).or_default() += usize::from(!record.last_resort);
+            blackholes += usize::from(is_blackhole);
             list.push(Wanted { id: record.id, rule: rule.clone(), action: record.flow_spec.action, attack: attack.id });
             Standing::Wanted
         };
@@ -142,6 +150,10 @@ pub fn plan<'a>(
     if over_all > 0 {
         let limit = limits.rules_in_all;
         plan.alarms.push(format!("{over_all} rules held back: no more than {limit} rules in all"));
+    }
+    if over_blackholes > 0 {
+        let limit = limits.blackholes_in_all;
+        plan.alarms.push(format!("{over_blackholes} blackholes held back: no more than {limit} in all"));
     }
     if !limits.dry_run {
         plan.wanted = list;
@@ -170,7 +182,7 @@ mod tests {
     use crate::record::FlowSpec;
     use crate::record::samples::{attack, rule};
 
-    const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, dry_run: false };
+    const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, blackholes_in_all: 10, dry_run: false };
 
     /// As [`super::plan`], with an empty whitelist.
     fn plan<'a>(
@@ -305,7 +317,7 @@ mod tests {
         let sources = ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"];
         young.rules = sources.iter().map(|source| rule("198.18.0.2/32", Some(source), 20)).collect();
         old.rules = sources.iter().map(|source| rule("198.18.0.1/32", Some(source), 10)).collect();
-        let limits = Limits { rules_per_target: 2, rules_in_all: 3, dry_run: false };
+        let limits = Limits { rules_per_target: 2, rules_in_all: 3, ..LIMITS };
         let plan = plan([&young, &old], &limits, never);
         assert_eq!(ids(&plan), [old.rules[0].id, old.rules[1].id, young.rules[0].id]);
         assert_eq!(plan.standing[&old.rules[2].id], Standing::HeldBack);
@@ -366,7 +378,7 @@ mod tests {
                 let source = format!("203.0.113.{source}/32");
                 attack.rules.push(rule(&attack.target.prefix.to_string(), Some(&source), wanted_ms));
             }
-            let limits = Limits { rules_per_target: 3, rules_in_all: in_all, dry_run: false };
+            let limits = Limits { rules_per_target: 3, rules_in_all: in_all, ..LIMITS };
             let is_monitored = |target: &Target| {
                 let place = attacks.iter().position(|attack| attack.target == *target).unwrap();
                 monitored[place]

@@ -265,6 +265,7 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         directions: group.directions.iter().map(ToString::to_string).collect(),
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
+        last_resort: group.last_resort.to_string(),
         incoming: thresholds(Direction::Incoming),
         outgoing: thresholds(Direction::Outgoing),
     }
@@ -293,6 +294,7 @@ fn target(record: &AttackRecord) -> String {
 fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) -> v1::Rule {
     let spec = &rule.flow_spec;
     let state = match standing {
+        None if rule.idle => "idle",
         None => "withdrawn",
         Some(Standing::Wanted) if rule.is_held() => "held",
         Some(standing) => standing.as_str(),
@@ -314,6 +316,7 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         reason: rule.reason.clone(),
         withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
         refused: rule.refused.clone().unwrap_or_default(),
+        last_resort: rule.last_resort,
     }
 }
 
@@ -351,6 +354,7 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         journal: Vec::new(),
         journal_lost: record.journal_lost,
         again_ms: record.again_ms.unwrap_or(0),
+        rules_forgotten: record.rules_forgotten,
     }
 }
 

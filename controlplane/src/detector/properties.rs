@@ -111,7 +111,7 @@ proptest! {
         finished in any::<bool>(), dry_run in any::<bool>(),
     ) {
         let tap = if behind { Tap::BehindRouter } else { Tap::BeforeRouter };
-        let limits = Limits { rules_per_target: 3, rules_in_all: 2, dry_run };
+        let limits = Limits { rules_per_target: 3, rules_in_all: 2, blackholes_in_all: 10, dry_run };
         let settings = Settings { tap, unban_only_if_attack_finished: finished, limits, ..SETTINGS };
         let mut world = World::new(settings);
         for (step, &(packets, answer, share)) in steps.iter().enumerate() {

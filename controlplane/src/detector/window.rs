@@ -105,6 +105,11 @@ impl History {
         Rates::of(&self.rest.with_flows_of(&self.all), self.seconds())
     }
 
+    /// The rest of the latest tick, and how long it was.
+    pub(super) fn latest_rest(&self) -> (Volumes, f64) {
+        self.ticks.back().map_or((Volumes::default(), 0.0), |tick| (tick.rest, tick.micros as f64 / 1e6))
+    }
+
     /// Packets a second of everything in the latest tick.
     pub(super) fn latest_pps(&self) -> f64 {
         self.ticks.back().map_or(0.0, |tick| Rates::of(&tick.all, tick.micros as f64 / 1e6).total.pps)
