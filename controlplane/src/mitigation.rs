@@ -326,6 +326,29 @@ mod tests {
     }
 
     #[test]
+    fn the_last_resort_comes_on_top_of_the_rules_and_blackholes_have_a_limit_of_their_own() {
+        let mut attacks = [1, 2, 3].map(|host| attack(&format!("198.18.0.{host}/32"), State::Mitigating));
+        for (index, attack) in (0..).zip(&mut attacks) {
+            let target = attack.target.prefix.to_string();
+            attack.rules = (1..=3).map(|at| rule(&target, Some(&format!("203.0.113.{at}/32")), at)).collect();
+            let mut last = rule(&target, None, 10 + index);
+            (last.last_resort, last.flow_spec.action) = (true, Action::Blackhole);
+            attack.rules.push(last);
+        }
+        let limits = Limits { rules_per_target: 2, blackholes_in_all: 2, ..LIMITS };
+        let plan = plan(&attacks, &limits, never);
+        assert!(attacks.iter().all(|attack| plan.standing[&attack.rules[2].id] == Standing::HeldBack));
+        let blackholes = attacks.each_ref().map(|attack| plan.standing[&attack.rules[3].id]);
+        assert_eq!(blackholes, [Standing::Wanted, Standing::Wanted, Standing::HeldBack]);
+        assert_eq!(plan.wanted.len(), 3 * 2 + 2);
+        assert!(
+            plan.alarms.iter().any(|alarm| alarm == "1 blackholes held back: no more than 2 in all"),
+            "{:?}",
+            plan.alarms
+        );
+    }
+
+    #[test]
     fn a_dry_run_shows_but_wants_nothing() {
         let mut one = attack("198.18.0.1/32", State::Mitigating);
         one.rules = vec![rule("198.18.0.1/32", None, 1), rule("0.0.0.0/0", None, 2)];

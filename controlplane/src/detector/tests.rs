@@ -1,5 +1,6 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
+mod end;
 mod journal;
 mod vectors;
 
