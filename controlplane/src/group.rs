@@ -53,10 +53,11 @@ pub enum LastResort {
 }
 
 impl fmt::Display for LastResort {
+    /// The word of the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LastResort::Nothing => f.write_str("nothing"),
-            LastResort::RateLimit { bps } => write!(f, "rate_limit {bps} bit/s"),
+            LastResort::RateLimit { .. } => f.write_str("rate_limit"),
             LastResort::Blackhole => f.write_str("blackhole"),
         }
     }

@@ -338,6 +338,10 @@ fn group(group: &Group) -> String {
     } else if networks.is_empty() {
         networks.push_str("every host that is in no other group");
     }
+    let last_resort = match group.last_resort_bps {
+        0.0 => group.last_resort.clone(),
+        rate => format!("{} {}", group.last_resort, bps(rate)),
+    };
     let mut text = facts(&[
         ("group", group.name.clone()),
         ("inherits from", group.inherit.clone()),
@@ -345,7 +349,7 @@ fn group(group: &Group) -> String {
         ("directions", group.directions.join(", ")),
         ("families", group.families.join(", ")),
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
-        ("last resort", group.last_resort.clone()),
+        ("last resort", last_resort),
     ]);
     text += &thresholds(&group.incoming, &group.outgoing);
     text

@@ -14,6 +14,7 @@ use crate::attack::{Direction, Metric, Rates, Volumes, name};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
 use crate::group::Group;
+use crate::group::LastResort;
 use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
 use crate::record::{AttackRecord, Entry, RuleRecord};
@@ -266,6 +267,10 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
         last_resort: group.last_resort.to_string(),
+        last_resort_bps: match group.last_resort {
+            LastResort::RateLimit { bps } => bps as f64,
+            LastResort::Nothing | LastResort::Blackhole => 0.0,
+        },
         incoming: thresholds(Direction::Incoming),
         outgoing: thresholds(Direction::Outgoing),
     }
