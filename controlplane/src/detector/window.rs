@@ -106,7 +106,7 @@ impl History {
     }
 
     /// The rest of the latest tick, and how long it was.
-    pub(super) fn latest_rest(&self) -> (Volumes, f64) {
+    pub(super) fn last_rest(&self) -> (Volumes, f64) {
         self.ticks.back().map_or((Volumes::default(), 0.0), |tick| (tick.rest, tick.micros as f64 / 1e6))
     }
 

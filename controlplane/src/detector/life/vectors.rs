@@ -99,11 +99,6 @@ impl Attack {
     /// No further rule is allowed, and those in force leave too much. Rules that no engine has said anything about yet may
     /// still be enough.
     fn resort(&mut self, turn: &mut Turn, last_resort: LastResort) {
-        let waits = |rule: &RuleRecord| !rule.is_held() && rule.refused.is_none();
-        let stands = self.record.wanted_rules().any(|rule| rule.last_resort || waits(rule));
-        if stands || (last_resort == LastResort::Nothing && self.limit_told) {
-            return;
-        }
         let target = self.record.target;
         let action = match last_resort {
             LastResort::Nothing => None,
@@ -112,6 +107,14 @@ impl Attack {
             // A blackhole is for what goes to a host. Of what comes from it a rule takes all.
             LastResort::Blackhole => Some(Action::Discard),
         };
+        let standing = self.record.rules.iter().position(|rule| rule.last_resort && rule.is_wanted());
+        if let Some(index) = standing.filter(|&index| action != Some(self.record.rules[index].flow_spec.action)) {
+            self.drop_rule(turn, index, "the group says otherwise now");
+        }
+        let waits = |rule: &RuleRecord| rule.last_resort || (!rule.is_held() && rule.refused.is_none());
+        if self.record.wanted_rules().any(waits) || (action.is_none() && self.limit_told) {
+            return;
+        }
         let done = action.map_or("nothing more is done".to_owned(), |action| format!("the last resort is {action}"));
         let most = turn.settings.limits.rules_per_target;
         let text = format!("{most} rules for {target} leave more than a threshold, and no more are allowed: {done}");
@@ -127,7 +130,7 @@ impl Attack {
 
     /// The last resort takes what the rules leave. It is no longer needed once that is under every threshold.
     pub(super) fn measure_last_resort(&mut self, turn: &Turn, history: &History) {
-        let (rest, seconds) = history.latest_rest();
+        let (rest, seconds) = history.last_rest();
         let needed = history.crossing().is_some();
         let held = |rule: &&mut RuleRecord| rule.last_resort && rule.is_held();
         // What gets here from behind the router is what it let through.
@@ -147,7 +150,10 @@ impl Attack {
         }
         for index in 0..self.record.rules.len() {
             if self.is_quiet(turn, index, turn.settings.rule_idle_ms) {
-                self.drop_rule(turn, index, "");
+                let rule = &self.record.rules[index];
+                let what = if rule.last_resort { "it was not needed" } else { "it matched nothing" };
+                let why = format!("{what} for {} s", rule.quiet_ms / 1000);
+                self.drop_rule(turn, index, &why);
             }
         }
     }
@@ -158,7 +164,11 @@ impl Attack {
         let quiet = (0..self.record.rules.len())
             .filter(|&index| !self.record.rules[index].last_resort && self.is_quiet(turn, index, window_ms));
         let longest = quiet.max_by_key(|&index| self.record.rules[index].quiet_ms);
-        longest.inspect(|&index| self.drop_rule(turn, index, ", and makes room")).is_some()
+        if let Some(index) = longest {
+            let why = format!("it matched nothing for {} s, and makes room", self.record.rules[index].quiet_ms / 1000);
+            self.drop_rule(turn, index, &why);
+        }
+        longest.is_some()
     }
 
     /// Only where what a rule takes is seen: behind the router no rule that works matches anything.
@@ -167,16 +177,13 @@ impl Attack {
         turn.settings.tap == Tap::BeforeRouter && rule.is_held() && rule.quiet_ms >= for_ms
     }
 
-    fn drop_rule(&mut self, turn: &mut Turn, index: usize, and: &str) {
+    fn drop_rule(&mut self, turn: &mut Turn, index: usize, why: &str) {
         let rule = &mut self.record.rules[index];
         rule.withdrawn_ms = Some(turn.now.wall_ms);
         rule.matched = Rate::default();
         rule.idle = !rule.last_resort;
-        let seconds = rule.quiet_ms / 1000;
-        let text = match rule.last_resort {
-            false => format!("rule withdrawn: {}: it matched nothing for {seconds} s{and}", rule.flow_spec),
-            true => format!("last resort withdrawn: {}: not needed for {seconds} s", rule.flow_spec),
-        };
+        let what = if rule.last_resort { "last resort" } else { "rule" };
+        let text = format!("{what} withdrawn: {}: {why}", rule.flow_spec);
         self.limit_told = false;
         if self.record.wanted_rules().next().is_none() {
             self.record.state = State::Detected;

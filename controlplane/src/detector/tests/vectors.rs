@@ -126,6 +126,24 @@ fn at_the_limit_the_last_resort_takes_what_is_left_until_the_rules_suffice_again
 }
 
 #[test]
+fn a_last_resort_that_the_group_does_not_want_any_more_is_replaced_where_it_is_needed() {
+    let mut vectors = Vectors::at_the_limit(SETTINGS, LastResort::Blackhole);
+    vectors.run(2_000, 200, [500, 500, 500]);
+    assert_eq!(vectors.last_resort().flow_spec.action, Action::Blackhole);
+    vectors.world.hold_all();
+    vectors.last_resort = LIMITED;
+    vectors.world.told();
+    vectors.run(2_000, 200, [500, 500, 500]);
+    assert_eq!(vectors.last_resort().flow_spec.action, Action::RateBps(8_000_000));
+    assert_eq!(vectors.world.told(), [RuleWithdrawn, Alarm, RuleWanted]);
+    assert_eq!(vectors.world.wanted().len(), 4);
+    vectors.world.hold_all();
+    vectors.last_resort = LastResort::Nothing;
+    vectors.run(2_000, 200, [500, 500, 500]);
+    assert_eq!(vectors.sources(), ALL_THREE);
+}
+
+#[test]
 fn the_last_resort_is_as_the_group_says_and_the_direction_allows() {
     let cases = [
         (Direction::Incoming, LIMITED, Action::RateBps(8_000_000)),
