@@ -1,5 +1,7 @@
 //! Several vectors: the limit and the last resort, rules that go one by one and come back.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn spread(seconds: f64, all: u64, matched: u64, last_resort: LastResort) -> Observed {
@@ -332,4 +334,52 @@ fn a_record_keeps_so_many_rules_and_says_how_many_it_forgot() {
     let record = world.attack();
     assert_eq!((record.rules.len(), record.rules_forgotten), (128, 1));
     assert!(record.rules.iter().all(|rule| rule.id != oldest) && record.rules[127].is_wanted());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_last_resort_comes_at_the_limit_alone_and_no_rule_is_wanted_beyond_it(
+        phases in prop::collection::vec(
+            (1u64..40, 0u64..250, prop::array::uniform3(prop::sample::select(vec![0u64, 1, 40, 500])), 0u8..8, any::<bool>()),
+            1..30,
+        ),
+        behind: bool,
+        blackhole: bool,
+    ) {
+        let tap = if behind { Tap::BehindRouter } else { Tap::BeforeRouter };
+        let last_resort = if blackhole { LastResort::Blackhole } else { LIMITED };
+        let mut vectors = Vectors { world: World::new(Settings { tap, ..SETTINGS }), last_resort };
+        for (ticks, rest, by_rule, found, held) in phases {
+            for _ in 0..ticks {
+                let before = vectors.sources();
+                vectors.run(TICK_MS, rest, by_rule);
+                let wanted = vectors.world.wanted();
+                let resorts: Vec<&RuleRecord> = wanted.iter().filter(|rule| rule.last_resort).collect();
+                prop_assert!(resorts.len() <= 1 && wanted.len() - resorts.len() <= 3, "{wanted:?}");
+                let again = vectors.world.detector.attacks().any(|attack| attack.again_ms == Some(vectors.world.now.wall_ms));
+                if !resorts.is_empty() && !before.contains(&"all".to_owned()) && !again {
+                    prop_assert_eq!(before.len(), 3, "there was room");
+                    prop_assert!(wanted.iter().all(|rule| rule.last_resort || rule.is_held()), "{:?}", wanted);
+                    prop_assert!(!resorts[0].is_held() && vectors.world.attack().rest.udp.pps > THRESHOLD as f64);
+                }
+                for attack in vectors.world.detector.attacks() {
+                    prop_assert_eq!(attack.state == State::Mitigating, attack.wanted_rules().next().is_some());
+                    prop_assert!(attack.rules.iter().all(|rule| !(rule.idle && (rule.is_wanted() || rule.last_resort || behind))));
+                }
+            }
+            let open = vectors.world.detector.attacks().any(AttackRecord::capture_is_open);
+            if open {
+                let sources: Vec<MinedRule> = (0..3).filter(|bit| found >> bit & 1 == 1).map(|index| mined(ALL_THREE[index])).collect();
+                vectors.world.fill(500, 0);
+                vectors.world.mined(&sources, "");
+            }
+            if held {
+                vectors.world.hold_all();
+            }
+        }
+        vectors.run(200_000, 0, [0, 0, 0]);
+        prop_assert_eq!(vectors.world.detector.attacks().count(), 0);
+    }
 }
