@@ -341,6 +341,9 @@ mod tests {
         let blackholes = attacks.each_ref().map(|attack| plan.standing[&attack.rules[3].id]);
         assert_eq!(blackholes, [Standing::Wanted, Standing::Wanted, Standing::HeldBack]);
         assert_eq!(plan.wanted.len(), 3 * 2 + 2);
+        // Nor does it take the place of a rule that comes after it.
+        attacks[0].rules[3].wanted_ms = 0;
+        assert_eq!(super::plan(&attacks, &limits, &Whitelist::default(), never).wanted.len(), 3 * 2 + 2);
         assert!(
             plan.alarms.iter().any(|alarm| alarm == "1 blackholes held back: no more than 2 in all"),
             "{:?}",
