@@ -7,12 +7,13 @@
 
 mod support;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, Report, Told, Wanted};
+use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, NextHops, Report, Told, Wanted};
 use dataplane::packet::fragment;
 use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -24,6 +25,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const MARK: Mark = Mark([64_512, 7_653, 1]);
+const NEXT_HOPS: NextHops =
+    NextHops { v4: Some(Ipv4Addr::new(192, 0, 2, 66)), v6: Some(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)) };
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a wrong withdrawal to reach the router, which takes milliseconds.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -44,6 +47,7 @@ impl Levee {
         let runtime = Runtime::new().unwrap();
         let engine = Engine {
             communities: vec![Community::Standard(0xfde8_0001)],
+            next_hops: NEXT_HOPS,
             reconcile_period: Duration::from_secs(3),
             ..Engine::new("edge", &address, MARK)
         };
@@ -144,6 +148,55 @@ fn a_rule_comes_changes_and_goes() {
     wait_flow6(&bird, &[]);
     levee.wait_held(&[]);
     levee.stop(AtStop::Keep);
+}
+
+#[test]
+fn blackholes_are_routes_and_others_routes_stay_untouched() {
+    let (link, mut gobgpd, bird) = routers();
+    gobgpd.gobgp("global rib add 192.0.2.200/32 -a ipv4 community 65535:666");
+    let levee = Levee::start(gobgpd.address());
+    let blackhole = |destination| Wanted { action: Action::Blackhole, ..discard(destination) };
+    let wanted = [blackhole("192.0.2.5/32"), discard("192.0.2.5/32"), blackhole("2001:db8::5/128")];
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    let shown = || -> Vec<String> { bird.routes().into_iter().map(|route| route.components.concat()).collect() };
+    let wait = |expected: &[&str]| {
+        wait_until(SOON, &format!("routes {expected:?}"), || (shown() == expected).then_some(()));
+    };
+    wait(&["192.0.2.5/32", "192.0.2.200/32", "2001:db8::5/128"]);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    let routes = bird.routes();
+    for (index, next_hop) in [(0, "192.0.2.66"), (2, "100::1")] {
+        let attribute = |name: &str| routes[index].attributes[name].as_str();
+        assert!(attribute("BGP.next_hop").starts_with(next_hop), "{routes:?}");
+        assert_eq!(attribute("BGP.community"), "(65000,1) (65535,666) (65535,65281)");
+        assert_eq!(attribute("BGP.large_community"), "(64512, 7653, 1)");
+    }
+
+    // Reconciled as rules are. A comparison with what the engine lists finds nothing to do: the ages stay.
+    levee.want(&wanted[..2]);
+    wait(&["192.0.2.5/32", "192.0.2.200/32"]);
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    let ages = || ["ipv4", "ipv6"].map(|family| gobgpd.gobgp(&format!("global rib -j -a {family}")));
+    let before = ages();
+    assert!(before.iter().all(|listing| listing.contains("\"age\"")));
+    std::thread::sleep(levee.engine.reconcile_period + Duration::from_millis(1_100));
+    assert_eq!(ages(), before);
+    gobgpd.gobgp("global rib del all -a ipv4");
+    wait(&["2001:db8::5/128"]);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    gobgpd.kill();
+    gobgpd.start(&link.engine);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    levee.want(&wanted[1..2]);
+    wait(&[]);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    levee.want(&wanted);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    levee.stop(AtStop::Withdraw);
+    wait(&[]);
+    wait_flow4(&bird, &[]);
 }
 
 #[test]

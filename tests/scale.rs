@@ -34,8 +34,9 @@ const SETTINGS: Settings = Settings {
     probation_ms: 60_000,
     unban_only_if_attack_finished: true,
     tap: Tap::BeforeRouter,
+    rule_idle_ms: 60_000,
     attacks_max: 100,
-    limits: Limits { rules_per_target: 3, rules_in_all: 100, dry_run: false },
+    limits: Limits { rules_per_target: 3, rules_in_all: 100, blackholes_in_all: 10, dry_run: false },
 };
 
 struct Levee {

@@ -24,7 +24,7 @@ use dataplane::watch::CAPTURES_MAX;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::actions::bgp::{Community, Mark};
+use crate::actions::bgp::{Community, Mark, NextHops};
 pub use crate::group::Group;
 use crate::plan::memory::Misfit;
 use crate::whitelist::Whitelist;
@@ -305,8 +305,12 @@ pub struct Detection {
     pub probation: Duration,
     /// Most rules for one target.
     pub rules_per_target: u32,
+    /// A rule that matches nothing for so long is withdrawn while its attack lives on.
+    pub rule_idle: Duration,
     /// Most rules at the same time.
     pub rules_in_all: u32,
+    /// Most blackholes at the same time.
+    pub blackholes_in_all: u32,
     /// Most attacks at the same time.
     pub attacks_at_once: u32,
 }
@@ -327,7 +331,9 @@ impl Default for Detection {
             tap: Tap::BeforeRouter,
             probation: Duration::from_secs(300),
             rules_per_target: 10,
+            rule_idle: Duration::from_secs(60),
             rules_in_all: 1000,
+            blackholes_in_all: 10,
             attacks_at_once: 256,
         }
     }
@@ -367,6 +373,8 @@ impl Default for History {
 pub struct Bgp {
     /// A large community on every route of this Levee instance, and on no other.
     pub mark: Mark,
+    /// Where blackholes lead: none, or one of each family.
+    pub blackhole_next_hops: NextHops,
     /// The GoBGP daemons; at least one.
     pub engines: Vec<Engine>,
 }

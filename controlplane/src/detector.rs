@@ -19,6 +19,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::attack::{Kind, Now, Target, Thresholds, Volumes};
+use crate::group::LastResort;
 use crate::mitigation::Limits;
 use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
 use crate::whitelist::Whitelist;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub ban_time_ms: u64,
     /// The ban time doubles up to this.
     pub ban_time_max_ms: u64,
+    /// A rule that matches nothing for so long is withdrawn while its attack lives on; only before the router.
+    pub rule_idle_ms: u64,
     /// How long the rules of an attack that ended are kept in mind.
     pub probation_ms: u64,
     /// If false, rules are lifted `ban_time_ms` after the start in any case.
@@ -78,6 +81,8 @@ pub struct Observed {
     pub target: Target,
     /// Its host group.
     pub group: Arc<str>,
+    /// What its group does when no more rules are allowed.
+    pub last_resort: LastResort,
     /// The thresholds that hold for it.
     pub thresholds: Thresholds,
     /// How long the tick really was.
@@ -239,6 +244,7 @@ pub enum Error {
 struct Followed {
     history: History,
     group: Arc<str>,
+    last_resort: LastResort,
     // The tick that was last put into the history.
     tick: u64,
     attack: Option<Attack>,
@@ -331,7 +337,7 @@ impl Detector {
         self.remember(now, seconds, observed);
         for followed in self.followed.values_mut() {
             if let Some(attack) = &mut followed.attack {
-                attack.live(&mut turn, &followed.history);
+                attack.live(&mut turn, &followed.history, followed.last_resort);
             }
         }
         self.obey(&mut turn, observed);
@@ -416,6 +422,7 @@ impl Detector {
         let followed = self.followed.entry(target).or_insert_with(|| Followed {
             history: History::new(turn.settings.window_ms),
             group,
+            last_resort: LastResort::Nothing,
             tick: 0,
             attack: None,
         });
@@ -435,13 +442,14 @@ impl Detector {
     fn remember(&mut self, now: Now, seconds: f64, observed: &[Observed]) {
         self.ticks += 1;
         for observed in observed {
-            let Observed { target, group, thresholds, seconds, all, matched } = observed;
+            let Observed { target, group, last_resort, thresholds, seconds, all, matched } = observed;
             if !self.followed.contains_key(target) && thresholds.worst(all, *seconds).is_none() {
                 continue;
             }
             let followed = self.followed.entry(*target).or_insert_with(|| Followed {
                 history: History::new(self.settings.window_ms),
                 group: Arc::clone(group),
+                last_resort: *last_resort,
                 tick: 0,
                 attack: None,
             });
@@ -449,6 +457,7 @@ impl Detector {
             let rest = if settled { all.less(matched) } else { Volumes::default() };
             followed.history.push(*seconds, *all, rest, *thresholds);
             followed.group = Arc::clone(group);
+            followed.last_resort = *last_resort;
             followed.tick = self.ticks;
         }
         for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {

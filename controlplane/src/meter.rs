@@ -567,8 +567,9 @@ fn observe(
         let group = map.group(host.into());
         let thresholds = group.thresholds_of(host.into(), direction);
         if follow || thresholds.worst(&all, seconds).is_some() {
-            let group = Arc::clone(&group.name);
-            observed.push(Observed { target: target(), group, thresholds, seconds, all, matched: Volumes::default() });
+            let (last_resort, group) = (group.last_resort, Arc::clone(&group.name));
+            let matched = Volumes::default();
+            observed.push(Observed { target: target(), group, last_resort, thresholds, seconds, all, matched });
         }
     }
 }

@@ -179,10 +179,12 @@ pub fn settings(config: &Config) -> detector::Settings {
             Tap::BeforeRouter => detector::Tap::BeforeRouter,
             Tap::BehindRouter => detector::Tap::BehindRouter,
         },
+        rule_idle_ms: detection.rule_idle.as_millis() as u64,
         attacks_max: detection.attacks_at_once as usize,
         limits: Limits {
             rules_per_target: detection.rules_per_target as usize,
             rules_in_all: detection.rules_in_all as usize,
+            blackholes_in_all: detection.blackholes_in_all as usize,
             dry_run: config.daemon.dry_run,
         },
     }
@@ -198,7 +200,8 @@ pub fn engines(bgp: &Bgp) -> Vec<bgp::Engine> {
                 EngineAddress::Http(url) => url.clone(),
             };
             let communities = engine.communities.clone();
-            bgp::Engine { communities, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
+            let next_hops = bgp.blackhole_next_hops;
+            bgp::Engine { communities, next_hops, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
         })
         .collect()
 }

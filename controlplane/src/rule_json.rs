@@ -22,9 +22,9 @@ pub enum Error {
     UnknownKey(String),
     #[error("{key}: {found} is wrong: {right}")]
     Wrong { key: &'static str, found: String, right: String },
-    #[error("action_type is missing: give \"discard\" or \"rate-limit\"")]
+    #[error("action_type is missing: give \"discard\", \"rate-limit\" or \"blackhole\"")]
     NoAction,
-    #[error("action_type {0:?} is not supported: give \"discard\" or \"rate-limit\"")]
+    #[error("action_type {0:?} is not supported: give \"discard\", \"rate-limit\" or \"blackhole\"")]
     UnsupportedAction(String),
 }
 
@@ -64,6 +64,7 @@ pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
         Action::Discard => ("discard", None),
         Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
         Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
+        Action::Blackhole => ("blackhole", None),
     };
     object.insert("action_type".to_owned(), json!(kind));
     if let Some(details) = details {
@@ -219,9 +220,10 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
     let found = || Value::Object(details.clone());
     match object.get("action_type") {
         None => Err(Error::NoAction),
-        Some(Value::String(kind)) if kind == "discard" => match details.is_empty() {
-            true => Ok(Action::Discard),
-            false => wrong("action", &found(), "discard takes no action"),
+        Some(Value::String(kind)) if kind == "discard" || kind == "blackhole" => match details.is_empty() {
+            true if kind == "discard" => Ok(Action::Discard),
+            true => Ok(Action::Blackhole),
+            false => wrong("action", &found(), format!("{kind} takes no action")),
         },
         Some(Value::String(kind)) if kind == "rate-limit" => {
             let only = details.iter().next().filter(|_| details.len() == 1);
@@ -236,7 +238,7 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
             }
         }
         Some(Value::String(kind)) => Err(Error::UnsupportedAction(kind.clone())),
-        Some(other) => wrong("action_type", other, "give \"discard\" or \"rate-limit\""),
+        Some(other) => wrong("action_type", other, "give \"discard\", \"rate-limit\" or \"blackhole\""),
     }
 }
 
@@ -356,6 +358,7 @@ mod tests {
                 Just(Action::Discard),
                 any::<u64>().prop_map(Action::RateBps),
                 any::<u64>().prop_map(Action::RatePps),
+                Just(Action::Blackhole),
             ],
         ) {
             let mut rule = FlowRule { destination, source, tcp_flags, fragments, ..FlowRule::default() };

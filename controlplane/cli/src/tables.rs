@@ -377,6 +377,10 @@ fn group(group: &Group) -> String {
     } else if networks.is_empty() {
         networks.push_str("every host that is in no other group");
     }
+    let last_resort = match group.last_resort_bps {
+        0.0 => group.last_resort.clone(),
+        rate => format!("{} {}", group.last_resort, bps(rate)),
+    };
     let mut text = facts(&[
         ("group", group.name.clone()),
         ("inherits from", group.inherit.clone()),
@@ -384,6 +388,7 @@ fn group(group: &Group) -> String {
         ("directions", group.directions.join(", ")),
         ("families", group.families.join(", ")),
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
+        ("last resort", last_resort),
     ]);
     text += &thresholds(&group.incoming, &group.outgoing);
     text
@@ -477,6 +482,9 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text.push('\n');
         text += &one_rule(rule, now_ms);
     }
+    if attack.rules_forgotten > 0 {
+        let _ = writeln!(text, "\n{} rules that were withdrawn long ago were not kept", count(attack.rules_forgotten));
+    }
     if !attack.journal.is_empty() {
         text.push('\n');
         text += &journal(attack);
@@ -507,6 +515,7 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
         ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
+        ("kind", if rule.last_resort { "last resort".to_owned() } else { String::new() }),
         ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),

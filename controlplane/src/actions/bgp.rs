@@ -1,4 +1,5 @@
-//! Makes what a GoBGP engine holds with our mark equal to the wanted Flow Spec rules. Touches no other route.
+//! Makes what a GoBGP engine holds with our mark equal to the wanted Flow Spec rules and blackholes. Touches no
+//! other route.
 //!
 //! [`run`] serves one engine: it connects, lists what carries the [`Mark`], adds what is missing, replaces what differs
 //! and withdraws what is not wanted; again after every change of what is wanted, after every reconnect, and once a minute.
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use self::client::Client;
 pub use self::client::Error;
 use self::path::Key;
-pub use self::path::{Community, Mark};
+pub use self::path::{Community, Mark, NextHops};
 use self::plan::{Held, Targets, plan};
 
 /// See [`Engine::reconcile_period`].
@@ -48,18 +49,21 @@ pub struct Engine {
     pub mark: Mark,
     /// Attached to every route, beside the mark.
     pub communities: Vec<Community>,
+    /// Where blackholes lead.
+    pub next_hops: NextHops,
     /// All that it holds is compared with what is wanted this often, also when nothing is known to have changed.
     pub reconcile_period: Duration,
 }
 
 impl Engine {
-    /// Without communities of the operator's, and compared once a minute.
+    /// Without communities of the operator's and without blackholes, and compared once a minute.
     pub fn new(name: &str, address: &str, mark: Mark) -> Engine {
         Engine {
             name: name.to_owned(),
             address: address.to_owned(),
             mark,
             communities: Vec::new(),
+            next_hops: NextHops::default(),
             reconcile_period: RECONCILE_PERIOD,
         }
     }
@@ -177,7 +181,7 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
     let mut client = Client::connect(&engine.address).await?;
     let mut withdrawn = 0;
     for _ in 0..WITHDRAW_ROUNDS {
-        let held = client.list(engine.mark).await?;
+        let held = client.list(engine.mark, &engine.next_hops).await?;
         if held.is_empty() {
             return Ok(withdrawn);
         }
@@ -186,7 +190,7 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
         }
         withdrawn += held.len();
     }
-    match client.list(engine.mark).await?.len() {
+    match client.list(engine.mark, &engine.next_hops).await?.len() {
         0 => Ok(withdrawn),
         left => Err(Error::NotWithdrawn(left)),
     }
@@ -291,7 +295,7 @@ impl Session<'_> {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        self.held = self.client.list(self.engine.mark).await?;
+        self.held = self.client.list(self.engine.mark, &self.engine.next_hops).await?;
         Ok(())
     }
 

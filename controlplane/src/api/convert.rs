@@ -14,7 +14,7 @@ use crate::attack::{Direction, Metric, Rates, Volumes, name};
 use crate::by_hand::{Act, Pause};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
-use crate::group::Group;
+use crate::group::{Group, LastResort};
 use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
 use crate::record::{AttackRecord, Entry, FlowSpec, RuleRecord};
@@ -277,6 +277,11 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         directions: group.directions.iter().map(ToString::to_string).collect(),
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
+        last_resort: group.last_resort.to_string(),
+        last_resort_bps: match group.last_resort {
+            LastResort::RateLimit { bps } => bps as f64,
+            LastResort::Nothing | LastResort::Blackhole => 0.0,
+        },
         incoming: thresholds(Direction::Incoming),
         outgoing: thresholds(Direction::Outgoing),
     }
@@ -310,6 +315,7 @@ pub(super) fn rule_text(spec: &FlowSpec) -> String {
 fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) -> v1::Rule {
     let spec = &rule.flow_spec;
     let state = match standing {
+        None if rule.idle => "idle",
         None => "withdrawn",
         Some(Standing::Wanted | Standing::Paused) if rule.is_held() => "held",
         Some(standing) => standing.as_str(),
@@ -331,6 +337,7 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         reason: rule.reason.clone(),
         withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
         refused: rule.refused.clone().unwrap_or_default(),
+        last_resort: rule.last_resort,
     }
 }
 
@@ -371,6 +378,7 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         rule_by_hand: record.is_order,
         until_ms: record.until_ms.unwrap_or(0),
         capture_waiting: capture.is_some_and(|capture| capture.waiting),
+        rules_forgotten: record.rules_forgotten,
     }
 }
 

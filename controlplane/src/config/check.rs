@@ -56,7 +56,7 @@ impl Findings<'_> {
     }
 
     /// A number within a range, or the default.
-    fn number<T>(&mut self, key: &str, value: &Option<Number>, default: T, range: RangeInclusive<T>) -> T
+    pub(super) fn number<T>(&mut self, key: &str, value: &Option<Number>, default: T, range: RangeInclusive<T>) -> T
     where
         T: Copy + Display + TryFrom<i64> + PartialOrd,
     {
@@ -117,6 +117,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let history = history(&raw.history, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
+    super::groups::check_blackholes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
 
     let origin = raw.ports.iter().map(|port| PortOrigin {
@@ -387,6 +388,13 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
             &raw.rules_per_target,
             default.rules_per_target,
             1..=SET_MAX as u32,
+        ),
+        rule_idle: findings.seconds("detection.rule_idle_s", &raw.rule_idle_s, default.rule_idle, 1..=30 * day),
+        blackholes_in_all: findings.number(
+            "detection.blackholes_in_all",
+            &raw.blackholes_in_all,
+            default.blackholes_in_all,
+            1..=100_000,
         ),
         rules_in_all: findings.number("detection.rules_in_all", &raw.rules_in_all, default.rules_in_all, 1..=100_000),
         attacks_at_once: findings.number(

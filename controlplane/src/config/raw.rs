@@ -80,8 +80,18 @@ pub(super) struct Group {
     pub(super) directions: Option<Spanned<Vec<Text>>>,
     pub(super) families: Option<Spanned<Vec<Text>>>,
     pub(super) monitor_only: Option<bool>,
+    pub(super) last_resort: Option<Spanned<LastResort>>,
+    pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LastResort {
+    Nothing,
+    RateLimit,
+    Blackhole,
 }
 
 #[derive(Default, Deserialize)]
@@ -100,7 +110,9 @@ pub(super) struct Detection {
     pub(super) tap: Option<Tap>,
     pub(super) probation_s: Option<Number>,
     pub(super) rules_per_target: Option<Number>,
+    pub(super) rule_idle_s: Option<Number>,
     pub(super) rules_in_all: Option<Number>,
+    pub(super) blackholes_in_all: Option<Number>,
     pub(super) attacks_at_once: Option<Number>,
 }
 
@@ -125,6 +137,8 @@ pub(super) struct History {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bgp {
     pub(super) mark: Text,
+    #[serde(default)]
+    pub(super) blackhole_next_hops: Vec<Text>,
     pub(super) engines: Vec<Engine>,
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use dataplane::packet::{Reading, Tunnel};
 
+use crate::actions::bgp::NextHops;
 use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
 
 mod groups;
@@ -72,7 +73,14 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
         address: EngineAddress::Unix("/run/gobgp/gobgp.sock".into()),
         communities: Vec::new(),
     };
-    assert_eq!(example.bgp, Some(Bgp { mark: crate::actions::bgp::Mark([64512, 7653, 1]), engines: vec![engine] }));
+    assert_eq!(
+        example.bgp,
+        Some(Bgp {
+            mark: crate::actions::bgp::Mark([64512, 7653, 1]),
+            blackhole_next_hops: NextHops::default(),
+            engines: vec![engine]
+        })
+    );
     assert_eq!(example.networks.len(), 3);
     assert_eq!(example.groups.iter().map(|group| &*group.name).collect::<Vec<_>>(), ["default", "web"]);
 }

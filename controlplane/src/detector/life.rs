@@ -1,7 +1,9 @@
-//! The life of one attack, from its detection to its end, in that order. Pure.
+//! The life of one attack, from its detection to its end, in that order; [`vectors`] has what goes on while it is mitigated.
+//! Pure.
 
 mod capture;
 pub(super) mod order;
+mod vectors;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use uuid::{Timestamp, Uuid};
 use super::window::History;
 use super::{Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
+use crate::group::LastResort;
 use crate::mitigation;
 use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
 
@@ -66,6 +69,7 @@ pub(super) struct Attack {
     capture_since: Option<i64>,
     /// Since when everything is under every threshold.
     under_since: Option<i64>,
+    /// Since when engines hold the newest rules; none until they do.
     rules_since: Option<i64>,
     ending_since: i64,
     until: Option<i64>,
@@ -75,6 +79,12 @@ pub(super) struct Attack {
     settled: i64,
     /// Samples in a row that gave nothing new.
     fruitless: u32,
+    /// Whether what the rules leave was over a threshold at the last look.
+    rest_over: bool,
+    /// Since when no more rules are allowed for what is left.
+    limit_since: Option<i64>,
+    /// It is known that no more rules are allowed, and nothing is done about it.
+    limit_told: bool,
     saved: i64,
     measured: i64,
 }
@@ -94,6 +104,9 @@ impl Attack {
             look_again: now,
             settled: now - 1,
             fruitless: 0,
+            rest_over: false,
+            limit_since: None,
+            limit_told: false,
             saved: now,
             measured: now,
         }
@@ -121,6 +134,7 @@ impl Attack {
             capture: None,
             captures: 0,
             rules: Vec::new(),
+            rules_forgotten: 0,
             note: String::new(),
             by: by.into(),
             whitelisted: None,
@@ -192,7 +206,7 @@ impl Attack {
         let mut attack = Attack::new(turn, record);
         let record = &attack.record;
         attack.started = turn.past(record.again_ms.unwrap_or(record.detected_ms));
-        attack.rules_since = record.wanted_rules().map(|rule| turn.past(rule.wanted_ms)).max();
+        attack.rules_since = record.held_rules().filter_map(|rule| rule.held_ms).map(|held| turn.past(held)).max();
         attack.ending_since = turn.past(record.ending_ms.unwrap_or(turn.now.wall_ms));
         attack.until = record.until_ms.map(|until_ms| turn.mono_of(until_ms));
         attack.look_again = turn.mono() + CAPTURE_PAUSE_MS;
@@ -200,10 +214,10 @@ impl Attack {
     }
 
     /// One tick of life.
-    pub(super) fn live(&mut self, turn: &mut Turn, history: &History) {
+    pub(super) fn live(&mut self, turn: &mut Turn, history: &History, last_resort: LastResort) {
         self.measure(turn, history);
         match self.record.state {
-            State::Detected | State::Mitigating => self.live_on(turn, history),
+            State::Detected | State::Mitigating => self.live_on(turn, history, last_resort),
             State::Ending => match history.crossing() {
                 Some((metric, threshold, measured)) => {
                     let crossing = Crossing { metric, threshold, measured };
@@ -219,7 +233,7 @@ impl Attack {
         }
     }
 
-    fn live_on(&mut self, turn: &mut Turn, history: &History) {
+    fn live_on(&mut self, turn: &mut Turn, history: &History, last_resort: LastResort) {
         if self.record.capture_is_open() {
             let timeout = turn.settings.capture_timeout_ms as i64;
             if self.capture_since.is_some_and(|since| turn.mono() - since >= timeout) {
@@ -231,7 +245,11 @@ impl Attack {
         }
         match self.why_over(turn) {
             Some(why) => self.end(turn, &why),
-            None => self.look_for_more(turn, history),
+            None => {
+                self.measure_last_resort(turn, history);
+                self.drop_idle(turn);
+                self.look_for_more(turn, history, last_resort);
+            }
         }
     }
 
@@ -305,19 +323,19 @@ impl Attack {
         let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) else { return };
         capture.open = false;
         self.capture_since = None;
-        let before = self.record.rules.len();
+        let mut new = Vec::new();
         let (mut refused, mut too_many) = (0, 0);
         for rule in mined {
             if !mitigation::within(&self.record.target, &rule.rule) {
                 refused += 1;
             } else if self.record.wanted_rules().any(|known| known.flow_spec.rule == rule.rule) {
                 continue;
-            } else if self.record.wanted_rules().count() >= turn.settings.limits.rules_per_target {
+            } else if self.vectors() >= turn.settings.limits.rules_per_target {
                 too_many += 1;
             } else {
                 let flow_spec = FlowSpec { rule: rule.rule, action: rule.action };
-                let id = taken(&flow_spec).unwrap_or_else(|| turn.new_id());
-                self.record.rules.push(new_rule(turn, id, flow_spec, rule.coverage, rule.reason));
+                let id = self.id_of(turn, &flow_spec, taken(&flow_spec));
+                new.push(self.want(turn, new_rule(turn, id, flow_spec, rule.coverage, rule.reason)));
             }
         }
         if refused > 0 {
@@ -328,11 +346,11 @@ impl Attack {
             let text = format!("{too_many} mined rules are over the limit of rules for {}", self.record.target);
             self.tell(turn, EventKind::Alarm, text);
         }
-        if self.record.rules.len() > before {
+        if !new.is_empty() {
             self.fruitless = 0;
             self.pause(turn);
             self.record.note = note.into();
-            self.mitigate(turn, before, format!("attack on {} is being mitigated", self.record.target));
+            self.mitigate(turn, &new, format!("attack on {} is being mitigated", self.record.target));
         } else {
             self.fruitless += 1;
             self.pause(turn);
@@ -348,16 +366,15 @@ impl Attack {
 
 // Mitigating.
 impl Attack {
-    /// Wanted rules from index `from` on are new.
-    fn mitigate(&mut self, turn: &mut Turn, from: usize, text: String) {
-        self.rules_since = Some(turn.mono());
+    /// These rules are wanted from now on.
+    fn mitigate(&mut self, turn: &mut Turn, new: &[Uuid], text: String) {
         if self.record.state != State::Mitigating {
             self.record.state = State::Mitigating;
             self.record.mitigating_ms = Some(turn.now.wall_ms);
             self.tell(turn, EventKind::Mitigating, text);
         }
-        for index in from..self.record.rules.len() {
-            if self.record.rules[index].is_wanted() {
+        for index in 0..self.record.rules.len() {
+            if new.contains(&self.record.rules[index].id) {
                 let text = format!("rule wanted: {}", self.record.rules[index].flow_spec);
                 self.tell(turn, EventKind::RuleWanted, text);
             }
@@ -375,9 +392,14 @@ impl Attack {
                 continue;
             }
             rule.held_ms = is_held.then_some(turn.now.wall_ms);
+            let wanted = turn.past(rule.wanted_ms);
             let flow_spec = rule.flow_spec.to_string();
             if is_held {
                 is_new = true;
+                // One that an engine lost and has again is not a newer one.
+                if self.rules_since.is_none_or(|since| since < wanted) {
+                    self.rules_since = Some(turn.mono());
+                }
                 self.settled = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
                 self.look_again = self.settled;
                 self.tell(turn, EventKind::RuleHeld, format!("rule held: {flow_spec}"));
@@ -415,22 +437,8 @@ impl Attack {
     /// What a rule matched within `seconds`.
     pub(super) fn rule_matched(&mut self, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
         if let Some(rule) = self.record.rules.iter_mut().find(|known| known.id == rule && known.is_wanted()) {
-            rule.matched_packets += packets;
-            rule.matched_bytes += bytes;
-            let seconds = seconds.max(1e-6);
-            rule.matched = Rate { pps: packets as f64 / seconds, bps: bytes as f64 * 8.0 / seconds };
-        }
-    }
-
-    /// A new vector shows as a crossing of what the rules leave.
-    fn look_for_more(&mut self, turn: &mut Turn, history: &History) {
-        let may = self.record.whitelisted.is_none()
-            && !self.record.capture_is_open()
-            && turn.mono() >= self.look_again
-            && self.record.wanted_rules().count() < turn.settings.limits.rules_per_target;
-        if may && history.crossing().is_some() {
-            self.want_capture(turn);
-            self.save(turn);
+            rule.add_matches(packets, bytes, seconds);
+            rule.quiet_ms = if packets > 0 { 0 } else { rule.quiet_ms + (seconds * 1000.0).round() as u64 };
         }
     }
 }
@@ -499,17 +507,18 @@ impl Attack {
         self.record.again_ms = Some(turn.now.wall_ms);
         self.started = turn.mono();
         self.under_since = None;
+        self.rest_over = true;
         let ending_ms = self.record.ending_ms;
-        for rule in self.record.rules.iter_mut().filter(|rule| rule.withdrawn_ms == ending_ms) {
-            rule.withdrawn_ms = None;
-            rule.held_ms = None;
-            rule.wanted_ms = turn.now.wall_ms;
+        let mut back = Vec::new();
+        for rule in self.record.rules.iter_mut().filter(|rule| rule.withdrawn_ms == ending_ms && !rule.idle) {
+            rule.want_again(turn.now.wall_ms);
+            back.push(rule.id);
         }
-        if self.record.wanted_rules().next().is_some() {
+        if !back.is_empty() {
             self.fruitless = 0;
             self.pause(turn);
-            self.mitigate(turn, 0, text);
-        } else {
+            self.mitigate(turn, &back, text);
+        } else if !self.bring_back(turn) {
             self.record.state = State::Detected;
             self.want_capture(turn);
             self.tell(turn, EventKind::Detected, text);
@@ -560,6 +569,9 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         wanted_ms: turn.now.wall_ms,
         held_ms: None,
         withdrawn_ms: None,
+        last_resort: false,
+        idle: false,
+        quiet_ms: 0,
         refused: None,
         matched_packets: 0,
         matched_bytes: 0,

@@ -31,7 +31,8 @@ fn mean(ticks: &[u64], start: usize, end: usize) -> f64 {
 /// As the meter does: a target is told if it is followed, or over a threshold within the tick.
 fn meter(world: &mut World, packets: u64) {
     let told = packets * 10 > THRESHOLD || world.detector.followed().any(|target| target == host());
-    if told { world.tick(&[observed(host(), 0.1, packets, 0)]) } else { world.tick(&[]) }
+    let last_resort = LastResort::Blackhole;
+    if told { world.tick(&[Observed { last_resort, ..observed(host(), 0.1, packets, 0) }]) } else { world.tick(&[]) }
 }
 
 proptest! {
@@ -108,20 +109,32 @@ proptest! {
     #[test]
     fn rules_stay_within_number_and_target_and_every_attack_ends(
         steps in prop::collection::vec((tick_packets(), 0u8..8, 0u64..=100), 1..300), behind in any::<bool>(),
-        finished in any::<bool>(), dry_run in any::<bool>(),
+        finished in any::<bool>(), dry_run in any::<bool>(), resort in 0u8..3,
     ) {
         let tap = if behind { Tap::BehindRouter } else { Tap::BeforeRouter };
-        let limits = Limits { rules_per_target: 3, rules_in_all: 2, dry_run };
+        let limits = Limits { rules_per_target: 3, rules_in_all: 2, blackholes_in_all: 10, dry_run };
+        let last_resort = match resort {
+            0 => LastResort::Nothing,
+            1 => LastResort::RateLimit { bps: 1 },
+            _ => LastResort::Blackhole,
+        };
         let settings = Settings { tap, unban_only_if_attack_finished: finished, limits, ..SETTINGS };
         let mut world = World::new(settings);
         for (step, &(packets, answer, share)) in steps.iter().enumerate() {
             let in_force = world.detector.attacks().any(|attack| attack.held_rules().next().is_some());
             let matched = if in_force { packets * share / 100 } else { 0 };
-            world.tick(&[observed(host(), 0.1, packets, matched)]);
+            let before: Vec<Uuid> = world.detector.attacks().flat_map(vectors).collect();
+            match_some(&mut world, matched, answer);
+            world.tick(&[Observed { last_resort, ..observed(host(), 0.1, packets, matched) }]);
+            let resorted = world.detector.attacks().flat_map(AttackRecord::wanted_rules).find(|rule| rule.last_resort);
+            if let Some(rule) = resorted {
+                prop_assert!(rule.wanted_ms < world.now.wall_ms || before.len() == 3 || again(&world), "room was left");
+                prop_assert_ne!(last_resort, LastResort::Nothing);
+            }
             answer_captures(&mut world, step, answer);
             for attack in world.detector.attacks() {
                 let wanted: Vec<_> = attack.wanted_rules().map(|rule| &rule.flow_spec.rule).collect();
-                prop_assert!(wanted.len() <= 3);
+                prop_assert!(vectors(attack).len() <= 3 && wanted.len() <= 3 + usize::from(resort > 0));
                 prop_assert_eq!(wanted.iter().collect::<HashSet<_>>().len(), wanted.len());
                 prop_assert_eq!(attack.state == State::Mitigating, !wanted.is_empty());
                 prop_assert!(wanted.iter().all(|rule| mitigation::within(&attack.target, rule)));
@@ -223,6 +236,27 @@ proptest! {
         // quiet are measured anew.
         prop_assert_eq!(life(&world), life(&again));
         prop_assert_eq!(way_to_the_end(&mut world, answer), way_to_the_end(&mut again, answer));
+    }
+}
+
+/// The rules that the limit is on.
+fn vectors(attack: &AttackRecord) -> Vec<Uuid> {
+    attack.wanted_rules().filter(|rule| !rule.last_resort).map(|rule| rule.id).collect()
+}
+
+/// Whether the attack came back just now, with all that it had.
+fn again(world: &World) -> bool {
+    world.detector.attacks().any(|attack| attack.again_ms == Some(world.now.wall_ms))
+}
+
+/// All that is matched is so by one of the rules in force.
+fn match_some(world: &mut World, matched: u64, which: u8) {
+    let held: Vec<(Uuid, Uuid)> = (world.detector.attacks())
+        .flat_map(|attack| attack.counted_rules().map(|rule| (attack.id, rule.id)).collect::<Vec<_>>())
+        .collect();
+    for (index, &(attack, rule)) in held.iter().enumerate() {
+        let packets = if index == usize::from(which) % held.len() { matched } else { 0 };
+        world.detector.rule_matched(attack, rule, packets, packets * 100, 0.1);
     }
 }
 

@@ -1,8 +1,10 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
 mod captures;
+mod end;
 mod journal;
 mod orders;
+mod vectors;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use super::*;
 use crate::attack::{Direction, Kind, Metric, Unit};
 use crate::mitigation::Limits;
-use crate::record::{RuleRecord, State};
+use crate::record::{FlowSpec, RuleRecord, State};
 
 pub(super) const UDP: Metric = Metric { kind: Kind::Udp, unit: Unit::Pps };
 pub(super) const THRESHOLD: u64 = 1000;
@@ -33,8 +35,9 @@ pub(super) const SETTINGS: Settings = Settings {
     probation_ms: 60_000,
     unban_only_if_attack_finished: true,
     tap: Tap::BeforeRouter,
+    rule_idle_ms: 5_000,
     attacks_max: 100,
-    limits: Limits { rules_per_target: 3, rules_in_all: 100, dry_run: false },
+    limits: Limits { rules_per_target: 3, rules_in_all: 100, blackholes_in_all: 10, dry_run: false },
 };
 
 pub(super) fn target(host: &str) -> Target {
@@ -55,7 +58,8 @@ pub(super) fn udp(packets: u64) -> Volumes {
 pub(super) fn observed(target: Target, seconds: f64, all: u64, matched: u64) -> Observed {
     let mut thresholds = Thresholds::default();
     thresholds.set(UDP, THRESHOLD);
-    Observed { target, group: Arc::from("web"), thresholds, seconds, all: udp(all), matched: udp(matched) }
+    let (group, last_resort) = (Arc::from("web"), LastResort::Nothing);
+    Observed { target, group, last_resort, thresholds, seconds, all: udp(all), matched: udp(matched) }
 }
 
 pub(super) fn mined(source: &str) -> MinedRule {

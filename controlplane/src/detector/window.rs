@@ -154,9 +154,9 @@ impl History {
         Rates::of(&self.rest.with_flows_of(&self.all), self.seconds())
     }
 
-    /// The rate of the rest in the latest tick.
-    pub(super) fn latest_rest(&self, metric: Metric) -> f64 {
-        self.ticks.back().map_or(0.0, |tick| tick.rest.of(metric) * 1e6 / tick.micros as f64)
+    /// The rest of the latest tick, and how long it was.
+    pub(super) fn latest_rest(&self) -> (Volumes, f64) {
+        self.ticks.back().map_or((Volumes::default(), 0.0), |tick| (tick.rest, tick.micros as f64 / 1e6))
     }
 }
 

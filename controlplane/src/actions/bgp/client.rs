@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use dataplane::rule::Family;
 use proto::gobgp;
 use proto::gobgp::gobgp_api_client::GobgpApiClient;
 use proto::gobgp::peer_state::SessionState;
@@ -11,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::Peer;
-use super::path::{Announcement, Key, Mark, table};
+use super::path::{Announcement, Key, Mark, NextHops, Table};
 use super::plan::Held;
 
 /// An engine that takes longer for one answer hangs. It needs 0.4 ms for a path, and 0.4 s to list 10,000.
@@ -122,19 +121,19 @@ impl Client {
     }
 
     /// Everything that carries the mark.
-    pub(super) async fn list(&mut self, mark: Mark) -> Result<Held, Error> {
+    pub(super) async fn list(&mut self, mark: Mark, next_hops: &NextHops) -> Result<Held, Error> {
         const CALL: &str = "ListPath";
         let mut held = Held::new();
-        for family in [Family::V4, Family::V6] {
+        for table in Table::ours(next_hops) {
             let request = gobgp::ListPathRequest {
                 table_type: gobgp::TableType::Global.into(),
-                family: Some(table(family)),
+                family: Some(table.to_family()),
                 enable_only_binary: true,
             };
             let mut listed = within(CALL, self.0.list_path(request)).await?.into_inner();
             while let Some(answer) = within(CALL, listed.message()).await? {
                 let paths = answer.destination.unwrap_or_default().paths;
-                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, family, mark));
+                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, table, mark));
                 held.extend(ours.map(Announcement::into_parts));
             }
         }

@@ -43,7 +43,9 @@ impl Attack {
         let wanted = turn.settings.capture_packets;
         let crossed = self.record.crossing.map(|crossing| crossing.metric.kind);
         let only = crossed.filter(|_| turn.settings.threshold_specific_ban_details);
-        let stride = |kind| history.latest_rest(Metric { kind, unit: Unit::Pps }) * SPAN_SECONDS / wanted.max(1) as f64;
+        let (rest, seconds) = history.latest_rest();
+        let in_span = |kind| rest.of(Metric { kind, unit: Unit::Pps }) / seconds.max(1e-6) * SPAN_SECONDS;
+        let stride = |kind| in_span(kind) / wanted.max(1) as f64;
         let of_all = stride(Kind::Total);
         let stride = only.map_or(of_all, |kind| stride(kind).max(of_all / SPECIFIC_EXTRA)).max(1.0) as u32;
         let request = CaptureRequest { attack: self.record.id, target: self.record.target, wanted, stride, only };

@@ -32,7 +32,7 @@ impl Attack {
         let text = attack.take_wish(turn, &flow_spec, wish);
         let id = id.unwrap_or_else(|| turn.new_id());
         attack.record.rules.push(new_rule(turn, id, flow_spec, 0.0, attack.record.note.clone()));
-        attack.mitigate(turn, 0, text);
+        attack.mitigate(turn, &[id], text);
         attack
     }
 

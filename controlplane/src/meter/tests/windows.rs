@@ -21,11 +21,12 @@ const SETTINGS: Settings = Settings {
     threshold_specific_ban_details: false,
     ban_time_ms: 10_000,
     ban_time_max_ms: 30_000,
+    rule_idle_ms: 60_000,
     probation_ms: 60_000,
     unban_only_if_attack_finished: true,
     tap: Tap::BeforeRouter,
     attacks_max: 100,
-    limits: Limits { rules_per_target: 3, rules_in_all: 100, dry_run: false },
+    limits: Limits { rules_per_target: 3, rules_in_all: 100, blackholes_in_all: 10, dry_run: false },
 };
 
 /// Any numbers, the same each time.
