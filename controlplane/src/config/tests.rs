@@ -10,6 +10,7 @@ use dataplane::packet::{Reading, Tunnel};
 
 use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
 
+mod edit;
 mod groups;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
