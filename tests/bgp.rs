@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, Report, Wanted, WantedRules};
+use controlplane::actions::bgp::{self, AtStop, Community, Engine, Engines, Mark, Report, Wanted, WantedRules};
 use dataplane::packet::fragment;
 use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -383,6 +383,44 @@ fn at_the_stop_announcements_stay_or_go() {
     levee.want(&wanted);
     levee.wait_held(&wanted);
     levee.stop(AtStop::Withdraw);
+    wait_flow4(&bird, &[]);
+}
+
+#[test]
+fn engines_come_and_go_and_one_at_another_address_keeps_its_rules() {
+    let (_link, gobgpd, bird) = routers();
+    let runtime = Runtime::new().unwrap();
+    let _context = runtime.enter();
+    let (wanted, wanted_receiver) = watch::channel(Some(Arc::new(vec![discard("198.18.0.1/32")])));
+    let mut engines = Engines::new(wanted_receiver);
+    let at = |address: &str, mark| Engine::new("edge", address, mark);
+    let discards = [("dst 198.18.0.1/32", DISCARD)];
+    engines.set(vec![at(&gobgpd.address(), MARK)]);
+    wait_flow4(&bird, &discards);
+
+    // The same engine by another name, of which nobody can tell.
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("other.sock");
+    std::os::unix::fs::symlink(gobgpd.address().trim_start_matches("unix://"), &link).unwrap();
+    let other = format!("unix://{}", link.display());
+    let started = std::time::Instant::now();
+    let reports = engines.set(vec![at(&other, MARK)]);
+    wait_until(SOON, "held by the other name", || (reports[0].borrow().held.len() == 1).then_some(()));
+    std::thread::sleep(A_WHILE);
+    wait_flow4(&bird, &discards);
+    assert!(started.elapsed() < Duration::from_secs(20), "not only when all is compared again, once a minute");
+
+    // Another mark: never a moment without.
+    let changed = Mark([64_512, 7_653, 2]);
+    engines.set(vec![at(&other, changed)]);
+    wait_until(SOON, "the new mark", || {
+        let routes = bird.flow4();
+        assert!(!routes.is_empty());
+        let text = format!("{routes:?}");
+        (text.contains("7653, 2") && !text.contains("7653, 1")).then_some(())
+    });
+    assert_eq!(wanted.borrow().as_ref().map(|wanted| wanted.len()), Some(1));
+    engines.set(Vec::new());
     wait_flow4(&bird, &[]);
 }
 

@@ -5,6 +5,7 @@
 mod life;
 #[cfg(test)]
 mod properties;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -133,6 +134,8 @@ pub enum EventKind {
     Alarm,
     /// What an alarm said is over.
     Recovered,
+    /// The configuration changed, and the attack with it.
+    Changed,
 }
 
 impl EventKind {
@@ -150,6 +153,7 @@ impl EventKind {
             EventKind::FalsePositive => "false_positive",
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
+            EventKind::Changed => "changed",
         }
     }
 }

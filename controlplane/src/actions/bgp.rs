@@ -5,6 +5,7 @@
 //! A rule counts as held only once the engine said so, and no longer than the connection lasts.
 
 mod client;
+mod engines;
 mod path;
 mod plan;
 
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use self::client::Client;
 pub use self::client::Error;
+pub use self::engines::Engines;
 use self::path::Key;
 pub use self::path::{Community, Mark};
 use self::plan::{Held, Targets, plan};
@@ -38,7 +40,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const WITHDRAW_ROUNDS: usize = 3;
 
 /// A GoBGP daemon, and what of ours it shall carry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// As the operator calls it.
     pub name: String,
@@ -137,17 +139,23 @@ impl Report {
     }
 }
 
-/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Fails
-/// only where it was told to withdraw at the end and could not.
+/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Told
+/// anything else there, it looks anew at what the engine holds. Fails only where it was told to withdraw at the end and could
+/// not.
 pub async fn run(
     engine: Engine,
     wanted: watch::Receiver<WantedRules>,
     report: watch::Sender<Report>,
     mut stop: watch::Receiver<Option<AtStop>>,
 ) -> Result<(), Error> {
-    let at_stop = tokio::select! {
-        told = stop.wait_for(Option::is_some) => told.ok().and_then(|told| *told).unwrap_or(AtStop::Keep),
-        never = serve(&engine, wanted, &report) => match never {},
+    let at_stop = loop {
+        if let Some(at_stop) = *stop.borrow_and_update() {
+            break at_stop;
+        }
+        tokio::select! {
+            told = stop.changed() => if told.is_err() { break AtStop::Keep },
+            never = serve(&engine, wanted.clone(), &report) => match never {},
+        }
     };
     match at_stop {
         AtStop::Keep => Ok(()),

@@ -38,6 +38,15 @@ impl History {
         }
     }
 
+    /// Goes on with another window and other thresholds.
+    pub(super) fn retune(&mut self, window_ms: u64, thresholds: Thresholds) {
+        self.window_micros = window_ms.max(1) * 1000;
+        self.thresholds = thresholds;
+        for tick in &mut self.ticks {
+            tick.hot = thresholds.worst(&tick.rest, tick.micros as f64 / 1e6).is_some();
+        }
+    }
+
     /// Adds a tick with traffic, as measured against `thresholds`.
     pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
         self.thresholds = thresholds;

@@ -44,8 +44,7 @@ pub fn spawn(store: Store, history: Duration) -> std::io::Result<StoreHandle> {
     let pending = Arc::new(Mutex::new(Pending { history, ..Pending::default() }));
     let (wake, woken) = bounded(1);
     let theirs = Arc::clone(&pending);
-    let thread =
-        std::thread::Builder::new().name("store".into()).spawn(move || run(store, &theirs, &woken))?;
+    let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(store, &theirs, &woken))?;
     Ok(StoreHandle { pending, wake: Some(wake), thread: Some(thread) })
 }
 
