@@ -6,6 +6,7 @@ mod answers;
 mod captures;
 mod examples;
 mod health;
+mod reload;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
+pub use reload::Reload;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
@@ -140,7 +142,7 @@ impl Control {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
         let (now, map) = (control.now(), control.meter.map());
-        let is_counted = |target: &Target| map.host(target.prefix.addr()) == target.prefix;
+        let is_counted = |target: &Target| Control::counts(map, target);
         let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
@@ -150,8 +152,7 @@ impl Control {
 
     /// Runs until a client or a signal says stop. Workers have stopped counting when it returns.
     pub fn run(mut self) {
-        let check_period = Duration::from_millis(self.settings.check_period_ms);
-        let mut next_tick = Instant::now() + check_period;
+        let mut next_tick = Instant::now() + Duration::from_millis(self.settings.check_period_ms);
         let mut next_service = Instant::now();
         loop {
             match self.requests.recv_deadline(next_service) {
@@ -162,7 +163,10 @@ impl Control {
                     next_service = Instant::now() + SERVICE_PERIOD;
                 }
             }
+            let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
+            // It may be shorter than it was.
+            next_tick = next_tick.min(now + check_period);
             if now >= next_tick {
                 self.tick();
                 next_tick += check_period;
@@ -197,18 +201,22 @@ impl Control {
             changed |= report.has_changed().unwrap_or(false);
         }
         if changed {
-            let held: HashSet<Uuid> =
-                self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
-            let mut refused = BTreeMap::new();
-            for report in self.reports.iter().map(|report| report.borrow()) {
-                refused
-                    .extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
-            }
-            let mut effects = self.detector.held(self.now(), &held);
-            effects.extend(self.detector.refused(self.now(), &refused));
-            self.carry_out(effects);
-            self.watch();
+            self.look_at_reports();
         }
+    }
+
+    /// What engines hold and refuse.
+    fn look_at_reports(&mut self) {
+        let held: HashSet<Uuid> =
+            self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
+        let mut refused = BTreeMap::new();
+        for report in self.reports.iter().map(|report| report.borrow()) {
+            refused.extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
+        }
+        let mut effects = self.detector.held(self.now(), &held);
+        effects.extend(self.detector.refused(self.now(), &refused));
+        self.carry_out(effects);
+        self.watch();
     }
 
     /// One look at the thresholds.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::examples::Examples;
-use super::{Control, LATE_ALARM};
+use super::{Control, LATE_ALARM, Reload};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes, name};
 use crate::group::Group;
@@ -74,6 +74,13 @@ pub enum Request {
         by: String,
         /// The attacks that were ended.
         reply: Reply<Vec<Uuid>>,
+    },
+    /// Goes over to another configuration.
+    Reload {
+        /// The configuration.
+        reload: Box<Reload>,
+        /// What writes samples no more.
+        reply: Reply<Option<samples::Handle>>,
     },
     /// Ends the control thread.
     Stop,
@@ -213,6 +220,7 @@ impl Control {
                 self.carry_out(effects);
                 drop(reply.send(ids));
             }
+            Request::Reload { reload, reply } => drop(reply.send(self.reload(*reload))),
             Request::Stop => {}
         }
     }

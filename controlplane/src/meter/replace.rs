@@ -16,7 +16,8 @@ impl Meter {
         let map = &self.map;
         let same = |id: usize| old.networks.get(id as u16).is_some_and(|was| map.networks.get(id as u16) == Some(was));
         let networks: Vec<Option<usize>> = (0..map.networks.places()).map(|id| same(id).then_some(id)).collect();
-        let names: HashMap<&str, usize> = old.groups.iter().zip(0..).map(|(group, index)| (&*group.name, index)).collect();
+        let names: HashMap<&str, usize> =
+            old.groups.iter().zip(0..).map(|(group, index)| (&*group.name, index)).collect();
         let groups: Vec<Option<usize>> = map.groups.iter().map(|group| names.get(&*group.name).copied()).collect();
         moved(&mut self.accounts, &networks);
         moved(&mut self.group_accounts, &groups);
