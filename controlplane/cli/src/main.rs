@@ -2,6 +2,7 @@
 //! for wrong usage.
 
 mod client;
+mod config;
 mod json;
 mod tables;
 mod units;
@@ -58,6 +59,11 @@ enum Command {
     Unban(Unban),
     /// What happens from now on, one line an event, until interrupted.
     Events,
+    /// The configuration: shows it, reloads its file, changes single keys.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
     /// Changes what the daemon logs.
     LogLevel {
         /// error, warn, info, debug or trace, or a tracing filter.
@@ -246,6 +252,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Ban(args) => ban(client, args, json).await,
         Command::Unban(args) => unban(client, args, json).await,
         Command::Events => events(client, json).await,
+        Command::Config { command } => config::run(client, command, json).await,
         Command::LogLevel { level } => {
             let request = v1::SetLogLevelRequest { level: level.clone() };
             let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();
