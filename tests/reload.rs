@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::v1;
+use support::bgp::Gobgpd;
 use support::daemon::{Leveed, Setup, cores};
 use support::netns::{Netns, veth};
 use support::stub_engine::StubEngine;
-use support::traffic::{Amount, Player};
+use support::traffic::{self, Amount, Player, VICTIM};
 use support::{never, pcap, wait_until};
 use tonic::{Code, Status};
 
@@ -166,6 +167,65 @@ fn attacks_live_on_but_where_nothing_is_protected_any_more() {
     assert!(alive.journal.iter().any(|entry| entry.kind == "changed"), "{:?}", alive.journal);
     assert_eq!(leveed.ban("198.18.1.1", "test").unwrap_err().code(), Code::FailedPrecondition);
     leveed.ban("192.0.2.1", "test").expect("it is protected now");
+}
+
+#[test]
+fn a_rule_in_force_stays_in_force_and_goes_on_counting() {
+    let (outside, inside) = (Netns::silent(), Netns::silent());
+    veth((&outside, "out0"), (&inside, "tap0"));
+    let mut gobgpd = Gobgpd::prepare();
+    gobgpd.start(&inside);
+    let core = [*cores().last().unwrap()];
+    let ports: [(&str, &[usize]); 1] = [("net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192", &core)];
+    let with = |udp_pps: u32, more: &str| {
+        let engine = format!("{MARK}[[bgp.engines]]\nname = \"edge\"\naddress = {:?}\n", gobgpd.address());
+        format!("[groups.default.incoming]\nudp_pps = {udp_pps}\n{more}[detection]\ncapture_packets = 100\n{engine}")
+    };
+    let mut leveed = Leveed::prepare(&Setup::default());
+    let configure = |leveed: &Leveed, networks: &[&str], rest: &str| {
+        rewrite(leveed, &Setup { networks, ports: &ports, rest, ..Setup::default() });
+    };
+    let own = "198.18.78.0/24";
+    configure(&leveed, &[A, own], &with(1000, ""));
+    leveed.start_in(&inside);
+    let file = leveed.path("isakmp.pcap");
+    traffic::retarget(&traffic::capture("amp.UDP.isakmp.pcap"), VICTIM, &file);
+    let player = Player::start(&outside, "out0", &file, 3_000, Amount::Seconds(60));
+    let matched = |at_least: u64| {
+        wait_until(SOON, "a held rule that matches", || {
+            leveed.rules().into_iter().find(|rule| rule.state == "held" && rule.matched_packets > at_least)
+        })
+    };
+    let before = matched(1000);
+    let events = leveed.watch_events();
+    for (networks, rest) in [
+        (&[own, C][..], with(1000, "[groups.aaa]\ninherit = \"default\"\nnetworks = [\"192.0.2.0/28\"]\n")),
+        (&[own][..], with(2000, "")),
+        (&[own][..], with(2000, "") + "communities = [\"64512:5\"]\n"),
+        (&[A, own][..], with(1000, "[groups.web]\ninherit = \"default\"\nnetworks = [\"198.18.78.0/28\"]\n")),
+    ] {
+        configure(&leveed, networks, &rest);
+        assert!(!leveed.reload().expect("a good configuration").changes.is_empty());
+        let last = leveed.rules().remove(0);
+        assert_eq!((&last.id, last.held_ms), (&before.id, before.held_ms), "held all the time");
+        matched(last.matched_packets);
+    }
+    let kinds: Vec<String> = events.of(&before.attack_id).into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["changed"], "the attack goes on, in another group at the end");
+    assert_eq!(leveed.attacks().len(), 1);
+
+    // Not to announce is a matter of configuration, too.
+    configure(
+        &leveed,
+        &[A, own],
+        &with(1000, "monitor_only = true\n")
+            .replace("[groups.default.incoming]", "[groups.default]")
+            .replace("udp_pps = 1000", "incoming = { udp_pps = 1000 }"),
+    );
+    leveed.reload().expect("a good configuration");
+    wait_until(SOON, "withdrawn", || leveed.rules().into_iter().find(|rule| rule.state == "monitor_only"));
+    wait_until(SOON, "nothing held", || (leveed.status().engines[0].held == 0).then_some(()));
+    player.stop();
 }
 
 #[test]

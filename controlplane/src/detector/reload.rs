@@ -68,7 +68,9 @@ impl Attack {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{SETTINGS, UDP, World, host, observed};
+    use proptest::prelude::*;
+
+    use super::super::tests::{SETTINGS, THRESHOLD, UDP, World, host, observed};
     use super::*;
     use crate::record::{AttackRecord, State};
 
@@ -146,5 +148,27 @@ mod tests {
         reload(&mut world, &[], Some(("web", 100)));
         world.tick(&[]);
         assert_eq!(world.detector.attacks().count(), 1, "9 in 10 of the old threshold, 9 times the new one");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whatever the traffic, and however often: a life with reloads is the same as one without.
+        #[test]
+        fn a_reload_with_nothing_new_changes_nothing(ticks in prop::collection::vec((0u64..300, any::<bool>()), 1..400)) {
+            let (mut calm, mut reloaded) = (World::new(SETTINGS), World::new(SETTINGS));
+            for (packets, again) in ticks {
+                if again {
+                    prop_assert_eq!(reload(&mut reloaded, &[], Some(("web", THRESHOLD))), []);
+                }
+                let life = |world: &mut World| {
+                    world.tick(&[observed(host(), 0.1, packets, 0)]);
+                    let record = world.detector.attacks().next().cloned();
+                    let record = record.map(|attack| (attack.state, attack.crossing, attack.detected_ms, attack.ending_ms, attack.rest));
+                    (record, world.detector.followed().count())
+                };
+                prop_assert_eq!(life(&mut calm), life(&mut reloaded));
+            }
+        }
     }
 }
