@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, NextHops, Report, Told, Wanted};
+use controlplane::actions::bgp::{self, AtStop, Community, Engine, Engines, Mark, NextHops, Report, Told, Wanted};
 use dataplane::packet::fragment;
 use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -436,6 +436,62 @@ fn at_the_stop_announcements_stay_or_go() {
     levee.want(&wanted);
     levee.wait_held(&wanted);
     levee.stop(AtStop::Withdraw);
+    wait_flow4(&bird, &[]);
+}
+
+#[test]
+fn engines_come_and_go_and_one_at_another_address_keeps_its_rules() {
+    let (_link, gobgpd, bird) = routers();
+    let runtime = Runtime::new().unwrap();
+    let _context = runtime.enter();
+    let rules = Some(Arc::new(vec![discard("198.18.0.1/32")]));
+    let (told, told_receiver) = watch::channel(Told { wanted: rules, paused: false });
+    let mut engines = Engines::new(told_receiver);
+    let at = |address: &str, mark| Engine::new("edge", address, mark);
+    let discards = [("dst 198.18.0.1/32", DISCARD)];
+    engines.set(vec![at(&gobgpd.address(), MARK)]);
+    wait_flow4(&bird, &discards);
+
+    // The same engine by another name, of which nobody can tell.
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("other.sock");
+    std::os::unix::fs::symlink(gobgpd.address().trim_start_matches("unix://"), &link).unwrap();
+    let other = format!("unix://{}", link.display());
+    let started = std::time::Instant::now();
+    let reports = engines.set(vec![at(&other, MARK)]);
+    wait_until(SOON, "held by the other name", || (reports[0].borrow().held.len() == 1).then_some(()));
+    std::thread::sleep(A_WHILE);
+    wait_flow4(&bird, &discards);
+    assert!(started.elapsed() < Duration::from_secs(20), "not only when all is compared again, once a minute");
+
+    // Another mark: never a moment without.
+    let changed = Mark([64_512, 7_653, 2]);
+    engines.set(vec![at(&other, changed)]);
+    wait_until(SOON, "the new mark", || {
+        let routes = bird.flow4();
+        assert!(!routes.is_empty());
+        let text = format!("{routes:?}");
+        (text.contains("7653, 2") && !text.contains("7653, 1")).then_some(())
+    });
+
+    // Without next hops nobody would look for the blackholes that there are: they go first.
+    let blackhole = Wanted { action: Action::Blackhole, ..discard("198.18.0.2/32") };
+    told.send_modify(|told| told.wanted = Some(Arc::new(vec![discard("198.18.0.1/32"), blackhole])));
+    let next_hops = NextHops { v4: Some([192, 0, 2, 66].into()), v6: None };
+    engines.set(vec![Engine { next_hops, ..at(&other, changed) }]);
+    wait_until(SOON, "the blackhole", || (bird.routes().len() == 1).then_some(()));
+    engines.set(vec![at(&other, changed)]);
+    wait_until(SOON, "no blackhole", || bird.routes().is_empty().then_some(()));
+    std::thread::sleep(A_WHILE);
+    wait_flow4(&bird, &discards);
+
+    // In a pause everything stays as it is, also at an engine that is served no more.
+    told.send_modify(|told| told.paused = true);
+    engines.set(Vec::new());
+    never(A_WHILE, "a withdrawal", || bird.flow4().is_empty().then_some("withdrawn"));
+    told.send_modify(|told| told.paused = false);
+    engines.set(vec![at(&other, changed)]);
+    engines.set(Vec::new());
     wait_flow4(&bird, &[]);
 }
 

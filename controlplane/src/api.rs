@@ -1,6 +1,7 @@
 //! The gRPC service over a Unix socket: clients' questions to the control thread, its answers in the types of `proto`,
 //! which stop here. No detection logic.
 
+mod config;
 mod convert;
 
 use std::collections::HashSet;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
@@ -25,10 +27,12 @@ use tonic::{Response, Status};
 use uuid::Uuid;
 
 use crate::attack::{self, Direction, Target};
+use crate::config::edit::Edit;
 use crate::control::{Answered, Order, Reply, Request};
 use crate::detector::Event;
 use crate::meter;
 use crate::record::FlowSpec;
+use crate::reload::{LogFilter, Reloader};
 use crate::rule_json;
 use crate::samples;
 use crate::search::{self, Place, Search};
@@ -46,6 +50,8 @@ const ROWS_MAX: u32 = 1000;
 const REASON_MAX: usize = 500;
 /// Longest rule in JSON.
 const RULE_MAX: usize = 16_384;
+/// Longest key with its value, in bytes.
+const EDIT_MAX: usize = 64 << 10;
 /// Longest id of an attack.
 const ID_MAX: usize = 36;
 /// Most kinds of attacks in one search.
@@ -103,9 +109,6 @@ pub enum BindError {
     },
 }
 
-/// Changes the log's filter, or says why the new one is none.
-pub type SetLog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
-
 /// The service.
 pub struct Api {
     /// To the control thread.
@@ -113,17 +116,13 @@ pub struct Api {
     /// What it tells.
     pub events: broadcast::Sender<Event>,
     /// The log's filter.
-    pub set_log: SetLog,
-    /// The log's filter at the start.
-    pub log_level: tokio::sync::RwLock<String>,
+    pub log: Arc<LogFilter>,
+    /// The configuration that runs, and how it changes.
+    pub reloader: Arc<Reloader>,
     /// By which prefix IPv6 hosts are counted.
     pub ipv6_prefix_length: u8,
     /// Attacks on disk.
     pub archive: Archive,
-    /// For how long they are kept.
-    pub history: Duration,
-    /// The folder of samples, if they are kept.
-    pub samples: Option<PathBuf>,
     /// One permit for each of those who may read from the disk at once.
     pub readers: Semaphore,
 }
@@ -197,8 +196,9 @@ impl Api {
             "" => None,
             page => Some(page.parse().map_err(Error::Invalid)?),
         };
-        let kept_since =
-            SystemTime::now().checked_sub(self.history).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let kept_since = SystemTime::now()
+            .checked_sub(self.reloader.running().history.kept)
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let kept_since_ms = kept_since.map_or(0, |since| since.as_millis() as i64);
         Ok(Search {
             alive_only: request.alive_only,
@@ -301,8 +301,9 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>
 #[tonic::async_trait]
 impl Levee for Api {
     async fn get_status(&self, _: tonic::Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
-        let status = self.ask(Request::Status).await?;
-        Ok(Response::new(convert::status(&status, self.log_level.read().await.clone())))
+        let mut status = self.ask(Request::Status).await?;
+        status.alarms.extend(self.reloader.alarm());
+        Ok(Response::new(convert::status(&status, self.log.level())))
     }
 
     async fn list_hosts(
@@ -361,7 +362,8 @@ impl Levee for Api {
     async fn get_sample(&self, request: tonic::Request<v1::GetSampleRequest>) -> Result<Response<v1::Sample>, Status> {
         let id = request.into_inner().attack_id;
         let attack: Uuid = id.parse().map_err(|_| Error::Invalid(format!("\"{id}\" is not the id of an attack")))?;
-        let Some(folder) = &self.samples else {
+        let running = self.reloader.running();
+        let Some(folder) = &running.history.samples else {
             return Err(Error::Refused("no samples are kept: set history.samples to a folder".to_owned()).into());
         };
         let path = samples::path(folder, attack);
@@ -488,11 +490,61 @@ impl Levee for Api {
     ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
         let by = who(&request);
         let level = request.into_inner().level;
-        let mut current = self.log_level.write().await;
-        (self.set_log)(&level).map_err(Error::Invalid)?;
+        let previous = self.log.change(&level).map_err(Error::Invalid)?;
         tracing::info!(by, level, "log level changed");
-        let previous = std::mem::replace(&mut *current, level);
         Ok(Response::new(v1::SetLogLevelResponse { previous }))
+    }
+
+    async fn get_config(
+        &self,
+        request: tonic::Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let leaves = self.reloader.show(&request.into_inner().key)?;
+        Ok(Response::new(config::shown(self.reloader.path(), leaves)))
+    }
+
+    async fn diff_config(&self, _: tonic::Request<v1::DiffConfigRequest>) -> Result<Response<v1::ConfigDiff>, Status> {
+        Ok(Response::new(config::diff(self.reloader.path(), self.reloader.diff().await)))
+    }
+
+    async fn reload_config(
+        &self,
+        request: tonic::Request<v1::ReloadConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let outcome = self.reloader.reload(&who(&request)).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn set_config(
+        &self,
+        request: tonic::Request<v1::SetConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let by = who(&request);
+        let v1::SetConfigRequest { key, value } = request.into_inner();
+        if key.len() + value.as_ref().map_or(0, String::len) > EDIT_MAX {
+            return Err(Error::Invalid(format!("key and value have more than {EDIT_MAX} bytes: edit the file")).into());
+        }
+        let outcome = self.reloader.set(Edit { key, value }, &by).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn commit_config(
+        &self,
+        request: tonic::Request<v1::CommitConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let by = who(&request);
+        let outcome = self.reloader.commit(request.into_inner().force, &by).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn rollback_config(
+        &self,
+        request: tonic::Request<v1::RollbackConfigRequest>,
+    ) -> Result<Response<v1::RollbackConfigResponse>, Status> {
+        let by = who(&request);
+        let (candidate_dropped, outcome) = self.reloader.rollback(request.into_inner().force, &by).await?;
+        let changed = Some(config::changed(self.reloader.path(), outcome));
+        Ok(Response::new(v1::RollbackConfigResponse { candidate_dropped, changed }))
     }
 }
 

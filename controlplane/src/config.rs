@@ -6,7 +6,9 @@
 mod bgp;
 mod check;
 mod diagnostics;
+pub mod edit;
 mod groups;
+mod leaves;
 mod machine;
 mod networks;
 mod raw;
@@ -31,7 +33,9 @@ use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
+pub use leaves::{Change, Leaf, changes};
 pub use machine::check_machine;
+pub use raw::suggestion;
 
 /// The name of the group of hosts that are in no other group.
 pub const DEFAULT_GROUP: &str = "default";
@@ -80,6 +84,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.origin.source.text
+    }
+
     /// A finding about a port at its place in the file, for what shows only when DPDK probes the port.
     ///
     /// # Panics

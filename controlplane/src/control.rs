@@ -7,6 +7,7 @@ mod by_hand;
 mod captures;
 mod examples;
 mod health;
+mod reload;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 pub use by_hand::Order;
+pub use reload::Reload;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
@@ -148,10 +150,7 @@ impl Control {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
         let (now, map) = (control.now(), control.meter.map());
-        let is_counted = |record: &AttackRecord| {
-            let prefix = record.target.prefix;
-            map.host(prefix.addr()) == prefix || record.is_order && map.protects(prefix)
-        };
+        let is_counted = |record: &AttackRecord| Control::place(map, &record.target, record.is_order).is_some();
         let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
         if let Some(pause) = control.pause_alarm() {
@@ -165,8 +164,7 @@ impl Control {
 
     /// Runs until a client or a signal says stop. Workers have stopped counting when it returns.
     pub fn run(mut self) {
-        let check_period = Duration::from_millis(self.settings.check_period_ms);
-        let mut next_tick = Instant::now() + check_period;
+        let mut next_tick = Instant::now() + Duration::from_millis(self.settings.check_period_ms);
         let mut next_service = Instant::now();
         loop {
             match self.requests.recv_deadline(next_service.min(next_tick)) {
@@ -179,7 +177,10 @@ impl Control {
                 self.service();
                 next_service = Instant::now() + SERVICE_PERIOD;
             }
+            let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
+            // It may be shorter than it was.
+            next_tick = next_tick.min(now + check_period);
             if now >= next_tick {
                 self.tick();
                 next_tick += check_period;
@@ -214,18 +215,22 @@ impl Control {
             changed |= report.has_changed().unwrap_or(false);
         }
         if changed {
-            let held: HashSet<Uuid> =
-                self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
-            let mut refused = BTreeMap::new();
-            for report in self.reports.iter().map(|report| report.borrow()) {
-                refused
-                    .extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
-            }
-            let mut effects = self.detector.held(self.now(), &held);
-            effects.extend(self.detector.refused(self.now(), &refused));
-            self.carry_out(effects);
-            self.watch();
+            self.look_at_reports();
         }
+    }
+
+    /// What engines hold and refuse.
+    fn look_at_reports(&mut self) {
+        let held: HashSet<Uuid> =
+            self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
+        let mut refused = BTreeMap::new();
+        for report in self.reports.iter().map(|report| report.borrow()) {
+            refused.extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
+        }
+        let mut effects = self.detector.held(self.now(), &held);
+        effects.extend(self.detector.refused(self.now(), &refused));
+        self.carry_out(effects);
+        self.watch();
     }
 
     /// One look at the thresholds.

@@ -6,6 +6,7 @@ mod by_hand;
 mod life;
 #[cfg(test)]
 mod properties;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -25,6 +26,7 @@ use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
 use crate::whitelist::Whitelist;
 pub use life::order::Wish;
 use life::{Attack, Turn};
+pub use reload::Place;
 use window::History;
 
 /// Most targets without an attack that are followed at once; where there are more, those over their threshold the most.
@@ -152,6 +154,8 @@ pub enum EventKind {
     Alarm,
     /// What an alarm said is over.
     Recovered,
+    /// The configuration changed, and the attack with it.
+    Changed,
 }
 
 impl EventKind {
@@ -172,6 +176,7 @@ impl EventKind {
             EventKind::Resumed => "resumed",
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
+            EventKind::Changed => "changed",
         }
     }
 }
@@ -295,11 +300,11 @@ impl Detector {
             let is_counted = is_counted(&record);
             let mut attack = Attack::restore(&turn, record);
             if !is_counted {
-                attack.unban(&mut turn, "the configuration changed: this target is counted no more");
+                attack.unban(&mut turn, reload::COUNTED_NO_MORE);
             } else if attack.record.is_order {
                 self.orders.insert(attack.record.id, attack);
             } else if attack.record.whitelisted.is_some() != self.whitelisted(&target).is_some() {
-                attack.unban(&mut turn, "the configuration changed: whitelist.networks");
+                attack.unban(&mut turn, reload::WHITELIST_CHANGED);
             } else if self.attack_on(&target).is_some() {
                 attack.unban(&mut turn, "another attack on this target is on record");
             } else {

@@ -14,6 +14,7 @@ pub mod miner;
 pub mod mitigation;
 pub mod plan;
 pub mod record;
+pub mod reload;
 pub mod rule_json;
 pub mod samples;
 pub mod search;

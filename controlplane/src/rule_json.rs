@@ -45,6 +45,26 @@ fn wrong<T>(key: &'static str, found: &Value, right: impl Into<String>) -> Resul
 
 /// The rule as an object, keys in the order of the components, then the action.
 pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
+    let mut object = components(rule);
+    let (kind, details) = match action {
+        Action::Discard => ("discard", None),
+        Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
+        Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
+        Action::Blackhole => ("blackhole", None),
+    };
+    object.insert("action_type".to_owned(), json!(kind));
+    if let Some(details) = details {
+        object.insert("action".to_owned(), details);
+    }
+    Value::Object(object)
+}
+
+/// The same without an action.
+pub fn rule_to_json(rule: &FlowRule) -> Value {
+    Value::Object(components(rule))
+}
+
+fn components(rule: &FlowRule) -> Map<String, Value> {
     let mut object = Map::new();
     for component in Component::ALL {
         if let Some(prefix) = rule.prefix(component) {
@@ -60,17 +80,7 @@ pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
             object.insert(component.name().to_owned(), Value::Array(list));
         }
     }
-    let (kind, details) = match action {
-        Action::Discard => ("discard", None),
-        Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
-        Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
-        Action::Blackhole => ("blackhole", None),
-    };
-    object.insert("action_type".to_owned(), json!(kind));
-    if let Some(details) = details {
-        object.insert("action".to_owned(), details);
-    }
-    Value::Object(object)
+    object
 }
 
 fn range_json(component: Component, (low, high): (u32, u32)) -> Value {

@@ -54,6 +54,8 @@ pub fn path(folder: &Path, attack: Uuid) -> PathBuf {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Others than before, not taken up yet.
+    limits: Option<Limits>,
     lost: u64,
     error: Option<String>,
 }
@@ -87,6 +89,11 @@ impl Handle {
         }
     }
 
+    /// From the next capture on, samples are kept within these.
+    pub fn set_limits(&self, limits: Limits) {
+        lock(&self.state).limits = Some(limits);
+    }
+
     /// What an operator should know: that samples cannot be written, or were lost. None when all is well.
     pub fn alarm(&self) -> Option<String> {
         let state = lock(&self.state);
@@ -111,7 +118,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run(limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<State>) {
+fn run(mut limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<State>) {
     let mut folder = Folder::open(limits.clone());
     loop {
         let written = match &mut folder {
@@ -126,7 +133,9 @@ fn run(limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<Stat
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if folder.is_err() {
+        let new = lock(state).limits.take();
+        if folder.is_err() || new.is_some() {
+            limits = new.unwrap_or(limits);
             folder = Folder::open(limits.clone());
         }
         let written = match &mut folder {

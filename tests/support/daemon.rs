@@ -129,6 +129,12 @@ impl Leveed {
         self.process.as_ref().expect("started").signal("STOP");
     }
 
+    /// SIGHUP: has it read its configuration again.
+    #[track_caller]
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("started").signal("HUP");
+    }
+
     /// Lets it go on.
     #[track_caller]
     pub(crate) fn thaw(&self) {
@@ -216,6 +222,11 @@ impl Leveed {
     #[track_caller]
     pub(crate) fn rules(&self) -> Vec<v1::Rule> {
         self.ask(async |mut api| api.list_rules(v1::ListRulesRequest {}).await).expect("rules").rules
+    }
+
+    /// Has it read its configuration again, and waits for that.
+    pub(crate) fn reload(&self) -> Result<v1::ConfigChanged, Status> {
+        self.ask(async |mut api| api.reload_config(v1::ReloadConfigRequest {}).await)
     }
 
     pub(crate) fn ban(&self, host: &str, reason: &str) -> Result<String, Status> {

@@ -2,6 +2,7 @@
 //! for wrong usage.
 
 mod client;
+mod config;
 mod json;
 mod tables;
 mod units;
@@ -75,6 +76,11 @@ enum Command {
     },
     /// What happens from now on, one line an event, until interrupted.
     Events,
+    /// The configuration: shows it, reloads its file, changes single keys.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
     /// Changes what the daemon logs.
     LogLevel {
         /// error, warn, info, debug or trace, or a tracing filter.
@@ -319,6 +325,7 @@ async fn run(cli: Cli) -> Result<()> {
             show(json, &acts, |acts| tables::acts(&acts.acts))
         }
         Command::Events => events(client, json).await,
+        Command::Config { command } => config::run(client, command, json).await,
         Command::LogLevel { level } => {
             let request = v1::SetLogLevelRequest { level: level.clone() };
             let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();

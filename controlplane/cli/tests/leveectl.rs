@@ -29,6 +29,11 @@ impl Daemon {
     }
 }
 
+fn config_changes() -> Vec<ConfigChange> {
+    let (old, new) = (Some("60".into()), Some("30".into()));
+    vec![ConfigChange { key: "detection.ban_time_s".into(), old, new, restart: String::new() }]
+}
+
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
@@ -48,6 +53,37 @@ impl Levee for Daemon {
 
     async fn get_totals(&self, _: Request<GetTotalsRequest>) -> Answer<Totals> {
         Ok(Response::new(fixtures::totals()))
+    }
+
+    async fn get_config(&self, request: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
+        let key = request.into_inner().key;
+        let keys = vec![ConfigKey { key, values: vec!["60".into()], is_list: false }];
+        Ok(Response::new(GetConfigResponse { file: "levee.toml".into(), keys }))
+    }
+
+    async fn diff_config(&self, _: Request<DiffConfigRequest>) -> Answer<ConfigDiff> {
+        Ok(Response::new(ConfigDiff { file: "levee.toml".into(), changes: config_changes(), ..ConfigDiff::default() }))
+    }
+
+    async fn reload_config(&self, request: Request<ReloadConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        Err(tonic::Status::invalid_argument("nothing was changed: the configuration is wrong"))
+    }
+
+    async fn set_config(&self, request: Request<SetConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        Ok(Response::new(ConfigChanged { changes: config_changes(), ..ConfigChanged::default() }))
+    }
+
+    async fn commit_config(&self, request: Request<CommitConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        let notes = vec!["a restart makes room".into()];
+        Ok(Response::new(ConfigChanged { file: "levee.toml".into(), changes: config_changes(), notes }))
+    }
+
+    async fn rollback_config(&self, request: Request<RollbackConfigRequest>) -> Answer<RollbackConfigResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(RollbackConfigResponse { candidate_dropped: true, changed: None }))
     }
 
     async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Answer<ListGroupsResponse> {
@@ -239,6 +275,27 @@ fn json_before_and_after_the_command() {
     let unbanned = json!({"attack_ids": ["id-1", "id-2"], "host": "198.18.0.7"});
     assert_eq!(server.json(&["--json", "unban", "198.18.0.7"]), unbanned);
     assert_eq!(server.json(&["log-level", "debug", "--json"]), json!({"previous": "info"}));
+}
+
+#[test]
+fn the_configuration_is_shown_and_changed() {
+    let server = Server::start();
+    assert_eq!(server.text(&["config", "show", "detection.ban_time_s"]), "detection.ban_time_s = 60\n");
+    let change = "  detection.ban_time_s: 60 → 30\n";
+    assert_eq!(server.text(&["config", "diff"]), format!("from what runs to levee.toml:\n{change}"));
+    assert_eq!(server.json(&["config", "diff", "--json"])["changes"][0]["new"], "30");
+    let set = server.text(&["config", "set", "detection.ban_time_s", "30"]);
+    assert_eq!(set, format!("set; `leveectl config commit` would change:\n{change}"));
+    assert_eq!(server.last_asked(), "SetConfigRequest { key: \"detection.ban_time_s\", value: Some(\"30\") }");
+    server.text(&["config", "unset", "groups.web"]);
+    assert_eq!(server.last_asked(), "SetConfigRequest { key: \"groups.web\", value: None }");
+    let committed = server.text(&["config", "commit", "--force"]);
+    assert_eq!(committed, format!("levee.toml is written and taken over:\n{change}note: a restart makes room\n"));
+    assert_eq!(server.last_asked(), "CommitConfigRequest { force: true }");
+    assert_eq!(server.text(&["config", "rollback"]), "what was set is dropped; what runs is as before\n");
+    let refused = server.run(&["config", "reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), "leveectl: nothing was changed: the configuration is wrong\n");
 }
 
 #[test]

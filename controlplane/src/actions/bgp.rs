@@ -6,6 +6,7 @@
 //! A rule counts as held only once the engine said so, and no longer than the connection lasts.
 
 mod client;
+mod engines;
 mod path;
 mod plan;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use self::client::Client;
 pub use self::client::Error;
+pub use self::engines::Engines;
 use self::path::Key;
 pub use self::path::{Community, Mark, NextHops};
 use self::plan::{Held, Targets, plan};
@@ -39,7 +41,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const WITHDRAW_ROUNDS: usize = 3;
 
 /// A GoBGP daemon, and what of ours it shall carry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// As the operator calls it.
     pub name: String,
@@ -150,17 +152,23 @@ impl Report {
     }
 }
 
-/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Fails
-/// only where it was told to withdraw at the end and could not.
+/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Told
+/// anything else there, it looks anew at what the engine holds. Fails only where it was told to withdraw at the end and could
+/// not.
 pub async fn run(
     engine: Engine,
     told: watch::Receiver<Told>,
     report: watch::Sender<Report>,
     mut stop: watch::Receiver<Option<AtStop>>,
 ) -> Result<(), Error> {
-    let at_stop = tokio::select! {
-        at_stop = stop.wait_for(Option::is_some) => at_stop.ok().and_then(|at_stop| *at_stop).unwrap_or(AtStop::Keep),
-        never = serve(&engine, told.clone(), &report) => match never {},
+    let at_stop = loop {
+        if let Some(at_stop) = *stop.borrow_and_update() {
+            break at_stop;
+        }
+        tokio::select! {
+            changed = stop.changed() => if changed.is_err() { break AtStop::Keep },
+            never = serve(&engine, told.clone(), &report) => match never {},
+        }
     };
     match at_stop {
         AtStop::Keep => Ok(()),

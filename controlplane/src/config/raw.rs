@@ -225,12 +225,16 @@ fn quoted(message: &str) -> Vec<&str> {
     message.split('`').skip(1).step_by(2).collect()
 }
 
+/// More names than these are not listed.
+const KNOWN_MAX: usize = 32;
+
 /// What a name was probably meant to be.
-pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+pub fn suggestion(name: &str, known: &[&str]) -> String {
     let likeness = |word: &str| strsim::jaro_winkler(name, word);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match best.filter(|word| likeness(word) > 0.8) {
         Some(word) => format!("did you mean `{word}`?"),
+        None if known.len() > KNOWN_MAX => format!("{} are known here", known.len()),
         None => format!("known here: {}", known.join(", ")),
     }
 }

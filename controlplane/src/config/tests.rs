@@ -11,6 +11,7 @@ use dataplane::packet::{Reading, Tunnel};
 use crate::actions::bgp::NextHops;
 use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
 
+mod edit;
 mod groups;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");

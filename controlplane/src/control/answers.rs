@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::examples::Examples;
-use super::{Control, LATE_ALARM, Order};
+use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes};
 use crate::by_hand::Pause;
@@ -101,6 +101,13 @@ pub enum Request {
         order: Order,
         /// The pause that is over; none: there was none.
         reply: Reply<Option<Pause>>,
+    },
+    /// Goes over to another configuration.
+    Reload {
+        /// The configuration.
+        reload: Box<Reload>,
+        /// What writes samples no more.
+        reply: Reply<Option<samples::Handle>>,
     },
     /// Ends the control thread.
     Stop,
@@ -240,6 +247,7 @@ impl Control {
             Request::RemoveRule { id, order, reply } => drop(reply.send(self.remove_rule(&id, &order))),
             Request::Pause { order, reply } => drop(reply.send(self.pause(&order))),
             Request::Resume { order, reply } => drop(reply.send(self.resume(&order))),
+            Request::Reload { reload, reply } => drop(reply.send(self.reload(*reload))),
             Request::Stop => {}
         }
     }

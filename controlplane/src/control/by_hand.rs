@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dataplane::rule::{FlowRule, nlri};
+use dataplane::rule::{Action, FlowRule, nlri};
 use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
@@ -88,6 +88,10 @@ impl Control {
         if let Some((key, network)) = self.whitelist.against(&target, &flow_spec.rule) {
             return Err(format!("no such rule: {network} is in whitelist.{key}"));
         }
+        let route = FlowRule { destination: flow_spec.rule.destination, ..FlowRule::default() };
+        if flow_spec.action == Action::Blackhole && flow_spec.rule != route {
+            return Err("no such rule: a blackhole has a destination_prefix and nothing else".into());
+        }
         nlri::encode(&flow_spec.rule).map_err(|error| error.to_string())?;
         let group = self.group_of(target.prefix.addr());
         let text = format!("{flow_spec}{}", order.words());
@@ -166,7 +170,8 @@ impl Control {
         self.paused.as_ref().map(|paused| in_words(&paused.pause))
     }
 
-    fn note_down(&self, by: &str, act: &str, text: String, pause: Option<Option<Pause>>) {
+    /// Puts onto the list what a person did, and, where it changes it, the pause.
+    pub(super) fn note_down(&self, by: &str, act: &str, text: String, pause: Option<Option<Pause>>) {
         let act = Act { time_ms: wall_ms(), by: by.to_owned(), act: act.to_owned(), text };
         self.store.note_down(act, pause);
     }

@@ -63,6 +63,11 @@ impl Captures {
         Captures { keeps_frames, ..Captures::default() }
     }
 
+    /// Whether somebody wants frames from now on.
+    pub(super) fn keep_frames(&mut self, wanted: bool) {
+        self.keeps_frames = wanted;
+    }
+
     /// Opens a capture, in place of one of the same attack. The detector opens no more than there are places.
     pub(super) fn open(&mut self, request: CaptureRequest) {
         self.remove(request.attack);

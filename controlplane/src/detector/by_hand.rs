@@ -121,7 +121,7 @@ impl Detector {
         self.bury_orders();
     }
 
-    fn bury_orders(&mut self) {
+    pub(super) fn bury_orders(&mut self) {
         self.orders.retain(|_, order| order.record.state.is_alive());
     }
 }

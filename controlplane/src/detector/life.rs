@@ -553,7 +553,7 @@ impl Attack {
     }
 
     /// Tells what happened, once it is on its way to the disk.
-    fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
+    pub(super) fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
         self.record.note_down(Entry { time_ms: turn.now.wall_ms, kind: kind.as_str().into(), text: text.clone() });
         let record = self.save(turn);
         turn.effects.push(Effect::Event(Event { time_ms: turn.now.wall_ms, kind, attack: Some(record), text }));

@@ -44,6 +44,15 @@ impl History {
         }
     }
 
+    /// Goes on with another window and other thresholds.
+    pub(super) fn retune(&mut self, window_ms: u64, thresholds: Thresholds) {
+        let seen = std::mem::replace(self, History::new(window_ms)).ticks;
+        self.thresholds = thresholds;
+        for Tick { micros, all, rest, .. } in seen {
+            self.push(micros as f64 / 1e6, all, rest, thresholds);
+        }
+    }
+
     /// Adds a tick with traffic, as measured against `thresholds`.
     pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
         self.thresholds = thresholds;

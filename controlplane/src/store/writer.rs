@@ -26,6 +26,8 @@ const FORGET_MAX: usize = 200;
 
 #[derive(Debug, Default)]
 struct Pending {
+    /// Attacks that were over before this time are forgotten.
+    history: Duration,
     newest: BTreeMap<Uuid, Arc<AttackRecord>>,
     acts: Vec<Act>,
     /// The pause, or that there is none, where that is news.
@@ -45,11 +47,10 @@ pub struct StoreHandle {
 
 /// Starts the writer thread. Attacks that are over are forgotten after the time that `history` says.
 pub fn spawn(store: Store, history: Duration) -> std::io::Result<StoreHandle> {
-    let pending = Arc::new(Mutex::new(Pending::default()));
+    let pending = Arc::new(Mutex::new(Pending { history, ..Pending::default() }));
     let (wake, woken) = bounded(1);
     let theirs = Arc::clone(&pending);
-    let thread =
-        std::thread::Builder::new().name("store".into()).spawn(move || run(store, history, &theirs, &woken))?;
+    let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(store, &theirs, &woken))?;
     Ok(StoreHandle { pending, wake: Some(wake), thread: Some(thread) })
 }
 
@@ -84,6 +85,11 @@ impl StoreHandle {
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }
 
+    /// Attacks that are over are forgotten after this time from now on.
+    pub fn set_history(&self, history: Duration) {
+        lock(&self.pending).history = history;
+    }
+
     /// What an operator should know: that records cannot be written, or were lost. None when all is well.
     pub fn alarm(&self) -> Option<String> {
         let pending = lock(&self.pending);
@@ -105,7 +111,7 @@ impl Drop for StoreHandle {
     }
 }
 
-fn run(mut store: Store, history: Duration, pending: &Mutex<Pending>, woken: &Receiver<()>) {
+fn run(mut store: Store, pending: &Mutex<Pending>, woken: &Receiver<()>) {
     let mut forget_at = Instant::now();
     loop {
         let last = match woken.recv_timeout(RETRY) {
@@ -116,7 +122,7 @@ fn run(mut store: Store, history: Duration, pending: &Mutex<Pending>, woken: &Re
         if last {
             return;
         }
-        if Instant::now() >= forget_at && forget(&mut store, history) {
+        if Instant::now() >= forget_at && forget(&mut store, lock(pending).history) {
             forget_at = Instant::now() + FORGET_PERIOD;
         }
     }
