@@ -1,4 +1,4 @@
-//! What becomes of a burst of frames: parse, find, count; for watched hosts match and capture. Knows frames and memory, no
+//! What becomes of a burst of frames: parse, find, count; for watched hosts and networks match and capture. Knows frames and memory, no
 //! device. Nothing here locks, allocates, frees, logs, calls the system or panics.
 //!
 //! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
@@ -17,7 +17,7 @@ use crate::dpdk::{self, BURST_MAX};
 use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Flow, Headers, Outline, Plain, Reading, Unparsed, parse};
+use crate::packet::{Flow, Outline, Plain, Reading, Unparsed, parse};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Examples, Ring, Sample};
@@ -297,9 +297,7 @@ impl Closer<'_> {
     #[inline(always)]
     fn plain<const OUTGOING: bool>(&mut self, packet: (&[u8], u32), plain: &Plain, mark: u16) {
         let host = if OUTGOING { plain.source() } else { plain.destination() };
-        let Some(watched) = self.watch.get(mark).filter(|watched| watched.host == IpAddr::V4(host.into())) else {
-            return;
-        };
+        let Some(watched) = self.watch.get(mark).filter(|watched| watched.prefix.holds_v4(host)) else { return };
         let class = plain.class();
         let rule = watched.rules[usize::from(OUTGOING)].first_plain(plain, class);
         let plane = plane(OUTGOING, false, class);
@@ -311,9 +309,7 @@ impl Closer<'_> {
     #[inline(never)]
     fn any(&mut self, packet: (&[u8], u32), outgoing: bool, mark: u16) {
         let Ok(headers) = parse(packet.0) else { return };
-        let Some(watched) =
-            self.watch.get(mark).filter(|watched| is_end(&self.shared.slab, watched.host, outgoing, &headers))
-        else {
+        let Some(watched) = self.watch.get(mark).filter(|watched| watched.prefix.is_end(outgoing, &headers)) else {
             return;
         };
         let rule = watched.rules[usize::from(outgoing)].first(&headers);
@@ -321,7 +317,7 @@ impl Closer<'_> {
         self.of_host(packet, watched, outgoing, rule, plane, headers.ip_length);
     }
 
-    /// A packet of this host, in the direction in which `rule` is the first that matches it.
+    /// A packet of this host or network, in the direction in which `rule` is the first that matches it.
     #[inline(always)]
     fn of_host(
         &mut self,
@@ -393,20 +389,6 @@ impl Tally {
     fn add(&mut self, frame_len: u32) {
         self.packets += 1;
         self.bytes += u64::from(frame_len);
-    }
-}
-
-/// Whether the packet is to (or, outgoing, from) this host.
-#[inline(always)]
-fn is_end(slab: &Slab, host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
-    match (host, headers.addresses) {
-        (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
-            u32::from(host) == if outgoing { source } else { destination }
-        }
-        (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
-            u128::from(host) == slab.key_v6(if outgoing { source } else { destination })
-        }
-        _ => false,
     }
 }
 
@@ -508,7 +490,12 @@ impl Finder<'_> {
         let found = self.owner.insert_v4(&shared.slab, self.networks, address, self.tick);
         match found {
             Found::Known(slot) => return slot,
-            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {}
+            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {
+                // All hosts of the block have their slots from now on.
+                if let Some(marks) = self.watch.marks_v4(address >> 8) {
+                    shared.slab.set_watch_of_block(slot.block(), &marks);
+                }
+            }
             _ => shared.stats.lost[Lost::NoBlock as usize].add(1),
         }
         self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))))
