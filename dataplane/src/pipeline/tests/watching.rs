@@ -68,7 +68,8 @@ fn ipv6_hosts_and_frames_that_are_not_plain_are_watched() {
         tagged,
     ];
     rig.burst(&frames);
-    let expected = [(1, 0), (1, 1), (2, 3)].map(|(request, index): (u32, usize)| (request, frames[index].clone()));
+    // IPv6 comes last: its hosts take one more pass to find.
+    let expected = [(2, 3), (1, 0), (1, 1)].map(|(request, index): (u32, usize)| (request, frames[index].clone()));
     assert_eq!(samples(&rig), expected);
 }
 
