@@ -4,6 +4,7 @@
 //! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
 //! between them (`other`), and where flows are counted one more comes behind (`flows`).
 
+mod closer;
 mod flows;
 mod ignored;
 mod other;
@@ -11,17 +12,18 @@ mod other;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use closer::Closer;
 use other::Others;
 
 use crate::dpdk::{self, BURST_MAX};
 use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Flow, Outline, Plain, Reading, Unparsed, parse};
+use crate::packet::{Flow, Outline, Reading, Unparsed};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Examples, Ring, Sample};
-use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
+use crate::tap::{Examples, Ring};
+use crate::watch::Watch;
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -100,15 +102,6 @@ impl Jobs {
     }
 }
 
-/// How far a worker is with a capture.
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    request: u32,
-    /// The next packet to take is the one that brings this to 0.
-    left: u32,
-    taken: u32,
-}
-
 /// One worker's pipeline: what it alone writes, and the snapshots that it reads.
 pub struct Pipeline {
     shared: Arc<Shared>,
@@ -118,7 +111,7 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<Jobs>,
     others: Others,
-    captures: Box<[Progress; CAPTURES_MAX]>,
+    closer: Closer,
 }
 
 impl Pipeline {
@@ -132,7 +125,7 @@ impl Pipeline {
             owner: Owner::new(),
             jobs: Box::new(Jobs::new()),
             others: Others::default(),
-            captures: Box::new([Progress::default(); CAPTURES_MAX]),
+            closer: Closer::default(),
         }
     }
 
@@ -240,28 +233,6 @@ impl Pipeline {
         let Jobs { len, places, bytes, .. } = &*self.jobs;
         count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
     }
-
-    /// For bursts with packets of watched hosts: counts each for the rule that matches it; what no rule matches feeds
-    /// captures.
-    #[inline(never)]
-    fn look_closer<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)> + Clone, tick: u32, now: u64) {
-        let Pipeline { shared, watch, owner, jobs, captures, .. } = self;
-        let slab = &shared.slab;
-        let mut closer = Closer { shared, owner, watch: watch.load(), captures, tick, now };
-        for (&place, &packet) in jobs.places.iter().zip(&jobs.packets).take(jobs.len) {
-            let mark = slab.watch(place);
-            if mark == 0 {
-                continue;
-            }
-            let Some(packet) = packets.clone().nth(packet.into()) else { continue };
-            let outgoing = slab.is_outgoing(place);
-            match Plain::of(packet.0) {
-                Some(plain) if !outgoing => closer.plain::<false>(packet, &plain, mark),
-                Some(plain) => closer.plain::<true>(packet, &plain, mark),
-                None => closer.any(packet, outgoing, mark),
-            }
-        }
-    }
 }
 
 /// Counts packets, and says to the meter where.
@@ -281,84 +252,6 @@ fn count<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, 
 #[inline(never)]
 fn touch<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, &'a u32)>, tick: u32) {
     jobs.for_each(|(&place, _)| owner.touch(slab, place, tick));
-}
-
-/// Looks at the packets of watched hosts.
-struct Closer<'a> {
-    shared: &'a Shared,
-    watch: &'a Watch,
-    captures: &'a mut [Progress; CAPTURES_MAX],
-    owner: &'a Owner,
-    tick: u32,
-    now: u64,
-}
-
-impl Closer<'_> {
-    #[inline(always)]
-    fn plain<const OUTGOING: bool>(&mut self, packet: (&[u8], u32), plain: &Plain, mark: u16) {
-        let host = if OUTGOING { plain.source() } else { plain.destination() };
-        let Some(watched) = self.watch.get(mark).filter(|watched| watched.prefix.holds_v4(host)) else { return };
-        let class = plain.class();
-        let rule = watched.rules[usize::from(OUTGOING)].first_plain(plain, class);
-        let plane = plane(OUTGOING, false, class);
-        self.of_host(packet, watched, OUTGOING, rule, plane, plain.ip_length().into());
-    }
-
-    /// Whatever is not plain.
-    #[cold]
-    #[inline(never)]
-    fn any(&mut self, packet: (&[u8], u32), outgoing: bool, mark: u16) {
-        let Ok(headers) = parse(packet.0) else { return };
-        let Some(watched) = self.watch.get(mark).filter(|watched| watched.prefix.is_end(outgoing, &headers)) else {
-            return;
-        };
-        let rule = watched.rules[usize::from(outgoing)].first(&headers);
-        let plane = plane(outgoing, headers.is_fragment(), headers.class);
-        self.of_host(packet, watched, outgoing, rule, plane, headers.ip_length);
-    }
-
-    /// A packet of this host or network, in the direction in which `rule` is the first that matches it.
-    #[inline(always)]
-    fn of_host(
-        &mut self,
-        packet: (&[u8], u32),
-        watched: &Watched,
-        outgoing: bool,
-        rule: u16,
-        plane: usize,
-        bytes: u32,
-    ) {
-        let slab = &self.shared.slab;
-        self.owner.count(slab, slab.place(slab.rule(rule), plane), bytes, self.tick);
-        for capture in &watched.captures {
-            // No branch: nobody can predict whether a rule matches.
-            let wanted = (rule == NO_RULE) | (capture.outgoing != outgoing);
-            let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-            if progress.request != capture.request {
-                *progress = Progress { request: capture.request, left: 1, taken: 0 };
-            }
-            progress.left -= u32::from(wanted);
-            if progress.left == 0 {
-                self.take(packet, capture);
-            }
-        }
-    }
-
-    /// A packet that is due.
-    #[cold]
-    #[inline(never)]
-    fn take(&mut self, (frame, frame_len): (&[u8], u32), capture: &Capture) {
-        let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-        progress.left = u32::MAX;
-        if progress.taken < capture.worker_max {
-            progress.left = capture.stride.max(1);
-            progress.taken += 1;
-            let sample = Sample::new(capture.request, self.now, frame, frame_len);
-            if !self.shared.ring.push(&sample) {
-                self.shared.stats.lost[Lost::RingFull as usize].add(1);
-            }
-        }
-    }
 }
 
 /// What the find passes say of a burst.

@@ -36,11 +36,20 @@ pub struct ActiveRules {
 }
 
 impl ActiveRules {
-    /// Of the first [`SET_MAX`] rules; where several match a packet, it counts for the first one.
-    pub fn new(rules: &[ActiveRule]) -> ActiveRules {
+    /// Of the first [`SET_MAX`] rules for what `target` receives or sends; where several match a packet, it counts for the
+    /// first one. Only packets of the target are held against them.
+    pub fn new(target: IpNet, outgoing: bool, rules: &[ActiveRule]) -> ActiveRules {
         let mut slots = [NO_RULE; SET_MAX + 1];
         slots.iter_mut().zip(rules).take(SET_MAX).for_each(|(slot, active)| *slot = active.slot);
-        ActiveRules { set: RuleSet::new(rules.iter().map(|active| &active.rule)), slots }
+        let without_target = |active: &ActiveRule| {
+            let mut rule = active.rule.clone();
+            let end = if outgoing { &mut rule.source } else { &mut rule.destination };
+            // What all of them pass need not be asked.
+            *end = end.filter(|prefix| !prefix.contains(&target));
+            rule
+        };
+        let rules: Vec<FlowRule> = rules.iter().map(without_target).collect();
+        ActiveRules { set: RuleSet::new(rules.iter()), slots }
     }
 
     /// The slots of all rules, in their order.
@@ -63,7 +72,7 @@ impl ActiveRules {
 
 impl Default for ActiveRules {
     fn default() -> ActiveRules {
-        ActiveRules::new(&[])
+        ActiveRules { set: RuleSet::new([].iter()), slots: [NO_RULE; SET_MAX + 1] }
     }
 }
 

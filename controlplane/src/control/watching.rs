@@ -8,7 +8,7 @@ use dataplane::watch::{ActiveRule, ActiveRules, Capture, WATCHED_MAX, Watch, Wat
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::attack::Target;
+use crate::attack::{Direction, Target};
 use crate::record::AttackRecord;
 
 /// A rule whose matches workers count.
@@ -86,9 +86,9 @@ impl Watching {
         let blank = |prefix: IpNet| Watched { prefix: prefix.into(), rules: Default::default(), captures: Vec::new() };
         let (rules, fresh) = self.place_rules(slots, attacks);
         for (target, rules) in rules {
-            let host = target.prefix;
+            let (host, outgoing) = (target.prefix, target.direction == Direction::Outgoing);
             let watched = hosts.entry(host).or_insert_with(|| blank(host));
-            watched.rules[target.direction as usize] = ActiveRules::new(&rules);
+            watched.rules[target.direction as usize] = ActiveRules::new(host, outgoing, &rules);
         }
         for (host, capture) in captures {
             hosts.entry(host).or_insert_with(|| blank(host)).captures.push(capture);
@@ -176,7 +176,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::attack::Direction;
     use crate::record::samples::{attack, rule};
     use crate::record::{RuleRecord, State};
 

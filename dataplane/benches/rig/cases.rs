@@ -169,9 +169,10 @@ fn rules() -> [FlowRule; RULES as usize] {
 fn watched() -> Watched {
     let active: Vec<ActiveRule> = rules().into_iter().zip(0..).map(|(rule, slot)| ActiveRule { rule, slot }).collect();
     let capture = Capture { request: REQUEST, place: 0, stride: STRIDE, worker_max: u32::MAX, outgoing: false };
+    let host = IpNet::from(IpAddr::from(Ipv4Addr::from(HOSTS_V4)));
     Watched {
-        prefix: IpNet::from(IpAddr::from(Ipv4Addr::from(HOSTS_V4))).into(),
-        rules: [ActiveRules::new(&active), ActiveRules::default()],
+        prefix: host.into(),
+        rules: [ActiveRules::new(host, false, &active), ActiveRules::default()],
         captures: vec![capture],
     }
 }

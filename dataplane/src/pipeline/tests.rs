@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::packet::{Class, Unparsed, Upper};
+use crate::packet::{Class, Unparsed, Upper, parse};
 use crate::rule::{FlowRule, Ranges};
 use crate::snapshot::Snapshot;
-use crate::watch::{ActiveRule, ActiveRules, Watched};
+use crate::tap::Sample;
+use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
 
 mod watching;
 
@@ -65,10 +66,10 @@ impl Rig {
 
     /// Watches [`OURS`] for what it receives.
     fn watch(&mut self, rules: Vec<ActiveRule>, captures: Vec<Capture>) {
-        let host = IpAddr::V4(Ipv4Addr::from(OURS));
+        let host = IpNet::from(IpAddr::V4(Ipv4Addr::from(OURS)));
         self.watch.replace(Watch::new(vec![Some(Watched {
-            prefix: IpNet::from(host).into(),
-            rules: [ActiveRules::new(&rules), ActiveRules::default()],
+            prefix: host.into(),
+            rules: [ActiveRules::new(host, false, &rules), ActiveRules::default()],
             captures,
         })]));
         let slab = &self.pipeline.shared().slab;

@@ -8,7 +8,7 @@ const FAR_V6: &str = "2001:db9::9";
 fn watched(prefix: &str, request: u32, slot: u16) -> Option<Watched> {
     let rule = FlowRule { source_ports: Ranges::from(123), ..FlowRule::default() };
     let capture = Capture { request, place: request as u16, stride: 1, worker_max: 1000, outgoing: false };
-    let rules = [ActiveRules::new(&[ActiveRule { rule, slot }]), ActiveRules::default()];
+    let rules = [ActiveRules::new(net(prefix), false, &[ActiveRule { rule, slot }]), ActiveRules::default()];
     Some(Watched { prefix: net(prefix).into(), rules, captures: vec![capture] })
 }
 
