@@ -2,7 +2,7 @@
 //! rule matches feeds captures. A burst comes here only where it has such packets. Under attack nearly all are of one host:
 //! those that follow one another go together, so that what is asked once need not be asked for each.
 
-use super::{Jobs, Pipeline, Shared};
+use super::{JOBS_MAX, Jobs, Pipeline, Shared};
 use crate::hosts::{Owner, plane};
 use crate::packet::{Plain, parse};
 use crate::stats::Lost;
@@ -18,29 +18,43 @@ struct Progress {
     taken: u32,
 }
 
-/// What a packet of a run is to its captures.
+/// Packets of a run, by what they are to its captures. A packet that is none of the target's (its slot was that of another
+/// host when it was marked) is none of them.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Part {
-    /// Nothing: its slot was that of another host when it was marked.
-    #[default]
-    None,
-    /// Some rule matches it.
-    Matched,
-    /// None does.
-    Rest,
+struct Packets {
+    all: u16,
+    /// Those that no rule matches.
+    rest: u16,
+}
+
+impl Packets {
+    const NONE: Packets = Packets { all: 0, rest: 0 };
+
+    #[inline(always)]
+    fn add(&mut self, other: Packets) {
+        self.all += other.all;
+        self.rest += other.rest;
+    }
+
+    /// Of those, what a capture wants: in the direction of its attack only what no rule matches.
+    #[inline(always)]
+    fn wanted(self, capture: &Capture, outgoing: bool) -> u32 {
+        u32::from(if capture.outgoing == outgoing { self.rest } else { self.all })
+    }
 }
 
 /// What a worker keeps of captures.
 pub(super) struct Closer {
     captures: Box<[Progress; CAPTURES_MAX]>,
-    parts: Box<[Part; super::JOBS_MAX]>,
+    /// By packet of a run.
+    packets: Box<[Packets; JOBS_MAX]>,
 }
 
 impl Default for Closer {
     fn default() -> Closer {
         Closer {
             captures: Box::new([Progress::default(); CAPTURES_MAX]),
-            parts: Box::new([Part::None; super::JOBS_MAX]),
+            packets: Box::new([Packets::NONE; JOBS_MAX]),
         }
     }
 }
@@ -90,20 +104,19 @@ impl Closer {
     where
         P: Iterator<Item = (&'a [u8], u32)> + Clone,
     {
-        let (mut matched, mut rest) = (0, 0);
-        for (&number, part) in numbers.iter().zip(self.parts.iter_mut()) {
-            *part = look.part::<OUTGOING>(watched, number);
-            matched += u32::from(*part == Part::Matched);
-            rest += u32::from(*part == Part::Rest);
+        let mut all = Packets::NONE;
+        for (&number, one) in numbers.iter().zip(self.packets.iter_mut()) {
+            *one = look.part::<OUTGOING>(watched, number);
+            all.add(*one);
         }
         for capture in &watched.captures {
             let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
             if progress.request != capture.request {
                 *progress = Progress { request: capture.request, left: 1, taken: 0 };
             }
-            let is_due = if capture.outgoing == OUTGOING { rest } else { matched + rest };
-            if is_due < progress.left {
-                progress.left -= is_due;
+            let wanted = all.wanted(capture, OUTGOING);
+            if wanted < progress.left {
+                progress.left -= wanted;
             } else {
                 self.take::<OUTGOING, _>(capture, numbers, look);
             }
@@ -118,9 +131,8 @@ impl Closer {
         P: Iterator<Item = (&'a [u8], u32)> + Clone,
     {
         let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-        for (&number, &part) in numbers.iter().zip(self.parts.iter()) {
-            let is_wanted = part == Part::Rest || part == Part::Matched && capture.outgoing != OUTGOING;
-            progress.left -= u32::from(is_wanted);
+        for (&number, one) in numbers.iter().zip(self.packets.iter()) {
+            progress.left -= one.wanted(capture, OUTGOING);
             if progress.left > 0 {
                 continue;
             }
@@ -137,11 +149,11 @@ impl Closer {
 impl<'a, P: Iterator<Item = (&'a [u8], u32)> + Clone> Look<'_, P> {
     /// Counts a packet for the first rule that matches it.
     #[inline(always)]
-    fn part<const OUTGOING: bool>(&self, watched: &Watched, number: u16) -> Part {
-        let Some((frame, _)) = self.packets.clone().nth(number.into()) else { return Part::None };
+    fn part<const OUTGOING: bool>(&self, watched: &Watched, number: u16) -> Packets {
+        let Some((frame, _)) = self.packets.clone().nth(number.into()) else { return Packets::NONE };
         let Some(plain) = Plain::of(frame) else { return self.any::<OUTGOING>(watched, frame) };
         if !watched.prefix.holds_v4(if OUTGOING { plain.source() } else { plain.destination() }) {
-            return Part::None;
+            return Packets::NONE;
         }
         let class = plain.class();
         let rule = watched.rules[usize::from(OUTGOING)].first_plain(&plain, class);
@@ -151,20 +163,20 @@ impl<'a, P: Iterator<Item = (&'a [u8], u32)> + Clone> Look<'_, P> {
     /// The same of whatever is not plain.
     #[cold]
     #[inline(never)]
-    fn any<const OUTGOING: bool>(&self, watched: &Watched, frame: &[u8]) -> Part {
+    fn any<const OUTGOING: bool>(&self, watched: &Watched, frame: &[u8]) -> Packets {
         let Some(headers) = parse(frame).ok().filter(|headers| watched.prefix.is_end(OUTGOING, headers)) else {
-            return Part::None;
+            return Packets::NONE;
         };
         let rule = watched.rules[usize::from(OUTGOING)].first(&headers);
         self.count(rule, plane(OUTGOING, headers.is_fragment(), headers.class), headers.ip_length)
     }
 
     #[inline(always)]
-    fn count(&self, rule: u16, plane: usize, bytes: u32) -> Part {
+    fn count(&self, rule: u16, plane: usize, bytes: u32) -> Packets {
         let slab = &self.shared.slab;
         // Without a branch, into a slot that nobody reads where there is no rule: nobody can predict whether one matches.
         self.owner.count(slab, slab.place(slab.rule(rule), plane), bytes, self.tick);
-        if rule == NO_RULE { Part::Rest } else { Part::Matched }
+        Packets { all: 1, rest: u16::from(rule == NO_RULE) }
     }
 
     fn sample(&self, capture: &Capture, number: u16) {
