@@ -52,10 +52,7 @@ pub(super) struct Closer {
 
 impl Default for Closer {
     fn default() -> Closer {
-        Closer {
-            captures: Box::new([Progress::default(); CAPTURES_MAX]),
-            packets: Box::new([Packets::NONE; JOBS_MAX]),
-        }
+        Closer { captures: Box::new([Progress::default(); CAPTURES_MAX]), packets: Box::new([Packets::NONE; JOBS_MAX]) }
     }
 }
 
