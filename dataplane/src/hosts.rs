@@ -19,6 +19,7 @@
 //! | stamps of a head | worker | after what they tell of: counts, stamps of groups (release) |
 //! | watch of a cell | control; worker, of slots that it hands out | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
+//! | tags of a bucket | worker | relaxed: a hint; who finds one compares the address |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //! | warmth of a hashed slot | worker | nobody else reads it |
 //!
