@@ -42,7 +42,7 @@ sed_script() {
     drop) echo "/loom: $1\$/d" ;;
     late) printf '%s\n' "/loom: $1\$/{h;d}" '/loom: stamp-set$/G' ;;
     early) printf '%s\n' "/loom: $1\$/d" '/let place = self.place(head);/a self.head.store(head.wrapping_add(1), Ordering::Release);' ;;
-    store) echo "/loom: $1\$/s/fetch_xor(\(.*\), Ordering::Relaxed)/store(self.state() ^ (\1), Ordering::Relaxed)/" ;;
+    store) printf '%s\n' "/loom: $1\$/s/fetch_xor(\\(.*\\), Ordering::Relaxed)/store(self.state() ^ (\\1), Ordering::Relaxed)/" ;;
     *) die "$1: no such way to weaken: $2" ;;
   esac
 }

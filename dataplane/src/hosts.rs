@@ -17,8 +17,9 @@
 //! | stamp of a cell | worker | nobody else reads it; it shares a word with the mark, which is never written as a whole but by exchange |
 //! | stamp of a group | worker | relaxed, before the head's |
 //! | stamps of a head | worker | after what they tell of: counts, stamps of groups (release) |
-//! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
+//! | watch of a cell | control; worker, of slots that it hands out | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
+//! | tags of a bucket | worker | relaxed: a hint; who finds one compares the address |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //! | warmth of a hashed slot | worker | nobody else reads it |
 //!
@@ -33,6 +34,7 @@ mod hashed;
 mod layout;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod marks;
 #[cfg(all(test, not(loom)))]
 pub(super) mod tests;
 
@@ -367,18 +369,6 @@ impl Slab {
             &self.generations[self.ipv6_index(slot)]
         } else {
             &self.heads[slot.block()].generation
-        }
-    }
-
-    /// Control only: marks (or with 0 unmarks) a slot as watched. `id` names the target in the watch snapshot.
-    pub fn set_watch(&self, slot: Slot, id: u16) {
-        for plane in 0..PLANES {
-            let cell = self.cell(slot, plane);
-            let marked = |state: u32| (state >> 16 != id.into()).then_some(u32::from(id) << 16 | state & 0xffff);
-            // The cell is the worker's: it is taken away from its cache only when there is something to say.
-            if marked(cell.state()).is_some() {
-                let _ = cell.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, marked);
-            }
         }
     }
 

@@ -1,9 +1,10 @@
-//! What becomes of a burst of frames: parse, find, count; for watched hosts match and capture. Knows frames and memory, no
+//! What becomes of a burst of frames: parse, find, count; for watched hosts and networks match and capture. Knows frames and memory, no
 //! device. Nothing here locks, allocates, frees, logs, calls the system or panics.
 //!
-//! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
-//! between them (`other`), and where flows are counted one more comes behind (`flows`).
+//! Two passes: the first asks the CPU for every cell that the second one writes. IPv6 hosts have passes of their own between
+//! them (`other`), where flows are counted one more comes behind (`flows`), and for what is watched another (`closer`).
 
+mod closer;
 mod flows;
 mod ignored;
 mod other;
@@ -11,17 +12,18 @@ mod other;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use closer::Closer;
 use other::Others;
 
 use crate::dpdk::{self, BURST_MAX};
 use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Flow, Headers, Outline, Plain, Reading, Unparsed, parse};
+use crate::packet::{Flow, Outline, Reading, Unparsed};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Examples, Ring, Sample};
-use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
+use crate::tap::{Examples, Ring};
+use crate::watch::Watch;
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -100,15 +102,6 @@ impl Jobs {
     }
 }
 
-/// How far a worker is with a capture.
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    request: u32,
-    /// The next packet to take is the one that brings this to 0.
-    left: u32,
-    taken: u32,
-}
-
 /// One worker's pipeline: what it alone writes, and the snapshots that it reads.
 pub struct Pipeline {
     shared: Arc<Shared>,
@@ -118,7 +111,7 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<Jobs>,
     others: Others,
-    captures: Box<[Progress; CAPTURES_MAX]>,
+    closer: Closer,
 }
 
 impl Pipeline {
@@ -132,7 +125,7 @@ impl Pipeline {
             owner: Owner::new(),
             jobs: Box::new(Jobs::new()),
             others: Others::default(),
-            captures: Box::new([Progress::default(); CAPTURES_MAX]),
+            closer: Closer::default(),
         }
     }
 
@@ -214,9 +207,9 @@ impl Pipeline {
         };
         finder.owner.begin_burst();
         let mut burst = Burst { jobs: &mut self.jobs, kinds: Default::default() };
-        finder.plain::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
-        if self.others.len > 0 {
-            finder.others::<FLOWS>(packets.clone(), &mut self.others, &mut burst);
+        finder.first_pass::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
+        if self.others.wanted_len > 0 {
+            finder.find_wanted::<FLOWS>(&mut self.others, burst.jobs);
         }
         // Nearly all are incoming: these are what is left of the burst.
         let mut kinds = burst.kinds;
@@ -240,28 +233,6 @@ impl Pipeline {
         let Jobs { len, places, bytes, .. } = &*self.jobs;
         count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
     }
-
-    /// For bursts with packets of watched hosts: counts each for the rule that matches it; what no rule matches feeds
-    /// captures.
-    #[inline(never)]
-    fn look_closer<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)> + Clone, tick: u32, now: u64) {
-        let Pipeline { shared, watch, owner, jobs, captures, .. } = self;
-        let slab = &shared.slab;
-        let mut closer = Closer { shared, owner, watch: watch.load(), captures, tick, now };
-        for (&place, &packet) in jobs.places.iter().zip(&jobs.packets).take(jobs.len) {
-            let mark = slab.watch(place);
-            if mark == 0 {
-                continue;
-            }
-            let Some(packet) = packets.clone().nth(packet.into()) else { continue };
-            let outgoing = slab.is_outgoing(place);
-            match Plain::of(packet.0) {
-                Some(plain) if !outgoing => closer.plain::<false>(packet, &plain, mark),
-                Some(plain) => closer.plain::<true>(packet, &plain, mark),
-                None => closer.any(packet, outgoing, mark),
-            }
-        }
-    }
 }
 
 /// Counts packets, and says to the meter where.
@@ -281,88 +252,6 @@ fn count<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, 
 #[inline(never)]
 fn touch<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, &'a u32)>, tick: u32) {
     jobs.for_each(|(&place, _)| owner.touch(slab, place, tick));
-}
-
-/// Looks at the packets of watched hosts.
-struct Closer<'a> {
-    shared: &'a Shared,
-    watch: &'a Watch,
-    captures: &'a mut [Progress; CAPTURES_MAX],
-    owner: &'a Owner,
-    tick: u32,
-    now: u64,
-}
-
-impl Closer<'_> {
-    #[inline(always)]
-    fn plain<const OUTGOING: bool>(&mut self, packet: (&[u8], u32), plain: &Plain, mark: u16) {
-        let host = if OUTGOING { plain.source() } else { plain.destination() };
-        let Some(watched) = self.watch.get(mark).filter(|watched| watched.host == IpAddr::V4(host.into())) else {
-            return;
-        };
-        let class = plain.class();
-        let rule = watched.rules[usize::from(OUTGOING)].first_plain(plain, class);
-        let plane = plane(OUTGOING, false, class);
-        self.of_host(packet, watched, OUTGOING, rule, plane, plain.ip_length().into());
-    }
-
-    /// Whatever is not plain.
-    #[cold]
-    #[inline(never)]
-    fn any(&mut self, packet: (&[u8], u32), outgoing: bool, mark: u16) {
-        let Ok(headers) = parse(packet.0) else { return };
-        let Some(watched) =
-            self.watch.get(mark).filter(|watched| is_end(&self.shared.slab, watched.host, outgoing, &headers))
-        else {
-            return;
-        };
-        let rule = watched.rules[usize::from(outgoing)].first(&headers);
-        let plane = plane(outgoing, headers.is_fragment(), headers.class);
-        self.of_host(packet, watched, outgoing, rule, plane, headers.ip_length);
-    }
-
-    /// A packet of this host, in the direction in which `rule` is the first that matches it.
-    #[inline(always)]
-    fn of_host(
-        &mut self,
-        packet: (&[u8], u32),
-        watched: &Watched,
-        outgoing: bool,
-        rule: u16,
-        plane: usize,
-        bytes: u32,
-    ) {
-        let slab = &self.shared.slab;
-        self.owner.count(slab, slab.place(slab.rule(rule), plane), bytes, self.tick);
-        for capture in &watched.captures {
-            // No branch: nobody can predict whether a rule matches.
-            let wanted = (rule == NO_RULE) | (capture.outgoing != outgoing);
-            let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-            if progress.request != capture.request {
-                *progress = Progress { request: capture.request, left: 1, taken: 0 };
-            }
-            progress.left -= u32::from(wanted);
-            if progress.left == 0 {
-                self.take(packet, capture);
-            }
-        }
-    }
-
-    /// A packet that is due.
-    #[cold]
-    #[inline(never)]
-    fn take(&mut self, (frame, frame_len): (&[u8], u32), capture: &Capture) {
-        let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-        progress.left = u32::MAX;
-        if progress.taken < capture.worker_max {
-            progress.left = capture.stride.max(1);
-            progress.taken += 1;
-            let sample = Sample::new(capture.request, self.now, frame, frame_len);
-            if !self.shared.ring.push(&sample) {
-                self.shared.stats.lost[Lost::RingFull as usize].add(1);
-            }
-        }
-    }
 }
 
 /// What the find passes say of a burst.
@@ -396,20 +285,6 @@ impl Tally {
     }
 }
 
-/// Whether the packet is to (or, outgoing, from) this host.
-#[inline(always)]
-fn is_end(slab: &Slab, host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
-    match (host, headers.addresses) {
-        (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
-            u32::from(host) == if outgoing { source } else { destination }
-        }
-        (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
-            u128::from(host) == slab.key_v6(if outgoing { source } else { destination })
-        }
-        _ => false,
-    }
-}
-
 /// Finds the slots that a packet counts for.
 struct Finder<'a> {
     root: &'a [u16; 1 << 16],
@@ -425,19 +300,21 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Finds what the plain frames of a burst are to be counted for, and notes the others.
+    /// Finds what the frames of a burst are to be counted for; of IPv6 hosts it notes who they are.
     #[inline(always)]
-    fn plain<'a, const FLOWS: bool>(
+    fn first_pass<'a, const FLOWS: bool>(
         &mut self,
         packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
         burst: &mut Burst,
         others: &mut Others,
     ) {
-        let (mut jobs, mut rest) = (0, 0);
+        others.wanted_len = 0;
+        let mut jobs = 0;
         packets.enumerate().for_each(|(packet, (frame, frame_len))| {
             let Some(plain) = self.reading.plain(frame, frame_len) else {
-                others.packets[rest % BURST_MAX] = packet as u16;
-                rest += 1;
+                burst.jobs.len = jobs;
+                self.other::<FLOWS>((frame, frame_len), packet, others, burst);
+                jobs = burst.jobs.len;
                 return;
             };
             burst.jobs.len = jobs;
@@ -445,7 +322,7 @@ impl Finder<'_> {
             jobs = burst.jobs.len;
             burst.add(kind, frame_len);
         });
-        (burst.jobs.len, others.len) = (jobs, rest);
+        burst.jobs.len = jobs;
     }
 
     /// Finds what an IPv4 packet is to be counted for.
@@ -508,7 +385,12 @@ impl Finder<'_> {
         let found = self.owner.insert_v4(&shared.slab, self.networks, address, self.tick);
         match found {
             Found::Known(slot) => return slot,
-            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {}
+            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {
+                // All hosts of the block have their slots from now on.
+                if let Some(marks) = self.watch.marks_v4(address >> 8) {
+                    shared.slab.set_watch_of_block(slot.block(), &marks);
+                }
+            }
             _ => shared.stats.lost[Lost::NoBlock as usize].add(1),
         }
         self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))))

@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use dpdk_sys::{
-    LEVEE_MBUF_BUF_ADDR, LEVEE_MBUF_DATA_LEN, LEVEE_MBUF_DATA_OFF, LEVEE_MBUF_NB_SEGS, LEVEE_MBUF_NEXT,
-    LEVEE_MBUF_NOT_DIRECT, LEVEE_MBUF_OL_FLAGS, LEVEE_MBUF_PKT_LEN, LEVEE_MBUF_POOL, LEVEE_MBUF_REFCNT, rte_eth_conf,
-    rte_mbuf, rte_mempool,
+    LEVEE_MBUF_BUF_ADDR, LEVEE_MBUF_DATA_LEN, LEVEE_MBUF_DATA_OFF, LEVEE_MBUF_NEXT, LEVEE_MBUF_NOT_DIRECT,
+    LEVEE_MBUF_OL_FLAGS, LEVEE_MBUF_PKT_LEN, LEVEE_MBUF_PLAIN, LEVEE_MBUF_PLAIN_MASK, LEVEE_MBUF_POOL,
+    LEVEE_MBUF_REARM_DATA, rte_eth_conf, rte_mbuf, rte_mempool,
 };
 
 use super::rss::{self, Spread};
@@ -499,16 +499,16 @@ fn common_pool(mbufs: &[*mut rte_mbuf]) -> Option<*mut rte_mempool> {
     unsafe {
         let pool_of = |mbuf: *mut rte_mbuf| mbuf.byte_add(LEVEE_MBUF_POOL as usize).cast::<*mut rte_mempool>().read();
         let pool = pool_of(*mbufs.first()?);
-        let odd = mbufs.iter().fold(0, |odd, &mbuf| {
-            let field = |offset: u32| mbuf.byte_add(offset as usize).cast_const();
-            let holders = field(LEVEE_MBUF_REFCNT).cast::<u16>().read() ^ 1;
-            let segments = field(LEVEE_MBUF_NB_SEGS).cast::<u16>().read() ^ 1;
-            let elsewhere = field(LEVEE_MBUF_OL_FLAGS).cast::<u64>().read() & LEVEE_MBUF_NOT_DIRECT;
-            let next = field(LEVEE_MBUF_NEXT).cast::<u64>().read();
-            let other_pool = (pool_of(mbuf) as u64) ^ (pool as u64);
-            odd | u64::from(holders | segments) | elsewhere | next | other_pool
+        // What differs from an mbuf that nobody ever touched, and what is set.
+        let (odd, set, pools) = mbufs.iter().fold((0, 0, 0), |(odd, set, pools), &mbuf| {
+            let word = |offset: u32| mbuf.byte_add(offset as usize).cast_const().cast::<u64>().read();
+            (
+                odd | (word(LEVEE_MBUF_REARM_DATA) ^ LEVEE_MBUF_PLAIN),
+                set | word(LEVEE_MBUF_OL_FLAGS) & LEVEE_MBUF_NOT_DIRECT | word(LEVEE_MBUF_NEXT),
+                pools | (pool_of(mbuf) as u64) ^ (pool as u64),
+            )
         });
-        (odd == 0).then_some(pool)
+        (odd & LEVEE_MBUF_PLAIN_MASK | set | pools == 0).then_some(pool)
     }
 }
 

@@ -15,20 +15,63 @@ pub const SET_MAX: usize = 64;
 pub struct RuleSet {
     /// By protocol; every rule passes where none asks for it.
     protocols: Narrow,
-    source: Prefixes,
-    destination: Prefixes,
-    ports: Option<Box<Wide>>,
-    destination_ports: Option<Box<Wide>>,
     source_ports: Option<Box<Wide>>,
+    destination_ports: Option<Box<Wide>>,
     icmp_types: Option<Narrow>,
     icmp_codes: Option<Narrow>,
     tcp_flags: Option<Box<Wide>>,
     packet_lengths: Option<Box<Wide>>,
-    dscps: Option<Narrow>,
     fragments: Option<Narrow>,
-    flow_labels: Option<Pieces>,
+    /// Where some rule asks for them.
+    rare: Option<Box<Rare>>,
     /// Rules that a packet without ports passes, one without type and code, and so on.
     without: Without,
+}
+
+/// Components that few rules have, together: so that one look tells that there are none.
+#[derive(Clone, Debug)]
+struct Rare {
+    source: Prefixes,
+    destination: Prefixes,
+    ports: Option<Box<Wide>>,
+    dscps: Option<Narrow>,
+    flow_labels: Option<Pieces>,
+}
+
+impl Rare {
+    fn new(rules: &[&FlowRule]) -> Option<Box<Rare>> {
+        let has_any = |rule: &&FlowRule| {
+            let FlowRule { source, destination, ports, dscps, flow_labels, .. } = rule;
+            source.is_some() || destination.is_some() || [ports, dscps, flow_labels].iter().any(|it| !it.is_empty())
+        };
+        let numbers = |pick| Pieces::of_numbers(rules, pick);
+        rules.iter().any(has_any).then(|| {
+            Box::new(Rare {
+                source: Prefixes::new(rules.iter().map(|rule| rule.source)),
+                destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
+                ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
+                dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
+                flow_labels: numbers(|rule| &rule.flow_labels),
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn of_v4(&self, source: u32, destination: u32) -> u64 {
+        self.source.of_v4(source) & self.destination.of_v4(destination)
+    }
+
+    #[inline(always)]
+    fn of_upper(&self, dscp: u8, upper: Upper) -> u64 {
+        let ports = match upper {
+            Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => {
+                Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination)
+            }
+            // Settled by those that lack ports.
+            Upper::None | Upper::Icmp { .. } => u64::MAX,
+        };
+        Narrow::passed(&self.dscps, || dscp) & ports
+    }
 }
 
 /// Rules that a packet passes which lacks some fields.
@@ -51,18 +94,14 @@ impl RuleSet {
         let protocols = numbers(|rule| &rule.protocols).unwrap_or_else(|| Pieces(vec![(0, without(|_| true))]));
         RuleSet {
             protocols: Narrow::new(&protocols),
-            source: Prefixes::new(rules.iter().map(|rule| rule.source)),
-            destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
-            ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
             destination_ports: numbers(|rule| &rule.destination_ports).as_ref().map(Wide::new),
             source_ports: numbers(|rule| &rule.source_ports).as_ref().map(Wide::new),
             icmp_types: numbers(|rule| &rule.icmp_types).as_ref().map(Narrow::new),
             icmp_codes: numbers(|rule| &rule.icmp_codes).as_ref().map(Narrow::new),
             tcp_flags: flags(12, |rule| &rule.tcp_flags).as_ref().map(Wide::new),
             packet_lengths: numbers(|rule| &rule.packet_lengths).as_ref().map(Wide::new),
-            dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
             fragments: flags(4, |rule| &rule.fragments).as_ref().map(Narrow::new),
-            flow_labels: numbers(|rule| &rule.flow_labels),
+            rare: Rare::new(&rules),
             without: Without {
                 ports: without(|rule| {
                     rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
@@ -81,14 +120,21 @@ impl RuleSet {
     /// nothing here branches on that, nor on the packet's numbers.
     #[inline(always)]
     pub fn matching(&self, headers: &Headers) -> u64 {
-        let &Headers { protocol, ip_length, fragment, dscp, .. } = headers;
-        let left =
-            self.upper(headers.upper) & self.of_rest(protocol, || super::length(ip_length), || fragment, || dscp);
+        let &Headers { protocol, ip_length, fragment, dscp, upper, .. } = headers;
+        let left = self.upper(upper) & self.of_rest(protocol, || super::length(ip_length), || fragment);
+        let rare = self.rare.as_deref();
         match headers.addresses {
-            Addresses::V4 { source, destination } => left & self.of_v4(source, destination),
+            Addresses::V4 { source, destination } => {
+                let rare = rare.map_or(u64::MAX, |rare| rare.of_v4(source, destination) & rare.of_upper(dscp, upper));
+                left & rare & self.without.label
+            }
             Addresses::V6 { source, destination } => {
-                let label = self.flow_labels.as_ref().map_or(u64::MAX, |labels| labels.of(headers.flow_label));
-                left & self.source.of_v6(source) & self.destination.of_v6(destination) & label
+                let label = |rare: &Rare| rare.flow_labels.as_ref().map_or(u64::MAX, |it| it.of(headers.flow_label));
+                let rare = rare.map_or(u64::MAX, |rare| {
+                    let addresses = rare.source.of_v6(source) & rare.destination.of_v6(destination);
+                    addresses & rare.of_upper(dscp, upper) & label(rare)
+                });
+                left & rare
             }
         }
     }
@@ -96,28 +142,20 @@ impl RuleSet {
     /// The same of a plain packet, of this class.
     #[inline(always)]
     pub fn matching_plain(&self, packet: &Plain, class: Class) -> u64 {
-        let rest = self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment(), || packet.dscp());
-        self.upper(packet.upper(class)) & rest & self.of_v4(packet.source(), packet.destination())
+        let upper = packet.upper(class);
+        let left = self.upper(upper) & self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment());
+        let rare = self.rare.as_deref().map_or(u64::MAX, |rare| {
+            rare.of_v4(packet.source(), packet.destination()) & rare.of_upper(packet.dscp(), upper)
+        });
+        left & rare & self.without.label
     }
 
     /// Reads only the fields that some rule asks for.
     #[inline(always)]
-    fn of_rest(
-        &self,
-        protocol: u8,
-        ip_length: impl FnOnce() -> u16,
-        fragment: impl FnOnce() -> u8,
-        dscp: impl FnOnce() -> u8,
-    ) -> u64 {
+    fn of_rest(&self, protocol: u8, ip_length: impl FnOnce() -> u16, fragment: impl FnOnce() -> u8) -> u64 {
         self.protocols.0[usize::from(protocol)]
             & Wide::passed(&self.packet_lengths, ip_length)
-            & Narrow::passed(&self.dscps, dscp)
             & Narrow::passed(&self.fragments, fragment)
-    }
-
-    #[inline(always)]
-    fn of_v4(&self, source: u32, destination: u32) -> u64 {
-        self.source.of_v4(source) & self.destination.of_v4(destination) & self.without.label
     }
 
     #[inline(always)]
@@ -138,8 +176,7 @@ impl RuleSet {
 
     #[inline(always)]
     fn of_ports(&self, source: u16, destination: u16) -> u64 {
-        let either = Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination);
-        either & Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
+        Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
     }
 }
 
