@@ -6,6 +6,7 @@ mod answers;
 mod captures;
 mod examples;
 mod health;
+pub(crate) mod outgoing;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -36,10 +37,13 @@ use crate::whitelist::Whitelist;
 use captures::Captures;
 use examples::Examples;
 use health::Health;
+use outgoing::Outgoing;
 use watching::Watching;
 
 /// Samples and engines are looked at this often.
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
+/// The same while something waits for the disk.
+const WAITING_PERIOD: Duration = Duration::from_millis(1);
 /// A look at the thresholds that came late is an alarm for this long.
 const LATE_ALARM: Duration = Duration::from_secs(60);
 /// Ended attacks that are kept at hand for clients.
@@ -61,8 +65,6 @@ pub struct Parts {
     pub samples: Option<samples::Handle>,
     /// Attacks on record, the newest first.
     pub records: Vec<AttackRecord>,
-    /// Alarms that stand from the start.
-    pub alarms: Vec<String>,
     /// What engines are told.
     pub wanted: watch::Sender<bgp::WantedRules>,
     /// What engines say.
@@ -71,6 +73,14 @@ pub struct Parts {
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
     pub requests: Receiver<Request>,
+}
+
+/// What others are told once it is on record.
+enum Message {
+    /// Clients.
+    Event(Event),
+    /// Engines.
+    Wanted(Arc<Vec<bgp::Wanted>>),
 }
 
 /// The control thread's state.
@@ -93,7 +103,8 @@ pub struct Control {
     standing: BTreeMap<Uuid, Standing>,
     wanted_rules: usize,
     plan_alarms: Vec<String>,
-    start_alarms: Vec<String>,
+    saves: u64,
+    outgoing: Outgoing<Message>,
     ended: VecDeque<Arc<AttackRecord>>,
     started: Instant,
     started_ms: i64,
@@ -128,7 +139,8 @@ impl Control {
             standing: BTreeMap::new(),
             wanted_rules: 0,
             plan_alarms: Vec::new(),
-            start_alarms: parts.alarms,
+            saves: 0,
+            outgoing: Outgoing::default(),
             ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
             started,
             started_ms: wall_ms(),
@@ -159,7 +171,8 @@ impl Control {
                 Ok(request) => self.answer(request),
                 Err(RecvTimeoutError::Timeout) => {
                     self.service();
-                    next_service = Instant::now() + SERVICE_PERIOD;
+                    let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
+                    next_service = Instant::now() + period;
                 }
             }
             let now = Instant::now();
@@ -183,7 +196,9 @@ impl Control {
 
     /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
     fn service(&mut self) {
-        for (kind, text) in self.health.look(&self.dataplane) {
+        let mut news = self.health.look(&self.dataplane);
+        news.extend(self.store.news());
+        for (kind, text) in news {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
@@ -196,7 +211,11 @@ impl Control {
         for report in &mut self.reports {
             changed |= report.has_changed().unwrap_or(false);
         }
-        if changed {
+        let is_uninformed = |report: &watch::Receiver<bgp::Report>| {
+            let report = report.borrow();
+            report.connected && !report.informed
+        };
+        if changed && !self.reports.iter().any(is_uninformed) {
             let held: HashSet<Uuid> =
                 self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
             let mut refused = BTreeMap::new();
@@ -209,6 +228,22 @@ impl Control {
             self.carry_out(effects);
             self.watch();
         }
+        self.let_go();
+    }
+
+    /// Tells others what is on record now.
+    fn let_go(&mut self) {
+        while let Some(message) = self.outgoing.pop(self.store.settled(), self.now().mono_ms) {
+            match message {
+                // Nobody listening is no error.
+                Message::Event(event) => drop(self.events.send(event)),
+                Message::Wanted(wanted) => drop(self.wanted.send_replace(Some(wanted))),
+            }
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outgoing.push(message, self.saves, self.now().mono_ms);
     }
 
     /// One look at the thresholds.
@@ -248,6 +283,8 @@ impl Control {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut queue = VecDeque::from(effects);
         let (mut rewatch, mut replan) = (false, false);
+        // All that is one step is one transaction: no kill leaves half of it.
+        let (mut records, mut events) = (Vec::new(), Vec::new());
         while let Some(effect) = queue.pop_front() {
             match effect {
                 Effect::OpenCapture(request) => {
@@ -264,14 +301,21 @@ impl Control {
                         queue.extend(self.mine(attack, &closed.target, closed.sample));
                     }
                 }
-                Effect::Save(record) => self.save(record),
-                Effect::Event(event) => self.tell(event),
+                Effect::Save(record) => {
+                    self.remember(&record);
+                    records.push(record);
+                }
+                Effect::Event(event) => events.push(event),
                 Effect::WantedChanged => {
                     rewatch = true;
                     replan = true;
                 }
             }
         }
+        if !records.is_empty() {
+            self.saves = self.store.save(records);
+        }
+        events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
         }
@@ -303,12 +347,12 @@ impl Control {
         self.detector.sample_ready(self.now(), attack, mined, &note)
     }
 
-    fn save(&mut self, record: Arc<AttackRecord>) {
+    /// Keeps what is over at hand.
+    fn remember(&mut self, record: &Arc<AttackRecord>) {
         if !record.state.is_alive() {
-            self.ended.push_front(Arc::clone(&record));
+            self.ended.push_front(Arc::clone(record));
             self.ended.truncate(ENDED_MAX);
         }
-        self.store.save(record);
     }
 
     fn tell(&mut self, event: Event) {
@@ -318,8 +362,7 @@ impl Control {
             EventKind::FalsePositive => warn!(attack, kind = event.kind.as_str(), "{}", event.text),
             _ => info!(attack, kind = event.kind.as_str(), "{}", event.text),
         }
-        // Nobody listening is no error.
-        drop(self.events.send(event));
+        self.send(Message::Event(event));
     }
 
     /// From the attacks alive to what engines are told.
@@ -338,7 +381,7 @@ impl Control {
             rule: wanted.rule,
             action: wanted.action,
         });
-        self.wanted.send_replace(Some(Arc::new(wanted.collect())));
+        self.send(Message::Wanted(Arc::new(wanted.collect())));
     }
 
     /// Tells workers which hosts to look at closer.

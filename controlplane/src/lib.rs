@@ -5,6 +5,7 @@ pub mod api;
 pub mod attack;
 pub mod config;
 pub mod control;
+pub mod crash;
 pub mod detector;
 pub mod group;
 pub mod interface;
@@ -16,5 +17,7 @@ pub mod record;
 pub mod rule_json;
 pub mod samples;
 pub mod search;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod whitelist;

@@ -14,13 +14,13 @@ use controlplane::control::{Control, Parts, Request};
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::samples;
-use controlplane::store::{self, Archive, Store};
+use controlplane::store::{self, Archive};
 use crossbeam::channel;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -151,7 +151,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let (store, records, alarms) = open_store(&config)?;
+    let (store, records) = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
@@ -173,7 +173,6 @@ fn run(path: &Path) -> anyhow::Result<()> {
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,
-        alarms,
         wanted,
         reports,
         events: events.clone(),
@@ -262,34 +261,13 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
 
 type Records = Vec<controlplane::record::AttackRecord>;
 
-/// Opens the store. One that is damaged is put aside: acting on what is seen now comes before the past.
-fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records, Vec<String>)> {
-    let path = &config.daemon.state;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("daemon.state: {}", folder.display()))?;
+/// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
+fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records)> {
+    let store::Found { disk, records, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    if let Some(trouble) = trouble {
+        error!("cannot store attacks: {trouble}; trying on");
     }
-    let mut alarms = Vec::new();
-    let store = match Store::open(path) {
-        Err(store::Error::Damaged { reason, .. }) => {
-            let aside = path.with_extension(format!("damaged-{}", std::process::id()));
-            std::fs::rename(path, &aside)?;
-            for suffix in ["-wal", "-shm"] {
-                let mut beside = path.as_os_str().to_owned();
-                beside.push(suffix);
-                drop(std::fs::remove_file(PathBuf::from(beside)));
-            }
-            let text = format!("{}: damaged ({reason}); put aside as {}", path.display(), aside.display());
-            warn!("{text}");
-            alarms.push(text);
-            Store::open(path)?
-        }
-        opened => opened?,
-    };
-    let mut records = store.recent(RECORDS_MAX)?;
-    let alive = store.alive()?;
-    records.retain(|record| !record.state.is_alive());
-    records.extend(alive);
-    Ok((store::spawn(store, config.history.kept)?, records, alarms))
+    Ok((store::spawn(disk, config.history.kept)?, records))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! A rule counts as held only once the engine said so, and no longer than the connection lasts.
 
 mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod path;
 mod plan;
 
@@ -24,6 +26,7 @@ pub use self::client::Error;
 use self::path::Key;
 pub use self::path::{Community, Mark};
 use self::plan::{Held, Targets, plan};
+use crate::crash::Step;
 
 /// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
@@ -85,6 +88,8 @@ pub struct Report {
     pub connected: bool,
     /// Since when it is, or is not, connected.
     pub since: SystemTime,
+    /// Whether it was told what is wanted: before, that it holds nothing of it means nothing.
+    pub informed: bool,
     /// Why it is not connected.
     pub error: Option<String>,
     /// Wanted rules that the engine holds, by its own word. Empty while it is not connected: it may hold them still, but
@@ -127,6 +132,7 @@ impl Report {
         Report {
             engine: engine.name.clone(),
             connected: false,
+            informed: false,
             since: SystemTime::now(),
             error: None,
             held: Vec::new(),
@@ -230,8 +236,8 @@ async fn session(
                 session.apply().await?;
             }
             event = events.message() => {
-                let event = event.map_err(|status| Error::of(client::WATCH, &status))?;
-                event.ok_or(Error::Lost { call: client::WATCH, reason: "the engine closed it".to_owned() })?;
+                let event = event.map_err(|status| Error::of(Step::WatchEvent.name(), &status))?;
+                event.ok_or(Error::Lost { call: Step::WatchEvent.name(), reason: "the engine closed it".to_owned() })?;
                 session.look_at_peers().await?;
             }
             _ = peers.tick() => session.look_at_peers().await?,
@@ -329,6 +335,7 @@ impl Session<'_> {
     fn publish(&self, report: &watch::Sender<Report>) {
         let mut new = Report { connected: true, peers: self.peers.clone(), ..Report::new(self.engine) };
         if let Some(targets) = &self.targets {
+            new.informed = true;
             new.held = targets.held(&self.held);
             new.leftover = plan(&self.held, &targets.announcements).deletes.len();
             new.refused = targets.refused.clone();
