@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::hosts::key;
-use crate::packet::{Headers, Plain};
+use crate::packet::{Class, Headers, Plain};
 use crate::rule::{FlowRule, RuleSet, SET_MAX};
 
 /// Hosts that can be watched at once.
@@ -53,8 +53,8 @@ impl ActiveRules {
 
     /// The same of a plain packet.
     #[inline(always)]
-    pub fn first_plain(&self, packet: &Plain) -> u16 {
-        self.slots[self.set.matching_plain(packet).trailing_zeros() as usize]
+    pub fn first_plain(&self, packet: &Plain, class: Class) -> u16 {
+        self.slots[self.set.matching_plain(packet, class).trailing_zeros() as usize]
     }
 }
 
