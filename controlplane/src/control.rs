@@ -7,6 +7,7 @@ mod by_hand;
 mod captures;
 mod examples;
 mod health;
+pub(crate) mod outgoing;
 mod reload;
 mod watching;
 
@@ -42,10 +43,13 @@ use by_hand::Paused;
 use captures::Captures;
 use examples::Examples;
 use health::Health;
+use outgoing::Outgoing;
 use watching::Watching;
 
 /// Samples and engines are looked at this often.
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
+/// The same while something waits for the disk.
+const WAITING_PERIOD: Duration = Duration::from_millis(1);
 /// A look at the thresholds that came late is an alarm for this long.
 const LATE_ALARM: Duration = Duration::from_secs(60);
 /// Ended attacks that are kept at hand for clients.
@@ -67,8 +71,6 @@ pub struct Parts {
     pub samples: Option<samples::Handle>,
     /// Attacks on record, the newest first.
     pub records: Vec<AttackRecord>,
-    /// Alarms that stand from the start.
-    pub alarms: Vec<String>,
     /// The pause of all actions, where one goes on.
     pub pause: Option<Pause>,
     /// What engines are told.
@@ -79,6 +81,14 @@ pub struct Parts {
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
     pub requests: Receiver<Request>,
+}
+
+/// What others are told once it is on record.
+enum Message {
+    /// Clients.
+    Event(Event),
+    /// Engines.
+    Wanted(Arc<Vec<bgp::Wanted>>),
 }
 
 /// The control thread's state.
@@ -102,7 +112,8 @@ pub struct Control {
     standing: BTreeMap<Uuid, Standing>,
     wanted_rules: usize,
     plan_alarms: Vec<String>,
-    start_alarms: Vec<String>,
+    saves: u64,
+    outgoing: Outgoing<Message>,
     ended: VecDeque<Arc<AttackRecord>>,
     started: Instant,
     started_ms: i64,
@@ -138,7 +149,8 @@ impl Control {
             standing: BTreeMap::new(),
             wanted_rules: 0,
             plan_alarms: Vec::new(),
-            start_alarms: parts.alarms,
+            saves: 0,
+            outgoing: Outgoing::default(),
             ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
             started,
             started_ms: wall_ms(),
@@ -175,7 +187,8 @@ impl Control {
             // However many clients ask.
             if Instant::now() >= next_service {
                 self.service();
-                next_service = Instant::now() + SERVICE_PERIOD;
+                let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
+                next_service = Instant::now() + period;
             }
             let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
@@ -201,7 +214,9 @@ impl Control {
 
     /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
     fn service(&mut self) {
-        for (kind, text) in self.health.look(&self.dataplane) {
+        let mut news = self.health.look(&self.dataplane);
+        news.extend(self.store.news());
+        for (kind, text) in news {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
@@ -217,10 +232,33 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
+        self.let_go();
     }
 
-    /// What engines hold and refuse.
+    /// Tells others what is on record now.
+    fn let_go(&mut self) {
+        while let Some(message) = self.outgoing.pop(self.store.settled(), self.now().mono_ms) {
+            match message {
+                // Nobody listening is no error.
+                Message::Event(event) => drop(self.events.send(event)),
+                Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
+            }
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outgoing.push(message, self.saves, self.now().mono_ms);
+    }
+
+    /// What engines hold and refuse. One that was not told yet what is wanted has nothing to say, and all others wait for it.
     fn look_at_reports(&mut self) {
+        let is_uninformed = |report: &watch::Receiver<bgp::Report>| {
+            let report = report.borrow();
+            report.connected && !report.informed
+        };
+        if self.reports.iter().any(is_uninformed) {
+            return;
+        }
         let held: HashSet<Uuid> =
             self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
         let mut refused = BTreeMap::new();
@@ -271,6 +309,8 @@ impl Control {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut queue = VecDeque::from(effects);
         let (mut rewatch, mut replan) = (false, false);
+        // All that is one step is one transaction: no kill leaves half of it.
+        let (mut records, mut events) = (Vec::new(), Vec::new());
         while let Some(effect) = queue.pop_front() {
             match effect {
                 Effect::OpenCapture(request) => {
@@ -287,14 +327,21 @@ impl Control {
                         queue.extend(self.mine(attack, &closed.target, closed.sample));
                     }
                 }
-                Effect::Save(record) => self.save(record),
-                Effect::Event(event) => self.tell(event),
+                Effect::Save(record) => {
+                    self.remember(&record);
+                    records.push(record);
+                }
+                Effect::Event(event) => events.push(event),
                 Effect::WantedChanged => {
                     rewatch = true;
                     replan = true;
                 }
             }
         }
+        if !records.is_empty() {
+            self.saves = self.store.save(records);
+        }
+        events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
         }
@@ -326,12 +373,12 @@ impl Control {
         self.detector.sample_ready(self.now(), attack, mined, &note)
     }
 
-    fn save(&mut self, record: Arc<AttackRecord>) {
+    /// Keeps what is over at hand.
+    fn remember(&mut self, record: &Arc<AttackRecord>) {
         if !record.state.is_alive() {
-            self.ended.push_front(Arc::clone(&record));
+            self.ended.push_front(Arc::clone(record));
             self.ended.truncate(ENDED_MAX);
         }
-        self.store.save(record);
     }
 
     fn tell(&mut self, event: Event) {
@@ -342,8 +389,7 @@ impl Control {
             EventKind::FalsePositive => warn!(attack, kind = event.kind.as_str(), "{}", event.text),
             _ => info!(attack, kind = event.kind.as_str(), "{}", event.text),
         }
-        // Nobody listening is no error.
-        drop(self.events.send(event));
+        self.send(Message::Event(event));
     }
 
     /// From the attacks alive to what engines are told.
@@ -362,8 +408,7 @@ impl Control {
             rule: wanted.rule,
             action: wanted.action,
         });
-        let wanted = Some(Arc::new(wanted.collect()));
-        self.wanted.send_modify(|told| told.wanted = wanted);
+        self.send(Message::Wanted(Arc::new(wanted.collect())));
     }
 
     /// Tells workers which hosts to look at closer.

@@ -6,6 +6,7 @@ pub mod attack;
 pub mod by_hand;
 pub mod config;
 pub mod control;
+pub mod crash;
 pub mod detector;
 pub mod group;
 pub mod interface;
@@ -18,5 +19,7 @@ pub mod reload;
 pub mod rule_json;
 pub mod samples;
 pub mod search;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod whitelist;

@@ -17,13 +17,13 @@ use controlplane::plan::memory::{Machine, Need};
 use controlplane::record::AttackRecord;
 use controlplane::reload::{LogFilter, Reloader};
 use controlplane::samples;
-use controlplane::store::{self, Archive, Store};
+use controlplane::store::{self, Archive};
 use crossbeam::channel;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -153,7 +153,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let Opened { store, pause, records, alarms } = open_store(&config)?;
+    let Opened { store, pause, records } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
@@ -170,7 +170,6 @@ fn run(path: &Path) -> anyhow::Result<()> {
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,
-        alarms,
         pause,
         wanted,
         reports,
@@ -268,38 +267,15 @@ struct Opened {
     store: store::StoreHandle,
     pause: Option<Pause>,
     records: Vec<AttackRecord>,
-    alarms: Vec<String>,
 }
 
-/// Opens the store. One that is damaged is put aside: acting on what is seen now comes before the past.
+/// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
 fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let path = &config.daemon.state;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("daemon.state: {}", folder.display()))?;
+    let store::Found { disk, pause, records, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    if let Some(trouble) = trouble {
+        error!("cannot store attacks: {trouble}; trying on");
     }
-    let mut alarms = Vec::new();
-    let store = match Store::open(path) {
-        Err(store::Error::Damaged { reason, .. }) => {
-            let aside = path.with_extension(format!("damaged-{}", std::process::id()));
-            std::fs::rename(path, &aside)?;
-            for suffix in ["-wal", "-shm"] {
-                let mut beside = path.as_os_str().to_owned();
-                beside.push(suffix);
-                drop(std::fs::remove_file(PathBuf::from(beside)));
-            }
-            let text = format!("{}: damaged ({reason}); put aside as {}", path.display(), aside.display());
-            warn!("{text}");
-            alarms.push(text);
-            Store::open(path)?
-        }
-        opened => opened?,
-    };
-    let mut records = store.recent(RECORDS_MAX)?;
-    let alive = store.alive()?;
-    records.retain(|record| !record.state.is_alive());
-    records.extend(alive);
-    let pause = store.pause()?;
-    Ok(Opened { store: store::spawn(store, config.history.kept)?, pause, records, alarms })
+    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records })
 }
 
 #[cfg(test)]

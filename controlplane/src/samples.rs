@@ -14,6 +14,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataplane::tap::{SNAP, Sample};
 use uuid::Uuid;
 
+use crate::crash::{self, Step, When};
+
 /// Captures that may wait for the disk. One more is not written, and counted.
 const WAITING_MAX: usize = 64;
 /// What is too old is looked for this often.
@@ -200,11 +202,13 @@ impl Folder {
             put(&mut content, frame);
         }
         let part = path.with_extension("part");
+        crash::point(Step::Sample, When::Before);
         if let Err(error) = write(&part, &content).and_then(|()| fs::rename(&part, &path)) {
             // A full disk should not keep half of it.
             drop(fs::remove_file(&part));
             return Err(named(&path, error));
         }
+        crash::point(Step::Sample, When::After);
         self.files.insert(attack, File { bytes: content.len() as u64, written: SystemTime::now() });
         Ok(())
     }

@@ -150,6 +150,13 @@ impl Gobgpd {
         output(&mut self.command(&line.split_ascii_whitespace().collect::<Vec<_>>()))
     }
 
+    /// Logs every IPv4 rule that it is told to announce or to withdraw, from now on.
+    #[track_caller]
+    pub(crate) fn monitor(&self) -> Process {
+        let mut command = self.command(&["monitor", "global", "rib", "-a", "ipv4-flowspec"]);
+        Process::start("gobgp monitor", &mut command, self.dir.path().join("monitor.log"))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("gobgp");
         command.args(["--target", &self.address()]).args(arguments);

@@ -112,6 +112,19 @@ impl Leveed {
         self.start_as(netns.command(executable()));
     }
 
+    /// Starts one that dies where `order` says (see `controlplane::crash`). Does not wait: it may be dead before it answers.
+    #[track_caller]
+    pub(crate) fn start_mortal(&mut self, netns: &Netns, order: Option<&str>) {
+        let mut command = netns.command(executable());
+        command.arg("run").arg(self.config()).envs(order.map(|order| (controlplane::crash::VARIABLE, order)));
+        self.process = Some(Process::start("leveed", &mut command, self.path("leveed.log")));
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_died(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
     #[track_caller]
     fn start_as(&mut self, mut command: Command) {
         command.arg("run").arg(self.config());
@@ -217,6 +230,12 @@ impl Leveed {
     #[track_caller]
     pub(crate) fn attacks(&self) -> Vec<v1::Attack> {
         self.ask(async |mut api| api.list_attacks(v1::ListAttacksRequest::default()).await).expect("attacks").attacks
+    }
+
+    /// The same; none while it does not answer.
+    pub(crate) fn try_attacks(&self) -> Option<Vec<v1::Attack>> {
+        let list = async |mut api: Client| api.list_attacks(v1::ListAttacksRequest::default()).await;
+        self.ask(list).ok().map(|answer| answer.attacks)
     }
 
     #[track_caller]

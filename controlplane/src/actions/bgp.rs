@@ -7,6 +7,8 @@
 
 mod client;
 mod engines;
+#[cfg(test)]
+pub(crate) mod fake;
 mod path;
 mod plan;
 
@@ -27,6 +29,7 @@ pub use self::engines::Engines;
 use self::path::Key;
 pub use self::path::{Community, Mark, NextHops};
 use self::plan::{Held, Targets, plan};
+use crate::crash::Step;
 
 /// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
@@ -91,6 +94,8 @@ pub struct Report {
     pub connected: bool,
     /// Since when it is, or is not, connected.
     pub since: SystemTime,
+    /// Whether it was told what is wanted: before, that it holds nothing of it means nothing.
+    pub informed: bool,
     /// Why it is not connected.
     pub error: Option<String>,
     /// Wanted rules that the engine holds, by its own word. Empty while it is not connected: it may hold them still, but
@@ -142,6 +147,7 @@ impl Report {
         Report {
             engine: engine.name.clone(),
             connected: false,
+            informed: false,
             since: SystemTime::now(),
             error: None,
             held: Vec::new(),
@@ -251,8 +257,8 @@ async fn session(
                 session.apply().await?;
             }
             event = events.message() => {
-                let event = event.map_err(|status| Error::of(client::WATCH, &status))?;
-                event.ok_or(Error::Lost { call: client::WATCH, reason: "the engine closed it".to_owned() })?;
+                let event = event.map_err(|status| Error::of(Step::WatchEvent.name(), &status))?;
+                event.ok_or(Error::Lost { call: Step::WatchEvent.name(), reason: "the engine closed it".to_owned() })?;
                 session.look_at_peers().await?;
             }
             _ = peers.tick() => session.look_at_peers().await?,
@@ -366,6 +372,7 @@ impl Session<'_> {
     fn publish(&self, report: &watch::Sender<Report>) {
         let mut new = Report { connected: true, peers: self.peers.clone(), ..Report::new(self.engine) };
         if let Some(targets) = &self.targets {
+            new.informed = true;
             new.held = targets.held(&self.held);
             new.leftover = plan(&self.held, &targets.announcements).deletes.len();
             new.refused = targets.refused.clone();

@@ -295,9 +295,8 @@ impl Control {
     /// What an operator should look at, in words.
     fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.pause_alarm().into_iter().collect();
-        alarms.extend(self.start_alarms.iter().cloned());
+        alarms.extend(self.store.alarms());
         alarms.extend(self.plan_alarms.iter().cloned());
-        alarms.extend(self.store.alarm());
         alarms.extend(self.samples.as_ref().and_then(samples::Handle::alarm));
         alarms.extend(self.health.alarms().cloned());
         for report in self.reports.iter().map(|report| report.borrow()) {

@@ -171,9 +171,9 @@ impl Control {
     }
 
     /// Puts onto the list what a person did, and, where it changes it, the pause.
-    pub(super) fn note_down(&self, by: &str, act: &str, text: String, pause: Option<Option<Pause>>) {
+    pub(super) fn note_down(&mut self, by: &str, act: &str, text: String, pause: Option<Option<Pause>>) {
         let act = Act { time_ms: wall_ms(), by: by.to_owned(), act: act.to_owned(), text };
-        self.store.note_down(act, pause);
+        self.saves = self.store.note_down(act, pause);
     }
 }
 
