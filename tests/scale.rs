@@ -94,7 +94,7 @@ impl Levee {
     fn look(&mut self) -> u64 {
         self.flush();
         self.tick += 1;
-        self.meter.follow(self.detector.followed());
+        self.meter.follow(self.detector.followed(), self.detector.apart());
         let tick = self.meter.tick(self.tick, TICK_MS as f64 / 1000.0, |_| Volumes::default());
         let mono_ms = u64::from(self.tick) * TICK_MS;
         self.detector.tick(Now { mono_ms, wall_ms: mono_ms as i64 }, &tick.observed);

@@ -1,7 +1,8 @@
 //! Rates and thresholds to attacks: the one state machine of an attack's life. Pure: time is an argument, and whatever
-//! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the
-//! states.
+//! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`detect`] who
+//! gets an attack, [`life`] the states.
 
+mod detect;
 mod life;
 #[cfg(test)]
 mod properties;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use crate::attack::{Now, Target, Thresholds, Volumes};
 use crate::mitigation::Limits;
-use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
+use crate::record::{AttackRecord, Counts, FlowSpec};
 use crate::whitelist::Whitelist;
 use life::{Attack, Turn};
 use window::History;
@@ -65,7 +66,7 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// What a target received (or sent) within one tick.
+/// What a target received (or sent) within one tick. What lies within it and counts apart ([`Detector::apart`]) is left out.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The target.
@@ -78,8 +79,19 @@ pub struct Observed {
     pub seconds: f64,
     /// Everything.
     pub all: Volumes,
-    /// What its held rules match.
+    /// What held rules match, its own and those of networks around it.
     pub matched: Volumes,
+    /// Of a network whose group is held against thresholds as a whole.
+    pub load: Option<Load>,
+}
+
+/// What a network's group has as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// The thresholds for the whole group.
+    pub thresholds: Thresholds,
+    /// All of the group but the network itself, and what counts apart.
+    pub others: Volumes,
 }
 
 /// What the miner found.
@@ -218,6 +230,10 @@ struct Followed {
     group: Arc<str>,
     // The tick that was last put into the history.
     tick: u64,
+    // What comes up to then is not counted as rest: rules of a network around it begin to be told apart.
+    settled_ms: u64,
+    // Whether it is no part of the networks around it, nor of its group.
+    apart: bool,
     attack: Option<Attack>,
 }
 
@@ -281,6 +297,12 @@ impl Detector {
         self.followed.keys().copied()
     }
 
+    /// Followed targets that are no part of the networks around them, nor of their group: an attack of their own is what
+    /// their traffic counts for.
+    pub fn apart(&self) -> impl Iterator<Item = Target> + '_ {
+        self.followed.iter().filter(|(_, followed)| followed.apart).map(|(target, _)| *target)
+    }
+
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
         self.followed.values().filter_map(|followed| followed.attack.as_ref()).map(|attack| &attack.record)
@@ -303,7 +325,7 @@ impl Detector {
         }
         self.bury();
         self.detect(&mut turn);
-        self.forget();
+        self.forget(now);
         turn.effects
     }
 
@@ -328,10 +350,18 @@ impl Detector {
     /// only once the engines have answered.
     pub fn held(&mut self, now: Now, rules: &HashSet<Uuid>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        for followed in self.followed.values_mut() {
+        let mut newly = Vec::new();
+        for (target, followed) in &mut self.followed {
             if let Some(attack) = &mut followed.attack {
+                let before = attack.record.held_rules().count();
                 attack.held(&mut turn, &mut followed.history, rules);
+                newly.extend((attack.record.held_rules().count() > before).then_some(*target));
             }
+        }
+        let settled_ms = self.settled_ms(now);
+        for (_, part) in self.followed.iter_mut().filter(|(part, _)| newly.iter().any(|net| net.is_around(part))) {
+            part.history.forget_rest();
+            part.settled_ms = settled_ms;
         }
         turn.effects
     }
@@ -417,6 +447,8 @@ impl Detector {
             history: History::new(turn.settings.window_ms),
             group,
             tick: 0,
+            settled_ms: 0,
+            apart: false,
             attack: None,
         });
         followed.attack = Some(attack);
@@ -434,20 +466,30 @@ impl Detector {
     /// Puts the tick into the histories; begins one for each target that is over a threshold now.
     fn remember(&mut self, now: Now, observed: &[Observed]) {
         self.ticks += 1;
+        let mitigated: Vec<Target> =
+            self.attacks().filter(|attack| attack.held_rules().next().is_some()).map(|attack| attack.target).collect();
+        let settled_ms = self.settled_ms(now);
         for observed in observed {
-            let Observed { target, group, thresholds, seconds, all, matched } = observed;
-            if !self.followed.contains_key(target) && thresholds.worst(all, *seconds).is_none() {
+            let Observed { target, group, thresholds, seconds, all, matched, load } = observed;
+            let is_told_for_its_group = load.is_some_and(|load| !load.thresholds.is_empty());
+            if !self.followed.contains_key(target)
+                && !is_told_for_its_group
+                && thresholds.worst(all, *seconds).is_none()
+            {
                 continue;
             }
             let followed = self.followed.entry(*target).or_insert_with(|| Followed {
                 history: History::new(self.settings.window_ms),
                 group: Arc::clone(group),
                 tick: 0,
+                settled_ms: if mitigated.iter().any(|net| net.is_around(target)) { settled_ms } else { 0 },
+                apart: false,
                 attack: None,
             });
-            let settled = followed.attack.as_ref().is_none_or(|attack| attack.is_settled(now));
+            let settled = followed.attack.as_ref().is_none_or(|attack| attack.is_settled(now))
+                && (followed.settled_ms == 0 || now.mono_ms > followed.settled_ms);
             let rest = if settled { all.less(matched) } else { Volumes::default() };
-            followed.history.push(*seconds, *all, rest, *thresholds);
+            followed.history.push(*seconds, *all, rest, *thresholds, *load);
             followed.group = Arc::clone(group);
             followed.tick = self.ticks;
         }
@@ -459,31 +501,9 @@ impl Detector {
         }
     }
 
-    /// Opens an attack for each crossing on a target that has none, the worst first.
-    fn detect(&mut self, turn: &mut Turn) {
-        let mut crossings: Vec<(f64, Target, Crossing)> = Vec::new();
-        for (target, followed) in self.followed.iter().filter(|(_, followed)| followed.attack.is_none()) {
-            if let Some((metric, threshold, measured)) = followed.history.crossing() {
-                crossings.push((followed.history.factor(), *target, Crossing { metric, threshold, measured }));
-            }
-        }
-        crossings.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let room = self.settings.attacks_max.saturating_sub(self.targets.len());
-        for &(_, target, crossing) in crossings.iter().take(room) {
-            let whitelisted = self.whitelisted(&target);
-            let Some(followed) = self.followed.get_mut(&target) else { continue };
-            let whom = (target, &*followed.group, whitelisted);
-            let attack = Attack::detect(turn, whom, crossing, &followed.history);
-            self.targets.insert(attack.record.id, target);
-            followed.attack = Some(attack);
-        }
-        let crowded_out = crossings.len().saturating_sub(room);
-        if crowded_out > 0 {
-            self.lost.attacks += crowded_out as u64;
-            let text =
-                format!("{crowded_out} targets are over a threshold without an attack: attacks_at_once is reached");
-            self.alarm(turn, text);
-        }
+    /// When what a rule leaves can be told, if workers get to know it now.
+    fn settled_ms(&self, now: Now) -> u64 {
+        now.mono_ms + life::SETTLE_TICKS * self.settings.check_period_ms
     }
 
     /// Lets go of attacks whose life is over.
@@ -496,8 +516,9 @@ impl Detector {
     }
 
     /// Drops histories that no crossing can come of, and the mildest of too many.
-    fn forget(&mut self) {
-        self.followed.retain(|_, followed| followed.attack.is_some() || followed.history.is_hot());
+    fn forget(&mut self, now: Now) {
+        let may_cross = |followed: &Followed| followed.history.is_hot() || now.mono_ms <= followed.settled_ms;
+        self.followed.retain(|_, followed| followed.attack.is_some() || may_cross(followed));
         let excess = (self.followed.len() - self.targets.len()).saturating_sub(FOLLOWED_MAX);
         if excess == 0 {
             return;

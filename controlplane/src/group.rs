@@ -54,6 +54,10 @@ pub struct Group {
     pub monitor_only: bool,
     /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
     pub thresholds: [Thresholds; 2],
+    /// The same for each of its networks as a whole.
+    pub network_thresholds: [Thresholds; 2],
+    /// The same for all its hosts together.
+    pub group_thresholds: [Thresholds; 2],
 }
 
 impl Default for Group {
@@ -67,6 +71,8 @@ impl Default for Group {
             families: Family::ALL.to_vec(),
             monitor_only: false,
             thresholds: Default::default(),
+            network_thresholds: Default::default(),
+            group_thresholds: Default::default(),
         }
     }
 }
@@ -74,9 +80,21 @@ impl Default for Group {
 impl Group {
     /// What holds for a host of the group; nothing if its family is not watched.
     pub fn thresholds_of(&self, host: IpAddr, direction: Direction) -> Thresholds {
-        match self.families.contains(&Family::of(host)) {
-            true => self.thresholds[direction as usize],
-            false => Thresholds::default(),
-        }
+        if self.watches(host) { self.thresholds[direction as usize] } else { Thresholds::default() }
+    }
+
+    /// The same for one of its networks.
+    pub fn thresholds_of_network(&self, network: IpNet, direction: Direction) -> Thresholds {
+        if self.watches(network.addr()) { self.network_thresholds[direction as usize] } else { Thresholds::default() }
+    }
+
+    /// Whether the family of an address is held against thresholds.
+    pub fn watches(&self, address: IpAddr) -> bool {
+        self.families.contains(&Family::of(address))
+    }
+
+    /// Whether something is held against thresholds that is more than a host.
+    pub fn minds_networks(&self) -> bool {
+        !self.network_thresholds.iter().chain(&self.group_thresholds).all(Thresholds::is_empty)
     }
 }

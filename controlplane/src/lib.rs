@@ -11,6 +11,7 @@ pub mod interface;
 pub mod meter;
 pub mod miner;
 pub mod mitigation;
+pub mod narrow;
 pub mod plan;
 pub mod record;
 pub mod rule_json;

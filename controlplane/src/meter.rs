@@ -11,6 +11,7 @@ mod smooth;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,6 +33,7 @@ use seen::{Came, Delta, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
 use sweep::{Marks, Sweep};
+use units::Units;
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
@@ -48,6 +50,8 @@ pub struct Map {
     /// The same for flows a second; infinite where no group minds.
     flow_floor: [f64; 2],
     ipv6_prefix_length: u8,
+    /// What is looked at as a whole.
+    units: Option<Units>,
 }
 
 impl Map {
@@ -66,8 +70,9 @@ impl Map {
         let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
         let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
         let prefixes = Networks::new(&prefixes)?;
+        let units = Units::new(networks.list(), &groups, ipv6_prefix_length)?;
         let groups = groups.into();
-        Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length })
+        Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length, units })
     }
 
     /// The host that an address counts for, as the prefix of all its addresses.
@@ -83,6 +88,25 @@ impl Map {
     /// The group of a host.
     pub fn group(&self, host: IpAddr) -> &Group {
         &self.groups[self.group_index(host)]
+    }
+
+    /// The group of a target; none where nothing is counted for it.
+    pub fn group_of(&self, target: IpNet) -> Option<&Group> {
+        let host = Some(target.addr()).filter(|&address| self.host(address) == target);
+        let host = host.filter(|&address| self.network(address).is_some()).map(|address| self.group(address));
+        host.or_else(|| Some(&self.groups[self.units.as_ref()?.group_of(target)?]))
+    }
+
+    /// Networks of groups that are only monitored, within one of a group that is not.
+    pub fn monitored_within(&self, network: IpNet) -> impl Iterator<Item = IpNet> + '_ {
+        let monitored = self.groups.iter().filter(|group| group.monitor_only).flat_map(|group| &group.networks);
+        let is_monitored = self.group_of(network).is_some_and(|group| group.monitor_only);
+        monitored.copied().filter(move |within| !is_monitored && network.contains(within))
+    }
+
+    /// The unit of a host.
+    fn unit(&self, host: impl Into<IpAddr>) -> Option<usize> {
+        self.units.as_ref()?.find(host.into())
     }
 
     fn group_index(&self, host: IpAddr) -> usize {
@@ -151,6 +175,8 @@ struct Block {
     network: Option<NetworkId>,
     /// The group of all its hosts; `None`: look it up for each.
     group: Option<usize>,
+    /// The same for units; `None` also where there are none.
+    unit: Option<usize>,
     followed: u32,
     touched: u32,
     /// Hosts that may have flows in an epoch.
@@ -181,7 +207,10 @@ pub struct Meter {
     accounts: Vec<Account>,
     /// As the accounts of networks, for groups.
     group_accounts: Vec<Account>,
+    /// The same for units.
+    units: Vec<Delta>,
     followed: HashSet<Target>,
+    apart: HashSet<Target>,
     epochs: Epochs,
     sweep: Sweep,
     tick: u32,
@@ -206,6 +235,7 @@ impl Meter {
         let hashed_max = workers.iter().map(|shared| 2 * shared.slab.layout().ipv6_slots()).sum();
         let group_accounts = map.groups.iter().map(|_| Account::default()).collect();
         let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
+        let units = vec![Delta::default(); map.units.as_ref().map_or(0, Units::len)];
         let workers = workers.into_iter().map(|shared| {
             let seen = Seen::new(&shared.slab);
             (shared, seen)
@@ -219,7 +249,9 @@ impl Meter {
             ipv6,
             accounts,
             group_accounts,
+            units,
             followed: HashSet::new(),
+            apart: HashSet::new(),
             epochs: Epochs::default(),
             sweep: Sweep::default(),
             tick: 0,
@@ -233,9 +265,11 @@ impl Meter {
         &self.map
     }
 
-    /// Which targets are to be in every [`Tick::observed`] in which they had traffic.
-    pub fn follow(&mut self, targets: impl Iterator<Item = Target>) {
+    /// Which targets are to be in every [`Tick::observed`] in which they had traffic, and which of them are no part of the
+    /// networks around them, nor of their group.
+    pub fn follow(&mut self, targets: impl Iterator<Item = Target>, apart: impl Iterator<Item = Target>) {
         self.followed = targets.collect();
+        self.apart = apart.collect();
         self.blocks.values_mut().for_each(|block| block.followed = 0);
         for target in &self.followed {
             if let IpAddr::V4(host) = target.prefix.addr()
@@ -259,6 +293,7 @@ impl Meter {
         self.tick_hashed(ipv4, step, &mut result);
         self.tick_networks(ticks, step);
         self.tick_flows(seconds, &mut result);
+        self.tick_units(seconds, &mut result);
         result.observed.iter_mut().for_each(|observed| observed.matched = matched(&observed.target));
         if tick.is_multiple_of(SILENT_TICKS) {
             self.forget(tick);
@@ -268,7 +303,7 @@ impl Meter {
 
     /// `elsewhere` holds what came for hosts in hashed tables; those that have a block with some worker are taken out.
     fn tick_ipv4(&mut self, ticks: Ticks, step: Step, elsewhere: &mut BTreeMap<u32, Delta>, result: &mut Tick) {
-        let Meter { workers, map, blocks, hashed, accounts, group_accounts, followed, touched, came, .. } = self;
+        let Meter { workers, map, blocks, hashed, accounts, group_accounts, units, followed, touched, came, .. } = self;
         let epoch = workers.first().map_or(0, |(shared, _)| shared.flows.epoch(step.tick));
         touched.clear();
         for (worker, (shared, _)) in workers.iter().enumerate() {
@@ -308,6 +343,9 @@ impl Meter {
             if let Some(group) = block.group {
                 group_accounts[group].balance.add(&came.total);
             }
+            if let Some(unit) = block.unit {
+                units[unit].add(&came.total);
+            }
             for index in came.hosts() {
                 let address = key << 8 | index as u32;
                 let host = Ipv4Addr::from(address);
@@ -323,6 +361,11 @@ impl Meter {
                         }
                         if block.group.is_none() {
                             group_accounts[map.group_index(host.into())].balance.add_volumes(direction, volumes);
+                        }
+                        if block.unit.is_none()
+                            && let Some(unit) = map.unit(host)
+                        {
+                            units[unit].add_volumes(direction, volumes);
                         }
                     }
                 }
@@ -343,6 +386,9 @@ impl Meter {
                 account.balance.add(&delta);
             }
             self.group_accounts[self.map.group_index(host)].balance.add(&delta);
+            if let Some(unit) = self.map.unit(host) {
+                self.units[unit].add(&delta);
+            }
             result.active += 1;
             let came = Direction::ALL.map(|direction| delta.volumes(direction));
             let rates = self.rates_of(address);
@@ -380,6 +426,9 @@ impl Meter {
                     seen.take(&shared.slab, slot, touched, &mut came);
                     account.balance.add(&came);
                     self.group_accounts[self.map.group_of_rest(id as NetworkId)].balance.add(&came);
+                    if let Some(units) = &self.map.units {
+                        self.units[units.of_network(id as NetworkId)].add(&came);
+                    }
                 }
             }
         }
@@ -505,10 +554,13 @@ impl Block {
         let here = |target: &&Target| matches!(target.prefix.addr(), IpAddr::V4(host) if u32::from(host) >> 8 == key);
         let group = |index: u32| map.group_index(Ipv4Addr::from(key << 8 | index).into());
         let of_first = group(0);
+        let unit = |index: u32| map.unit(Ipv4Addr::from(key << 8 | index));
+        let first_unit = unit(0);
         Block {
             hosts: Box::new([HostRates::default(); 256]),
             group: (1..256).all(|index| group(index) == of_first).then_some(of_first),
             network: first.filter(|_| same),
+            unit: first_unit.filter(|_| (1..256).all(|index| unit(index) == first_unit)),
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
             marks: Marks::default(),
@@ -554,7 +606,15 @@ fn observe(
         let thresholds = group.thresholds_of(host.into(), direction);
         if follow || thresholds.worst(&all, seconds).is_some() {
             let group = Arc::clone(&group.name);
-            observed.push(Observed { target: target(), group, thresholds, seconds, all, matched: Volumes::default() });
+            observed.push(Observed {
+                target: target(),
+                group,
+                thresholds,
+                seconds,
+                all,
+                matched: Volumes::default(),
+                load: None,
+            });
         }
     }
 }

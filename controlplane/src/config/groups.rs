@@ -29,8 +29,8 @@ struct Said {
     directions: Option<Vec<Direction>>,
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
-    /// By direction; a threshold that is none is off.
-    thresholds: [Vec<(Metric, Option<u64>)>; 2],
+    /// For a host, a network and the whole group, each by direction; a threshold that is none is off.
+    thresholds: [[Vec<(Metric, Option<u64>)>; 2]; 3],
 }
 
 /// By the names of groups.
@@ -123,14 +123,20 @@ fn in_force(name: &str, all: &All) -> Group {
         group.directions = said.directions.clone().unwrap_or(group.directions);
         group.families = said.families.clone().unwrap_or(group.families);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
-        for (thresholds, said) in group.thresholds.iter_mut().zip(&said.thresholds) {
+        for (thresholds, said) in sides(&mut group).into_iter().flatten().zip(said.thresholds.iter().flatten()) {
             said.iter().for_each(|&(metric, value)| thresholds.put(metric, value));
         }
     }
-    for direction in Direction::ALL.into_iter().filter(|direction| !group.directions.contains(direction)) {
-        group.thresholds[direction as usize] = Thresholds::default();
+    let directions = group.directions.clone();
+    for direction in Direction::ALL.into_iter().filter(|direction| !directions.contains(direction)) {
+        sides(&mut group).into_iter().for_each(|sides| sides[direction as usize] = Thresholds::default());
     }
     group
+}
+
+/// Thresholds for a host, a network and the whole group.
+fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 3] {
+    [&mut group.thresholds, &mut group.network_thresholds, &mut group.group_thresholds]
 }
 
 fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
@@ -141,9 +147,11 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
         thresholds: [
-            thresholds(&key("incoming"), &raw.incoming, findings),
-            thresholds(&key("outgoing"), &raw.outgoing, findings),
-        ],
+            [("incoming", &raw.incoming), ("outgoing", &raw.outgoing)],
+            [("network_incoming", &raw.network_incoming), ("network_outgoing", &raw.network_outgoing)],
+            [("group_incoming", &raw.group_incoming), ("group_outgoing", &raw.group_outgoing)],
+        ]
+        .map(|sides| sides.map(|(last, raw)| thresholds(&key(last), raw, !last.contains('_'), findings))),
     }
 }
 
@@ -174,7 +182,7 @@ fn some_of<T: Copy + Display + PartialEq>(
     found
 }
 
-fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Vec<(Metric, Option<u64>)> {
+fn thresholds(key: &str, raw: &raw::Thresholds, of_hosts: bool, findings: &mut Findings) -> Vec<(Metric, Option<u64>)> {
     let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
     let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let mut thresholds = Vec::new();
@@ -184,6 +192,11 @@ fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Vec<
             unknown_threshold(key, name, value, &known, findings);
             continue;
         };
+        if metric == Metric::FLOWS && !of_hosts {
+            let hint = "take it out, or write it into `incoming` or `outgoing`";
+            findings.add(name.span(), key, "flows a second are held against thresholds for single hosts alone", hint);
+            continue;
+        }
         let (max, factor) = match metric.unit {
             Unit::Pps => (THRESHOLD_MAX, 1),
             Unit::Bps => (THRESHOLD_MAX, 1_000_000),

@@ -82,6 +82,10 @@ pub(super) struct Group {
     pub(super) monitor_only: Option<bool>,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
+    pub(super) network_incoming: Thresholds,
+    pub(super) network_outgoing: Thresholds,
+    pub(super) group_incoming: Thresholds,
+    pub(super) group_outgoing: Thresholds,
 }
 
 #[derive(Default, Deserialize)]

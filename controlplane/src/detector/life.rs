@@ -19,7 +19,7 @@ const CAPTURE_PAUSE_MS: i64 = 5_000;
 /// The pause doubles no more often than this.
 const CAPTURE_PAUSE_DOUBLINGS: u32 = 4;
 /// After a rule came into force, so many ticks still hold packets that it did not see.
-const SETTLE_TICKS: u64 = 2;
+pub(super) const SETTLE_TICKS: u64 = 2;
 /// Figures of an attack that nothing else happens to are saved this often.
 const SAVE_PERIOD_MS: i64 = 10_000;
 
@@ -142,6 +142,10 @@ impl Attack {
         attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
         let mut text = format!("attack on {target}: {crossing}");
+        if history.own_crossing().is_none() {
+            attack.record.note = format!("the threshold is on all of group {group} together");
+            text = format!("{text}; {}", attack.record.note);
+        }
         if let Some(network) = whitelisted {
             attack.record.note = format!("nothing is done about it: {network} is in whitelist.networks");
             text = format!("{text}; {}", attack.record.note);

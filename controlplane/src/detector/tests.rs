@@ -1,6 +1,7 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
 mod journal;
+mod networks;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::attack::{Direction, Kind, Metric, Unit};
 use crate::mitigation::Limits;
-use crate::record::{RuleRecord, State};
+use crate::record::{Crossing, RuleRecord, State};
 
 pub(super) const UDP: Metric = Metric { kind: Kind::Udp, unit: Unit::Pps };
 pub(super) const THRESHOLD: u64 = 1000;
@@ -51,7 +52,7 @@ pub(super) fn udp(packets: u64) -> Volumes {
 pub(super) fn observed(target: Target, seconds: f64, all: u64, matched: u64) -> Observed {
     let mut thresholds = Thresholds::default();
     thresholds.set(UDP, THRESHOLD);
-    Observed { target, group: Arc::from("web"), thresholds, seconds, all: udp(all), matched: udp(matched) }
+    Observed { target, group: Arc::from("web"), thresholds, seconds, all: udp(all), matched: udp(matched), load: None }
 }
 
 pub(super) fn mined(source: &str) -> MinedRule {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Load;
 use crate::attack::{Metric, Rates, Thresholds, Volumes};
 
 /// What came within one tick.
@@ -10,6 +11,8 @@ struct Tick {
     micros: u64,
     all: Volumes,
     rest: Volumes,
+    // What the others of its group had.
+    others: Volumes,
     // Whether a threshold was exceeded within this tick alone.
     hot: bool,
 }
@@ -23,7 +26,9 @@ pub(super) struct History {
     micros: u64,
     all: Volumes,
     rest: Volumes,
+    others: Volumes,
     thresholds: Thresholds,
+    of_group: Thresholds,
 }
 
 impl History {
@@ -34,32 +39,48 @@ impl History {
             micros: 0,
             all: Volumes::default(),
             rest: Volumes::default(),
+            others: Volumes::default(),
             thresholds: Thresholds::default(),
+            of_group: Thresholds::default(),
         }
     }
 
-    /// Adds a tick with traffic, as measured against `thresholds`.
-    pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
-        self.thresholds = thresholds;
+    /// Adds a tick with traffic, as measured against `thresholds`; of a network, also with what the others of its group had.
+    pub(super) fn push(
+        &mut self,
+        seconds: f64,
+        all: Volumes,
+        rest: Volumes,
+        thresholds: Thresholds,
+        load: Option<Load>,
+    ) {
+        let Load { thresholds: of_group, others } = load.unwrap_or_default();
+        (self.thresholds, self.of_group) = (thresholds, of_group);
         let micros = (seconds * 1e6).max(1.0) as u64;
-        let hot = thresholds.worst(&rest, micros as f64 / 1e6).is_some();
+        let mut together = all;
+        together.add(&others);
+        let is_over = |thresholds: Thresholds, volumes| thresholds.worst(volumes, micros as f64 / 1e6).is_some();
+        // Of all, since only later it may be known what rules match.
+        let hot = is_over(thresholds, &all) || is_over(of_group, &together);
         self.micros += micros;
         self.all.add(&all);
         self.rest.add(&rest);
-        self.ticks.push_back(Tick { micros, all, rest, hot });
+        self.others.add(&others);
+        self.ticks.push_back(Tick { micros, all, rest, others, hot });
         while let Some(oldest) = self.ticks.front()
             && self.micros - oldest.micros >= self.window_micros
         {
             self.micros -= oldest.micros;
             self.all = self.all.less(&oldest.all);
             self.rest = self.rest.less(&oldest.rest);
+            self.others = self.others.less(&oldest.others);
             self.ticks.pop_front();
         }
     }
 
     /// Adds a tick without traffic.
     pub(super) fn push_silence(&mut self, seconds: f64) {
-        self.push(seconds, Volumes::default(), Volumes::default(), self.thresholds);
+        self.push(seconds, Volumes::default(), Volumes::default(), self.thresholds, None);
     }
 
     /// Forgets what the rest was. What came before a rule was in force says nothing about what the rule leaves.
@@ -71,18 +92,61 @@ impl History {
         }
     }
 
+    /// Takes out what a part of the target had, tick by tick from the latest one: it counts apart from now on.
+    pub(super) fn without_part(&mut self, part: &History) {
+        for (tick, part) in self.ticks.iter_mut().rev().zip(part.ticks.iter().rev()) {
+            (tick.all, tick.rest) = (tick.all.less(&part.all), tick.rest.less(&part.all));
+        }
+        self.sum_up();
+    }
+
+    /// The same for one of the others of its group.
+    pub(super) fn without_other(&mut self, other: &History) {
+        for (tick, other) in self.ticks.iter_mut().rev().zip(other.ticks.iter().rev()) {
+            tick.others = tick.others.less(&other.all);
+        }
+        self.sum_up();
+    }
+
+    fn sum_up(&mut self) {
+        let sum = |pick: fn(&Tick) -> &Volumes| {
+            let mut sum = Volumes::default();
+            self.ticks.iter().for_each(|tick| sum.add(pick(tick)));
+            sum
+        };
+        (self.all, self.rest, self.others) = (sum(|tick| &tick.all), sum(|tick| &tick.rest), sum(|tick| &tick.others));
+    }
+
     fn seconds(&self) -> f64 {
         self.micros.max(self.window_micros) as f64 / 1e6
     }
 
-    /// The threshold that the mean of the rest exceeds most, its value, and the mean.
+    /// The threshold that the mean of the rest exceeds most, its value, and the mean: of the target by itself, or else of its
+    /// group.
     pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
+        self.own_crossing().or_else(|| self.group_crossing())
+    }
+
+    /// The same for the target by itself.
+    pub(super) fn own_crossing(&self) -> Option<(Metric, u64, f64)> {
         self.thresholds.worst(&self.rest.with_flows_of(&self.all), self.seconds())
+    }
+
+    /// The same for the rest together with the others of its group.
+    pub(super) fn group_crossing(&self) -> Option<(Metric, u64, f64)> {
+        self.of_group.worst(&self.with_others(&self.rest), self.seconds()).filter(|_| self.rest.total().0 > 0)
+    }
+
+    fn with_others(&self, volumes: &Volumes) -> Volumes {
+        let mut together = *volumes;
+        together.add(&self.others);
+        together
     }
 
     /// Whether the mean of everything exceeds any threshold.
     pub(super) fn is_over(&self) -> bool {
-        self.thresholds.worst(&self.all, self.seconds()).is_some()
+        let of_group = || self.of_group.worst(&self.with_others(&self.all), self.seconds());
+        self.thresholds.worst(&self.all, self.seconds()).or_else(of_group).is_some()
     }
 
     /// Whether a crossing can still come of these ticks: a mean exceeds a threshold only if some tick did.
@@ -131,7 +195,7 @@ mod tests {
         thresholds.set(UDP, 1000);
         let mut history = History::new(1000);
         for &(seconds, count) in ticks {
-            history.push(seconds, packets(count), packets(count), thresholds);
+            history.push(seconds, packets(count), packets(count), thresholds, None);
         }
         history
     }

@@ -95,7 +95,8 @@ impl Meter {
         }
         let observed: Vec<Target> = result.observed.iter().map(|observed| observed.target).collect();
         let observed = observed.into_iter().collect::<std::collections::HashSet<_>>();
-        for &target in self.followed.difference(&observed) {
+        let is_host = |target: &Target| self.map.host(target.prefix.addr()) == target.prefix;
+        for &target in self.followed.difference(&observed).filter(|&target| is_host(target)) {
             let group = self.map.group(target.prefix.addr());
             let thresholds = group.thresholds_of(target.prefix.addr(), target.direction);
             let rate = thresholds.get(Metric::FLOWS).map_or(0.0, |_| self.flows_of(&target));
@@ -103,7 +104,7 @@ impl Meter {
                 let mut all = Volumes::default();
                 all.set_flows(rate, seconds);
                 let (group, matched) = (Arc::clone(&group.name), Volumes::default());
-                result.observed.push(Observed { target, group, thresholds, seconds, all, matched });
+                result.observed.push(Observed { target, group, thresholds, seconds, all, matched, load: None });
             }
         }
         let is_over = |observed: &Observed| observed.thresholds.worst(&observed.all, seconds).is_some();

@@ -3,6 +3,7 @@
 mod flows;
 mod groups;
 mod hashed;
+mod units;
 
 use std::collections::BTreeMap;
 
@@ -146,7 +147,7 @@ impl Rig {
     }
 
     fn follow(&mut self, targets: &[Target]) {
-        self.meter.follow(targets.iter().copied());
+        self.meter.follow(targets.iter().copied(), [].into_iter());
     }
 
     /// Incoming and outgoing packets of each network in the last tick, which was [`LONG_S`].
