@@ -108,7 +108,7 @@ fn udp(from: &str, to: IpAddr) -> Vec<u8> {
 /// From reflectors to each host of 198.18.77.0/24.
 fn carpet4() -> Vec<Vec<u8>> {
     let to = |host: u8| IpAddr::V4(Ipv4Addr::new(198, 18, 77, host));
-    (0..=255).map(|host| udp(&format!("203.0.113.{}:53", host / 2 + 1), to(host.wrapping_mul(77)))).collect()
+    (0..=255).map(|host: u8| udp(&format!("203.0.113.{}:53", host / 2 + 1), to(host.wrapping_mul(77)))).collect()
 }
 
 /// The same to 2001:db8:0:77::/120.
