@@ -96,7 +96,8 @@ impl Site {
         wait_until(SOON, &format!("filtered attack on {target}"), || {
             let attack = self.attack(target)?;
             let (rest, all) = (attack.rest.as_ref()?.udp_pps, attack.current.as_ref()?.udp_pps);
-            (all > f64::from(CARPET_PPS) / 2.0 && rest < all / 10.0).then_some(attack)
+            let matched: f64 = attack.rules.iter().map(|rule| rule.matched_pps).sum();
+            (matched > f64::from(CARPET_PPS) / 2.0 && rest < all / 10.0).then_some(attack)
         })
     }
 }
