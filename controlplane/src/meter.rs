@@ -6,6 +6,7 @@ mod counted;
 mod flows;
 mod footprint;
 mod ipv6;
+mod observe;
 mod seen;
 mod smooth;
 mod sweep;
@@ -29,6 +30,7 @@ pub use crate::group::Group;
 use flows::Epochs;
 pub use footprint::bytes_max;
 use ipv6::Ipv6;
+use observe::observe;
 use seen::{Came, Delta, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
@@ -576,45 +578,6 @@ impl Block {
             if let Some((known, _)) = hashed.remove(&hosts::key(Ipv4Addr::from(key << 8 | index).into())) {
                 *rates = known;
             }
-        }
-    }
-}
-
-/// Passes a host on to the detector if a threshold is exceeded within the tick, if it is followed, or if it may have too
-/// many flows. `came` is what came for it, in and out.
-#[inline]
-fn observe(
-    map: &Map,
-    followed: Option<&HashSet<Target>>,
-    host: impl Into<IpAddr> + Copy,
-    came: [Option<&Volumes>; 2],
-    rates: &HostRates,
-    step: Step,
-    observed: &mut Vec<Observed>,
-) {
-    let seconds = step.seconds;
-    for direction in Direction::ALL {
-        let came = came[direction as usize];
-        let target = || Target { prefix: map.host(host.into()), direction };
-        let follow = followed.is_some_and(|followed| followed.contains(&target()))
-            || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
-        if !follow && !came.is_some_and(|all| map.may_exceed(direction, all.total(), seconds)) {
-            continue;
-        }
-        let all = came.copied().unwrap_or_default();
-        let group = map.group(host.into());
-        let thresholds = group.thresholds_of(host.into(), direction);
-        if follow || thresholds.worst(&all, seconds).is_some() {
-            let group = Arc::clone(&group.name);
-            observed.push(Observed {
-                target: target(),
-                group,
-                thresholds,
-                seconds,
-                all,
-                matched: Volumes::default(),
-                load: None,
-            });
         }
     }
 }
