@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use dataplane::hosts::{self, SILENT_TICKS};
 use dataplane::networks::{self, NetworkId, Networks};
-use dataplane::packet::Class;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 

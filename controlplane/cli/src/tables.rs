@@ -354,7 +354,7 @@ fn group(group: &Group) -> String {
     let rows: Vec<Vec<String>> = kinds.into_iter().flat_map(|(of, to, from)| thresholds(of, to, from)).collect();
     text += &match rows.is_empty() {
         true => "no thresholds: its hosts are never under attack by themselves\n".to_owned(),
-        false => table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], rows.into_iter()),
+        false => table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], rows),
     };
     text
 }

@@ -20,6 +20,8 @@ const FLOWS_MAX: i64 = dataplane::flows::RANGE;
 /// The word for a threshold that a group does not take over.
 const OFF: &str = "off";
 
+/// Thresholds; one that is none is off.
+type List = Vec<(Metric, Option<u64>)>;
 type Sections = BTreeMap<String, Spanned<raw::Group>>;
 
 /// What a section says itself. What it does not say it inherits.
@@ -29,8 +31,8 @@ struct Said {
     directions: Option<Vec<Direction>>,
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
-    /// For a host, a network and the whole group, each by direction; a threshold that is none is off.
-    thresholds: [[Vec<(Metric, Option<u64>)>; 2]; 3],
+    /// For a host, a network and the whole group, each by direction.
+    thresholds: [[List; 2]; 3],
 }
 
 /// By the names of groups.
@@ -182,7 +184,7 @@ fn some_of<T: Copy + Display + PartialEq>(
     found
 }
 
-fn thresholds(key: &str, raw: &raw::Thresholds, of_hosts: bool, findings: &mut Findings) -> Vec<(Metric, Option<u64>)> {
+fn thresholds(key: &str, raw: &raw::Thresholds, of_hosts: bool, findings: &mut Findings) -> List {
     let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
     let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let mut thresholds = Vec::new();
