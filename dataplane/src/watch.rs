@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::hosts::{BLOCK, key};
-use crate::packet::{Addresses, Headers, Plain};
+use crate::packet::{Addresses, Class, Headers, Plain};
 use crate::rule::{FlowRule, RuleSet, SET_MAX};
 
 /// Hosts and networks that can be watched at once.
@@ -56,8 +56,8 @@ impl ActiveRules {
 
     /// The same of a plain packet.
     #[inline(always)]
-    pub fn first_plain(&self, packet: &Plain) -> u16 {
-        self.slots[self.set.matching_plain(packet).trailing_zeros() as usize]
+    pub fn first_plain(&self, packet: &Plain, class: Class) -> u16 {
+        self.slots[self.set.matching_plain(packet, class).trailing_zeros() as usize]
     }
 }
 

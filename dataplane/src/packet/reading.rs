@@ -9,7 +9,7 @@
 //!   than the frame has looks as if the frame was cut; but mirrors leave so many bytes at least. In a shorter frame it
 //!   lies ([`Unparsed::LengthBeyondFrame`](super::Unparsed::LengthBeyondFrame)): a sender cannot make 60 bytes count for 65,535.
 
-use super::{Network, Outline, Plain, Tunnels, Unparsed, outline_plain_v6};
+use super::{Network, Plain, PlainV6, Tunnels, Unparsed};
 
 /// No mirror cuts frames shorter than this.
 pub const SNAP_MIN: u32 = 64;
@@ -38,8 +38,8 @@ impl Reading {
 
     /// The same for IPv6.
     #[inline(always)]
-    pub fn plain_v6(self, frame: &[u8], frame_len: u32) -> Option<Outline<u128>> {
-        outline_plain_v6(frame).filter(|outline| self.believes(outline.ip_length, frame_len))
+    pub fn plain_v6(self, frame: &[u8], frame_len: u32) -> Option<PlainV6<'_>> {
+        PlainV6::of(frame).filter(|plain| self.believes(plain.ip_length(), frame_len))
     }
 
     /// Whether a frame without tags has what its IP header says, or may have been cut short. `frame_len` is that of all

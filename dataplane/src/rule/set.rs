@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 
 use super::{Bits, FlowRule, Ranges};
-use crate::packet::{Addresses, Headers, Plain, Upper};
+use crate::packet::{Addresses, Class, Headers, Plain, Upper};
 
 /// Rules in one set: the bits of a word.
 pub const SET_MAX: usize = 64;
@@ -17,21 +17,28 @@ pub struct RuleSet {
     protocols: Narrow,
     source: Prefixes,
     destination: Prefixes,
-    ports: Option<Wide>,
-    destination_ports: Option<Wide>,
-    source_ports: Option<Wide>,
+    ports: Option<Box<Wide>>,
+    destination_ports: Option<Box<Wide>>,
+    source_ports: Option<Box<Wide>>,
     icmp_types: Option<Narrow>,
     icmp_codes: Option<Narrow>,
-    tcp_flags: Option<Wide>,
-    packet_lengths: Option<Wide>,
+    tcp_flags: Option<Box<Wide>>,
+    packet_lengths: Option<Box<Wide>>,
     dscps: Option<Narrow>,
     fragments: Option<Narrow>,
     flow_labels: Option<Pieces>,
     /// Rules that a packet without ports passes, one without type and code, and so on.
-    without_ports: u64,
-    without_icmp: u64,
-    without_flags: u64,
-    without_label: u64,
+    without: Without,
+}
+
+/// Rules that a packet passes which lacks some fields.
+#[derive(Clone, Copy, Debug)]
+struct Without {
+    ports: u64,
+    icmp: u64,
+    flags: u64,
+    label: u64,
+    icmp_and_flags: u64,
 }
 
 impl RuleSet {
@@ -56,12 +63,17 @@ impl RuleSet {
             dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
             fragments: flags(4, |rule| &rule.fragments).as_ref().map(Narrow::new),
             flow_labels: numbers(|rule| &rule.flow_labels),
-            without_ports: without(|rule| {
-                rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
-            }),
-            without_icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
-            without_flags: without(|rule| rule.tcp_flags.is_empty()),
-            without_label: without(|rule| rule.flow_labels.is_empty()),
+            without: Without {
+                ports: without(|rule| {
+                    rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
+                }),
+                icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
+                flags: without(|rule| rule.tcp_flags.is_empty()),
+                label: without(|rule| rule.flow_labels.is_empty()),
+                icmp_and_flags: without(|rule| {
+                    rule.icmp_types.is_empty() && rule.icmp_codes.is_empty() && rule.tcp_flags.is_empty()
+                }),
+            },
         }
     }
 
@@ -81,11 +93,11 @@ impl RuleSet {
         }
     }
 
-    /// The same of a plain packet.
+    /// The same of a plain packet, of this class.
     #[inline(always)]
-    pub fn matching_plain(&self, packet: &Plain) -> u64 {
+    pub fn matching_plain(&self, packet: &Plain, class: Class) -> u64 {
         let rest = self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment(), || packet.dscp());
-        self.upper(packet.upper()) & rest & self.of_v4(packet.source(), packet.destination())
+        self.upper(packet.upper(class)) & rest & self.of_v4(packet.source(), packet.destination())
     }
 
     /// Reads only the fields that some rule asks for.
@@ -105,23 +117,21 @@ impl RuleSet {
 
     #[inline(always)]
     fn of_v4(&self, source: u32, destination: u32) -> u64 {
-        self.source.of_v4(source) & self.destination.of_v4(destination) & self.without_label
+        self.source.of_v4(source) & self.destination.of_v4(destination) & self.without.label
     }
 
     #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
         match upper {
-            Upper::None => self.without_ports & self.without_icmp & self.without_flags,
-            Upper::Ports { source, destination } => {
-                self.of_ports(source, destination) & self.without_icmp & self.without_flags
-            }
+            Upper::None => self.without.ports & self.without.icmp_and_flags,
+            Upper::Ports { source, destination } => self.of_ports(source, destination) & self.without.icmp_and_flags,
             Upper::Tcp { source, destination, flags } => {
                 let flags = Wide::passed(&self.tcp_flags, || flags);
-                self.of_ports(source, destination) & self.without_icmp & flags
+                self.of_ports(source, destination) & self.without.icmp & flags
             }
             Upper::Icmp { kind, code } => {
                 let icmp = Narrow::passed(&self.icmp_types, || kind) & Narrow::passed(&self.icmp_codes, || code);
-                icmp & self.without_ports & self.without_flags
+                icmp & self.without.ports & self.without.flags
             }
         }
     }
@@ -195,15 +205,15 @@ impl Narrow {
 /// are shared.
 #[derive(Clone, Debug)]
 struct Wide {
-    parts: Box<[u16; 256]>,
+    parts: [u16; 256],
     pages: Vec<[u64; 256]>,
 }
 
 impl Wide {
-    fn new(pieces: &Pieces) -> Wide {
+    fn new(pieces: &Pieces) -> Box<Wide> {
         let mut pages: Vec<[u64; 256]> = Vec::new();
         let mut shared = vec![None; pieces.0.len()];
-        let parts = Box::new(std::array::from_fn(|part| {
+        let parts = std::array::from_fn(|part| {
             let first = part as u32 * 256;
             let (piece, last) = (pieces.piece(first), pieces.piece(first + 255));
             if let (true, Some(page)) = (piece == last, shared[piece]) {
@@ -215,13 +225,13 @@ impl Wide {
                 shared[piece] = Some(page);
             }
             page
-        }));
-        Wide { parts, pages }
+        });
+        Box::new(Wide { parts, pages })
     }
 
     /// Without the field, all rules.
     #[inline(always)]
-    fn passed(field: &Option<Wide>, value: impl FnOnce() -> u16) -> u64 {
+    fn passed(field: &Option<Box<Wide>>, value: impl FnOnce() -> u16) -> u64 {
         field.as_ref().map_or(u64::MAX, |field| {
             let [high, low] = value().to_be_bytes().map(usize::from);
             field.pages.get(usize::from(field.parts[high])).map_or(u64::MAX, |page| page[low])
