@@ -3,9 +3,9 @@
 use super::{BLOCK, Cell, Ordering, PLANES, Slab, Slot};
 
 impl Cell {
-    /// The cell is the worker's: it is taken away from its cache only when there is something to say.
     fn mark(&self, id: u16) {
         let marked = |state: u32| (state >> 16 != id.into()).then_some(u32::from(id) << 16 | state & 0xffff);
+        // The cell is the worker's: it is taken away from its cache only when there is something to say.
         if marked(self.state()).is_some() {
             let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, marked);
         }
