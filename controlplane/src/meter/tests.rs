@@ -135,7 +135,7 @@ impl Rig {
                 }
             });
             let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
-            owner.count(slab, slab.cells(), slab.place(slot, plane), traffic.bytes, stamp);
+            owner.count(slab, slab.place(slot, plane), traffic.bytes, stamp);
         }
         shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
     }
@@ -356,7 +356,6 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
         for _ in 0..times {
             owner.count(
                 &shared.slab,
-                shared.slab.cells(),
                 shared.slab.place(shared.slab.rule(3), plane),
                 traffic.bytes,
                 rig.tick,

@@ -52,7 +52,7 @@ fn a_network_has_all_that_its_prefix_has_over_workers_and_tables() {
     let (shared, owner) = &mut rig.workers[0];
     let place = shared.slab.place(shared.slab.network(3), dataplane::hosts::plane(false, false, Class::Udp));
     for _ in 0..100 {
-        owner.count(&shared.slab, shared.slab.cells(), place, 100, 1);
+        owner.count(&shared.slab, place, 100, 1);
     }
     // Only the direction that a group has thresholds for.
     let names: Vec<String> = told(rig.look(1.0)).into_keys().collect();
