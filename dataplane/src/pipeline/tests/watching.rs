@@ -68,12 +68,9 @@ fn ipv6_hosts_and_frames_that_are_not_plain_are_watched() {
         tagged,
     ];
     rig.burst(&frames);
-    let mut expected = [(1, 0), (1, 1), (2, 3)].map(|(request, index): (u32, usize)| (request, frames[index].clone()));
-    // In which order a burst is looked at is its own affair.
-    let mut samples = samples(&rig);
-    expected.sort();
-    samples.sort();
-    assert_eq!(samples, expected);
+    // IPv6 comes last: its hosts take one more pass to find.
+    let expected = [(2, 3), (1, 0), (1, 1)].map(|(request, index): (u32, usize)| (request, frames[index].clone()));
+    assert_eq!(samples(&rig), expected);
 }
 
 #[test]
