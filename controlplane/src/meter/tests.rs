@@ -354,12 +354,7 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
         let (shared, owner) = &mut rig.workers[worker];
         let plane = plane(direction == Direction::Outgoing, false, traffic.class);
         for _ in 0..times {
-            owner.count(
-                &shared.slab,
-                shared.slab.place(shared.slab.rule(3), plane),
-                traffic.bytes,
-                rig.tick,
-            );
+            owner.count(&shared.slab, shared.slab.place(shared.slab.rule(3), plane), traffic.bytes, rig.tick);
         }
     };
     count(&mut rig, 0, Direction::Incoming, 5);
