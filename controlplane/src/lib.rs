@@ -13,6 +13,7 @@ pub mod interface;
 pub mod meter;
 pub mod miner;
 pub mod mitigation;
+pub mod narrow;
 pub mod plan;
 pub mod record;
 pub mod reload;

@@ -386,7 +386,7 @@ impl World {
             let matches = rules.any(|held| source.is_some_and(|source| held.flow_spec.rule == rule(&target, source)));
             let (all, matched) = (volumes(packets), volumes(if matches { packets } else { 0 }));
             let (group, last_resort) = (Arc::from("web"), LastResort::Nothing);
-            Some(Observed { target, group, last_resort, thresholds, seconds, all, matched })
+            Some(Observed { target, group, last_resort, thresholds, seconds, all, matched, load: None })
         };
         (0..HOSTS.len()).filter_map(observe).collect()
     }
