@@ -270,6 +270,7 @@ impl World {
                 group: Arc::from("web"),
                 last_resort: LastResort::Nothing,
                 thresholds: self.thresholds(),
+                of_group: Thresholds::default(),
             })
         };
         daemon.reload(now, self.settings, place_of);
