@@ -49,6 +49,12 @@ struct Sums<'a> {
     units: &'a mut [Delta],
 }
 
+/// The network, the group and the unit of a protected host.
+fn places(host: IpAddr, map: &Map) -> Option<(NetworkId, u16, u16)> {
+    let unit = map.unit(host).map_or(u16::MAX, |unit| unit as u16);
+    Some((map.networks.find(host)?, map.group_index(host) as u16, unit))
+}
+
 /// A change, and whose it is.
 type Logged = (u32, Change);
 
@@ -112,8 +118,7 @@ impl Ipv6 {
     #[cold]
     fn insert(&mut self, key: u128, map: &Map) -> Option<u32> {
         let host = hosts::host(key);
-        let (network, group) = (map.networks.find(host)?, map.group_index(host) as u16);
-        let unit = map.unit(host).map_or(u16::MAX, |unit| unit as u16);
+        let (network, group, unit) = places(host, map)?;
         let index = self.hosts.len() as u32;
         let (rates, came) = (HostRates::default(), Default::default());
         self.hosts.push(Host { key, rates, came, group, network, unit, touched: 0, noted: 0 });
@@ -183,9 +188,11 @@ impl Ipv6 {
     /// Hosts belong to these networks and groups now; those that are in no network go.
     pub(super) fn replace(&mut self, map: &Map) {
         self.retain_hosts(|host| {
-            let address = hosts::host(host.key);
-            host.group = map.group_index(address) as u16;
-            map.networks.find(address).inspect(|&network| host.network = network).is_some()
+            let places = places(hosts::host(host.key), map);
+            if let Some(places) = places {
+                (host.network, host.group, host.unit) = places;
+            }
+            places.is_some()
         });
     }
 
