@@ -78,26 +78,35 @@ impl Site {
         leveed.start_mortal(&self.inside, order);
         let mut player = Some(self.attack(&leveed));
         let mut died = false;
-        let attack = wait_until(SOON, &format!("a whole life with {order:?}"), || {
+        let inside = &self.inside;
+        let mut take_over = |leveed: &mut Leveed| {
             if leveed.has_died() {
                 assert!(!died && order.is_some(), "it died by itself");
                 died = true;
-                leveed.start_in(&self.inside);
+                leveed.start_in(inside);
             }
+        };
+        let attack = wait_until(SOON, &format!("a whole life with {order:?}"), || {
+            take_over(&mut leveed);
             let attack = leveed.try_attacks().and_then(|attacks| attacks.into_iter().next())?;
             if player.is_some() && attack.rules.iter().any(|rule| rule.state == "held") {
                 player = None;
             }
             (attack.state == "ended").then_some(attack)
         });
-        assert_eq!(leveed.attacks().len(), 1, "{order:?}: one attack, and no other");
+        // The last writes may be those of the end itself: it may die while it is asked.
+        let of_id = v1::ListAttacksRequest { id: attack.id, ..v1::ListAttacksRequest::default() };
+        let (mut attacks, all) = wait_until(SOON, "the attack, whole", || {
+            take_over(&mut leveed);
+            let whole = leveed.ask(async |mut api| api.list_attacks(of_id.clone()).await).ok()?;
+            Some((whole.attacks, leveed.try_attacks()?.len()))
+        });
+        assert_eq!(all, 1, "{order:?}: one attack, and no other");
         wait_until(SOON, "an empty table", || {
             (self.gobgpd.gobgp("global rib -j -a ipv4-flowspec").trim() == "{}").then_some(())
         });
         assert_eq!(self.hear(), ["announced", "withdrawn"], "{order:?}");
-        let of_id = v1::ListAttacksRequest { id: attack.id, ..v1::ListAttacksRequest::default() };
-        let attack = leveed.ask(async |mut api| api.list_attacks(of_id).await).expect("the attack").attacks.remove(0);
-        // The last write may be that of the end itself.
+        let attack = attacks.remove(0);
         let killed = leveed.terminate().code().is_none();
         assert!(!killed || (order.is_some() && !died), "{order:?}: it died by itself");
         (attack, died || killed, leveed.log())
