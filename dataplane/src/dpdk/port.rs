@@ -467,16 +467,12 @@ impl Burst {
     /// Gives the mbufs back to where they came from.
     #[inline(always)]
     fn free(&mut self) {
-        let Some(mbufs) = self.mbufs.get_mut(..self.len).filter(|mbufs| !mbufs.is_empty()) else { return };
+        let mbufs = &mut self.mbufs[..self.len.min(BURST_MAX)];
+        let Some(pool) = common_pool(mbufs) else { return self.free_bulk() };
+        // SAFETY: these mbufs are ours since rte_eth_rx_burst gave them; len is set to 0 at once. All are of this pool, which
+        // lives as long as any of its mbufs, and are as a pool wants to have them.
+        unsafe { dpdk_sys::levee_mempool_put(pool, mbufs.as_mut_ptr(), mbufs.len() as u32) };
         self.len = 0;
-        // SAFETY: these mbufs are ours since rte_eth_rx_burst gave them, and len is 0 now. All are of one pool, which lives as
-        // long as any of its mbufs, and are as a pool wants to have them.
-        unsafe {
-            match common_pool(mbufs) {
-                Some(pool) => dpdk_sys::levee_mempool_put(pool, mbufs.as_mut_ptr(), mbufs.len() as u32),
-                None => dpdk_sys::rte_pktmbuf_free_bulk(mbufs.as_mut_ptr(), mbufs.len() as u32),
-            }
-        }
     }
 
     /// The same by DPDK's own call.
@@ -491,8 +487,8 @@ impl Burst {
 }
 
 /// The pool of these mbufs, if all are of one, and each is as it came out of it: a single segment that nobody else holds, with
-/// its data in its own buffer. Nearly all are, and go back with a third of what rte_pktmbuf_free_bulk takes to find that out
-/// for each alone.
+/// its data in its own buffer. Nearly all are, and go back with some 20 instructions less than rte_pktmbuf_free_bulk takes, which
+/// finds that out for each alone. `None` of none.
 #[inline(always)]
 fn common_pool(mbufs: &[*mut rte_mbuf]) -> Option<*mut rte_mempool> {
     // SAFETY: the caller owns these mbufs; the fields are where the C compiler says.

@@ -81,7 +81,6 @@ struct Without {
     icmp: u64,
     flags: u64,
     label: u64,
-    icmp_and_flags: u64,
 }
 
 impl RuleSet {
@@ -109,9 +108,6 @@ impl RuleSet {
                 icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
                 flags: without(|rule| rule.tcp_flags.is_empty()),
                 label: without(|rule| rule.flow_labels.is_empty()),
-                icmp_and_flags: without(|rule| {
-                    rule.icmp_types.is_empty() && rule.icmp_codes.is_empty() && rule.tcp_flags.is_empty()
-                }),
             },
         }
     }
@@ -161,8 +157,10 @@ impl RuleSet {
     #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
         match upper {
-            Upper::None => self.without.ports & self.without.icmp_and_flags,
-            Upper::Ports { source, destination } => self.of_ports(source, destination) & self.without.icmp_and_flags,
+            Upper::None => self.without.ports & self.without.icmp & self.without.flags,
+            Upper::Ports { source, destination } => {
+                self.of_ports(source, destination) & self.without.icmp & self.without.flags
+            }
             Upper::Tcp { source, destination, flags } => {
                 let flags = Wide::passed(&self.tcp_flags, || flags);
                 self.of_ports(source, destination) & self.without.icmp & flags
