@@ -14,6 +14,7 @@ mod raw;
 mod tests;
 mod whitelist;
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,6 +119,20 @@ impl Config {
             }
         };
         Diagnostics::none_or(misfits.into_iter().map(finding).collect())
+    }
+}
+
+impl Config {
+    /// The group of a host: that of the longest prefix around it, else the default one.
+    pub fn group_of(&self, host: IpAddr) -> &Group {
+        let prefixes = self.groups.iter().flat_map(|group| group.networks.iter().map(move |prefix| (prefix, group)));
+        let around = prefixes.filter(|(prefix, _)| prefix.contains(&host));
+        around.max_by_key(|(prefix, _)| prefix.prefix_len()).map_or(&self.groups[0], |(_, group)| group)
+    }
+
+    /// Whether a protected network holds the host.
+    pub fn is_protected(&self, host: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&host))
     }
 }
 

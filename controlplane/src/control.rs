@@ -16,7 +16,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::packet::Headers;
-use dataplane::rule::Action;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -287,20 +286,26 @@ impl Control {
         let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
         let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
         let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
-        let mined: Vec<MinedRule> = miner::mine(target, &sample, unit, &miner::Limits::default(), &self.whitelist)
+        let outcome = miner::mine(&miner::Task {
+            target: *target,
+            by: unit,
+            sample: &sample,
+            peace: &miner::Peace::unknown(),
+            profile: &miner::Profile::default(),
+            limits: &miner::Limits::default(),
+            whitelist: &self.whitelist,
+        });
+        let mined: Vec<MinedRule> = outcome
+            .rules
             .into_iter()
             .map(|mined| MinedRule {
                 rule: mined.rule,
-                action: Action::Discard,
+                action: mined.action,
                 coverage: mined.coverage,
                 reason: mined.reason,
             })
             .collect();
-        let note = match mined.as_slice() {
-            [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
-            _ => String::new(),
-        };
-        self.detector.sample_ready(self.now(), attack, mined, &note)
+        self.detector.sample_ready(self.now(), attack, mined, &outcome.note)
     }
 
     fn save(&mut self, record: Arc<AttackRecord>) {

@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod api;
 pub mod attack;
+pub mod capture_file;
 pub mod config;
 pub mod control;
 pub mod detector;
@@ -11,6 +12,7 @@ pub mod interface;
 pub mod meter;
 pub mod miner;
 pub mod mitigation;
+pub mod offline;
 pub mod plan;
 pub mod record;
 pub mod rule_json;

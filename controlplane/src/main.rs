@@ -11,6 +11,7 @@ use controlplane::actions::bgp;
 use controlplane::api::{self, Api};
 use controlplane::config::{self, Config, Log, OnShutdown};
 use controlplane::control::{Control, Parts, Request};
+use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::samples;
@@ -58,6 +59,8 @@ enum Command {
         #[arg(default_value = "/etc/levee/levee.toml")]
         config: PathBuf,
     },
+    /// Mines rules from capture files; needs neither a device nor a running daemon.
+    Mine(offline::Mine),
 }
 
 /// A configuration that is wrong: its findings, as text.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
+        Command::Mine(arguments) => mine(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +109,17 @@ fn check(path: &Path) -> anyhow::Result<()> {
     let plan = plan::dataplane(&config, |index| probed.contains(&index))?;
     dataplane::probe(&plan).map_err(|error| port_finding(&config, &probed, error))?;
     println!("{}: good", path.display());
+    Ok(())
+}
+
+fn mine(arguments: &offline::Mine) -> anyhow::Result<()> {
+    let load = |path: &PathBuf| config::load(path).map_err(|findings| BadConfig(findings.to_string()));
+    let config = arguments.config.as_ref().map(load).transpose()?;
+    let report = offline::mine(arguments, config.as_ref())?;
+    match arguments.json {
+        true => println!("{}", report.to_json()),
+        false => println!("{report}"),
+    }
     Ok(())
 }
 
