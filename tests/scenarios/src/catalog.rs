@@ -333,7 +333,7 @@ fn mean() -> Vec<Scenario> {
         of("udp443-length-of-an-ack-web", Legit::Web, udp_of_length(443, Draw::Once(26, 45)).ideally("a length that few packets have", |ready, world| {
             vec![json!({"protocols": ["udp"], "destination_ports": [443], "packet_lengths": [world.ip_header() + 8 + ready.flood.payload.only()]})]
         })),
-        of("clients-turn-bots-web", Legit::Web, http(443).sent_by(Sources::Clients(400, 404)).by_sources(32).named("http-clients")),
+        of("clients-turn-bots-web", Legit::Web, http(443).sent_by(Sources::Clients(400, 403)).by_sources(32).named("http-clients")),
         of("busiest-clients-turn-bots-web", Legit::Web, http(443).sent_by(Sources::Clients(0, 12)).inseparable("the busiest clients themselves")),
         of("two-lengths-udp443-web", Legit::Web, Flood { payload: Draw::Mix(&[(500, 612, 612), (500, 987, 987)]), ..udp(443) }.ideally("both lengths", |_, world| {
             let header = world.ip_header() + 8;

@@ -13,7 +13,7 @@ use crate::world::World;
 const EPOCH: u64 = 1_750_000_000;
 /// Seconds of a baseline, and of the legitimate traffic that is judged by.
 const BASELINE_S: f64 = 14.0;
-const JUDGED_S: f64 = 14.0;
+const JUDGED_S: f64 = 40.0;
 /// From the baseline's end to the sample, seconds.
 const GAP_S: u64 = 40;
 /// What a sample should span, seconds: the stride follows.
