@@ -9,11 +9,14 @@
 //! The last is what keeps a rule from telling the sample's accidents: everything that it says (a number is one of so many that there are)
 //! must be paid for by packets that show it, the more of them the less the baseline is known.
 //!
+//! The same goes for one conversation of the host's own that the baseline does not have yet (`own`).
+//!
 //! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
 //! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
 mod explain;
 mod fit;
+mod own;
 mod prior;
 mod profile;
 mod search;
@@ -213,15 +216,20 @@ pub fn mine(task: &Task) -> Outcome {
     let incoming = task.target.direction == Direction::Incoming;
     let (near_port, far_port) = (Component::DestinationPort, Component::SourcePort);
     let (near, far) = (Component::DestinationPrefix, Component::SourcePrefix);
+    let table = Table::new(&sample, &peace.packets, task.by, task.target.direction);
+    let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
+    let own = own::share(&table, near_port, far_port);
+    let among = (own * sample.len() as f64) as usize;
     let miner = Miner {
-        table: Table::new(&sample, &peace.packets, task.by, task.target.direction),
+        conversation: own * own::conversation(&peace.packets, task.by, task.target.direction, among),
+        table,
         profile: task.profile,
         whitelist: task.whitelist,
         known: known as f64,
         word_cost: word_cost(sample.len().min(table::SAMPLE_MAX) as f64, known as f64),
         least: least.max(LEAST_PACKETS / sample.len().min(table::SAMPLE_MAX) as f64),
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
-        near_port: if incoming { near_port } else { far_port },
+        near_port,
         far: if incoming { far } else { near },
     };
     Session { task, base, miner, sample, peace }.run()

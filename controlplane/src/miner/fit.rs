@@ -7,10 +7,10 @@ use dataplane::packet::fragment;
 use dataplane::rule::{Bits, Component};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::prior;
 use super::profile::{DONT_FRAGMENT, bit_items};
 use super::search::{Miner, Node};
-use super::table::{ABSENT, Field};
+use super::table::{ABSENT, Bin, Field};
+use super::{own, prior};
 
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;
@@ -38,9 +38,6 @@ pub(super) struct Fit {
     /// Shares of the whole sample and the whole baseline.
     pub(super) sample: f64,
     pub(super) baseline: f64,
-    /// What of the node's traffic a host has in general.
-    pub(super) prior: f64,
-    pub(super) items: usize,
 }
 
 /// A choice of bins so far.
@@ -95,48 +92,48 @@ impl Miner<'_> {
             }
         }
         let item_cost = self.word_cost * self.number_words(field);
+        let name_cost = |bin: &Bin| if own::is_name(*component, bin.high) { self.conversation } else { 0.0 };
         let most = self.profile.items_max.min(SPANS_MAX);
         let is_near = *component == self.near_port;
         let general = |low, high| prior::share(*component, is_near, low, high);
-        let own = |share: f64, prior: f64| price * self.expected(share, node.prior * prior);
+        let price_of = |share: f64, prior: f64| price * self.expected(share, node.prior * prior);
         let mut closed = vec![NONE; most + 1];
         let mut open = vec![NONE; most + 1];
         closed[0].gain = 0.0;
         for (at, (bin, &[sample, baseline])) in (0u16..).zip(bins.iter().zip(&shares)) {
             let is_single = bin.low == bin.high;
-            let gain = sample - own(baseline, general(bin.low, bin.high));
+            let gain = sample - price_of(baseline, general(bin.low, bin.high));
             let previous = at.checked_sub(1).map(|before| bins[usize::from(before)].high);
             let gap = match previous {
-                Some(before) if before + 1 < bin.low => own(0.0, general(before + 1, bin.low - 1)),
+                Some(before) if before + 1 < bin.low => price_of(0.0, general(before + 1, bin.low - 1)),
                 _ => 0.0,
             };
             for items in (0..=most).rev() {
                 let mut going_on = open[items].go_on(at, gain - gap);
                 if items >= 2 {
-                    going_on = going_on.better(closed[items - 2].begin(at, gain - 2.0 * item_cost));
+                    going_on = going_on.better(closed[items - 2].begin(at, gain - 2.0 * item_cost - name_cost(bin)));
                 }
                 open[items] = going_on;
             }
             for items in (0..=most).rev() {
                 let mut best = closed[items].better(open[items]);
                 if items >= 1 && is_single {
-                    best = best.better(closed[items - 1].begin(at, gain - item_cost));
+                    best = best.better(closed[items - 1].begin(at, gain - item_cost - name_cost(bin)));
                 }
                 closed[items] = best;
             }
         }
-        let (items, best) = (0..).zip(closed).skip(1).max_by(|a, b| a.1.gain.total_cmp(&b.1.gain))?;
+        let best = closed.into_iter().skip(1).max_by(|a, b| a.gain.total_cmp(&b.gain))?;
         let spans = best.spans[..best.count].to_vec();
-        let (mut sample, mut baseline, mut prior) = (0.0, 0.0, 0.0);
+        let (mut sample, mut baseline) = (0.0, 0.0);
         for &(first, last) in &spans {
             for [of_sample, of_baseline] in &shares[usize::from(first)..=usize::from(last)] {
                 sample += of_sample;
                 baseline += of_baseline;
             }
-            prior += general(bins[usize::from(first)].low, bins[usize::from(last)].high);
         }
         let predicate = Predicate::Numbers { field, spans };
-        (sample > 0.0).then_some(Fit { predicate, sample, baseline, prior: prior.min(1.0), items })
+        (sample > 0.0).then_some(Fit { predicate, sample, baseline })
     }
 
     /// The pattern of flags or fragment bits that gains most; all are tried.
@@ -157,7 +154,7 @@ impl Miner<'_> {
         let may_be = |bits: &Bits| self.profile.dont_fragment && !self.is_v6 || !names_df(component, *bits);
         let mut best: Option<(f64, Fit)> = None;
         for (alternatives, general) in patterns {
-            let items = alternatives.iter().map(|&bits| bit_items(bits)).sum();
+            let items: usize = alternatives.iter().map(|&bits| bit_items(bits)).sum();
             if items > self.profile.items_max || !alternatives.iter().all(may_be) {
                 continue;
             }
@@ -170,7 +167,7 @@ impl Miner<'_> {
             let gain = sample - price * self.expected(baseline, node.prior * general) - TERM_COST * f64::from(terms);
             if sample > 0.0 && best.as_ref().is_none_or(|(known, _)| gain > *known) {
                 let predicate = Predicate::Bits(component, alternatives.clone());
-                best = Some((gain, Fit { predicate, sample, baseline, prior: *general, items }));
+                best = Some((gain, Fit { predicate, sample, baseline }));
             }
         }
         best.map(|(_, fit)| fit)
@@ -202,7 +199,7 @@ impl Miner<'_> {
                 let gain = share - price * self.expected(own, node.prior * general);
                 if best.as_ref().is_none_or(|(known, _)| gain > *known) {
                     let predicate = Predicate::Far(prefix);
-                    best = Some((gain, Fit { predicate, sample: share, baseline: own, prior: general, items: 1 }));
+                    best = Some((gain, Fit { predicate, sample: share, baseline: own }));
                 }
             }
             if first != last {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::fit::{Fit, Predicate};
 use super::profile::Profile;
 use super::table::{ABSENT, Table};
-use super::{Limits, PRICE, prior};
+use super::{Limits, PRICE, own, prior};
 use crate::whitelist::Whitelist;
 
 /// Most components beside the target.
@@ -42,6 +42,8 @@ pub(super) struct Miner<'a> {
     pub(super) known: f64,
     /// What a rule pays for each word.
     pub(super) word_cost: f64,
+    /// What it pays for each address and port that it names: as much of the sample as one conversation of the host's own can be.
+    pub(super) conversation: f64,
     /// Least share of the sample that is worth a rule.
     pub(super) least: f64,
     pub(super) is_v6: bool,
@@ -64,12 +66,17 @@ pub(super) struct Node {
     pub(super) items: usize,
     /// How much it says.
     pub(super) words: f64,
+    /// How many conversations it can be about: addresses, and ports that no service has.
+    pub(super) names: usize,
 }
 
 impl Node {
     /// What the attack covered is worth, less what is taken of the host's own at this price, less what the rule's length costs.
     pub(super) fn worth(&self, miner: &Miner, price: f64) -> f64 {
-        self.sample - price * miner.collateral(self) - miner.word_cost * self.words
+        self.sample
+            - price * miner.collateral(self)
+            - miner.word_cost * self.words
+            - miner.conversation * self.names as f64
     }
 }
 
@@ -94,7 +101,7 @@ impl Miner<'_> {
     pub(super) fn candidates(&self, base: &FlowRule, members: Vec<u32>) -> Vec<Node> {
         let (sample, baseline) = self.table.shares(&members);
         let rule = base.clone();
-        let mut beam = vec![Node { rule, members, sample, baseline, prior: 1.0, components: 0, items: 0, words: 0.0 }];
+        let mut beam = vec![Node { rule, members, sample, baseline, prior: 1.0, components: 0, items: 0, words: 0.0, names: 0 }];
         let mut seen: HashSet<FlowRule> = HashSet::new();
         let mut all: Vec<Node> = Vec::new();
         // What else a rule can ask depends on its protocol.
@@ -170,11 +177,10 @@ impl Miner<'_> {
     fn each_protocol(&self, node: &Node) -> Vec<Fit> {
         let Some((field, protocols)) = self.field(Component::Protocol) else { return Vec::new() };
         let single = (0u16..).zip(&protocols.bins).filter(|(_, bin)| bin.low == bin.high);
-        let fits = single.map(|(bin, numbers)| {
+        let fits = single.map(|(bin, _)| {
             let predicate = Predicate::Numbers { field, spans: vec![(bin, bin)] };
             let (sample, baseline) = self.table.shares(&self.filtered(&node.members, &predicate));
-            let prior = prior::share(Component::Protocol, false, numbers.low, numbers.high);
-            Fit { predicate, sample, baseline, prior, items: 1 }
+            Fit { predicate, sample, baseline }
         });
         fits.filter(|fit| fit.sample >= self.least).collect()
     }
@@ -212,6 +218,7 @@ impl Miner<'_> {
             components: measure.components,
             items: measure.items,
             words: measure.words,
+            names: measure.names,
         }
     }
 
@@ -290,25 +297,26 @@ impl Miner<'_> {
         let is_taken = |&index: &u32| rule.matches(&self.table.packets[index as usize]);
         let members: Vec<u32> = members.iter().copied().filter(is_taken).collect();
         let (sample, baseline) = self.table.shares(&members);
-        let Measure { components, items, words, prior } = self.measure(&rule);
-        Some(Node { rule, members, sample, baseline, prior, components, items, words })
+        let Measure { components, items, words, names, prior } = self.measure(&rule);
+        Some(Node { rule, members, sample, baseline, prior, components, items, words, names })
     }
 
     /// What a rule says.
     pub(super) fn measure(&self, rule: &FlowRule) -> Measure {
-        let mut measure = Measure { components: 0, items: 0, words: 0.0, prior: 1.0 };
+        let mut measure = Measure { components: 0, items: 0, words: 0.0, names: 0, prior: 1.0 };
         let mut shares = Vec::new();
-        let mut add = |items: usize, words: f64, share: f64| {
+        let mut add = |items: usize, words: f64, names: usize, share: f64| {
             measure.components += 1;
             measure.items += items;
             measure.words += COMPONENT_WORDS + words;
+            measure.names += names;
             shares.push(share.min(1.0));
         };
         for component in Component::ALL {
             let ranges = rule.ranges(component).filter(|ranges| !ranges.is_empty());
             let bits = rule.bits(component).filter(|bits| !bits.is_empty());
             if let Some(prefix) = rule.prefix(component).filter(|_| component == self.far) {
-                add(1, PREFIX_WORDS, prior::prefix_share(prefix.prefix_len(), !self.is_v6));
+                add(1, PREFIX_WORDS, 1, prior::prefix_share(prefix.prefix_len(), !self.is_v6));
             } else if let Some(ranges) = ranges {
                 let is_near = component == self.near_port;
                 let words = self.field(component).map_or(0.0, |(field, _)| self.number_words(field));
@@ -316,11 +324,12 @@ impl Miner<'_> {
                 add(
                     items,
                     words * items as f64,
+                    ranges.iter().filter(|&(_, high)| own::is_name(component, high)).count(),
                     ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum(),
                 );
             } else if let Some(bits) = bits {
                 let items = bits.iter().map(|&bits| super::profile::bit_items(bits)).sum();
-                add(items, BITS_WORDS * bits.len() as f64, prior::bits_share(component, bits));
+                add(items, BITS_WORDS * bits.len() as f64, 0, prior::bits_share(component, bits));
             }
         }
         measure.prior = prior::of_all(shares);
@@ -334,6 +343,7 @@ pub(super) struct Measure {
     pub(super) components: usize,
     pub(super) items: usize,
     pub(super) words: f64,
+    pub(super) names: usize,
     /// What share of its traffic a host has in general.
     pub(super) prior: f64,
 }

@@ -1,0 +1,95 @@
+//! What of a sample is the host's own: how large a share, and how much of it one conversation can be. Values only.
+//!
+//! The baseline tells what kinds of traffic a host has, and not who its next client is: a conversation that begins after it comes from an
+//! address and port that it never saw, and looks like an attack to whoever looks at these alone. So a rule that names an address or a
+//! conversation's port must take more than one conversation of the host's own can be.
+
+use std::collections::HashMap;
+
+use dataplane::packet::{Headers, Upper};
+
+use super::table::{Table, far_end, number};
+use super::{Component, Direction, Unit, weight};
+
+/// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
+const LEAST_TOUCHED: f64 = 0.3;
+/// A port with more than this of the baseline is a service.
+const SERVICE: f64 = 0.02;
+/// Ports below are services of their own accord.
+const WELL_KNOWN: u32 = 1024;
+/// Packets of the host's own in a sample, at least, among which one conversation may be.
+const AMONG_LEAST: usize = 8;
+
+/// A kind of traffic: what the baseline can know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind {
+    protocol: u8,
+    fragment: u8,
+    flags: u16,
+    service: u32,
+    length: u32,
+}
+
+/// Whether a number names a conversation, and not what kind of traffic it is.
+pub(super) fn is_name(component: Component, number: u32) -> bool {
+    match component {
+        Component::SourcePort | Component::DestinationPort => number >= WELL_KNOWN,
+        Component::FlowLabel => number > 0,
+        _ => false,
+    }
+}
+
+/// The share of the sample that is the host's own: as large as the kinds of traffic let it be that the attack adds least to, and what
+/// chance can make of it.
+pub(super) fn share(table: &Table, near_port: Component, far_port: Component) -> f64 {
+    let (sample, baseline) = table.packets.split_at(table.split);
+    if baseline.is_empty() || sample.is_empty() {
+        return 0.5;
+    }
+    let mut ports: HashMap<u32, f64> = HashMap::new();
+    for (packet, weight) in baseline.iter().zip(&table.weights[table.split..]) {
+        *ports.entry(number(near_port, packet).unwrap_or(0)).or_default() += weight;
+    }
+    let is_service = |port: &u32| *port < WELL_KNOWN || ports.get(port).is_some_and(|&share| share > SERVICE);
+    let kind = |packet: &Headers| {
+        let near = number(near_port, packet).filter(is_service);
+        let far = number(far_port, packet).filter(|&port| port < WELL_KNOWN);
+        Kind {
+            protocol: packet.protocol,
+            fragment: packet.fragment & !1,
+            flags: if let Upper::Tcp { flags, .. } = packet.upper { flags & 0x37 } else { 0 },
+            service: near.map_or(0, |port| port + 1) << 16 | far.map_or(0, |port| port + 1),
+            length: [100, 400, 1000].into_iter().filter(|&length| packet.ip_length > length).count() as u32,
+        }
+    };
+    let mut kinds: HashMap<Kind, [f64; 2]> = HashMap::new();
+    for (index, (packet, weight)) in table.packets.iter().zip(&table.weights).enumerate() {
+        kinds.entry(kind(packet)).or_default()[usize::from(index >= table.split)] += weight;
+    }
+    let mut kinds: Vec<[f64; 2]> = kinds.into_values().filter(|shares| shares[1] > 0.0).collect();
+    kinds.sort_by(|a, b| (a[0] / a[1]).total_cmp(&(b[0] / b[1])).then(b[1].total_cmp(&a[1])));
+    let (mut of_sample, mut of_baseline) = (0.0, 0.0);
+    for [of_kind, own] in kinds {
+        of_sample += of_kind;
+        of_baseline += own;
+        if of_baseline >= LEAST_TOUCHED {
+            break;
+        }
+    }
+    let packets = of_sample * sample.len() as f64;
+    ((packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline).min(1.0)
+}
+
+/// The largest share that one far end has among so many packets in a row.
+pub(super) fn conversation(packets: &[Headers], by: Unit, direction: Direction, among: usize) -> f64 {
+    let slices = packets.chunks_exact(among.max(AMONG_LEAST).min(packets.len().max(1)));
+    let largest = slices.map(|slice| {
+        let mut far_ends: HashMap<u128, f64> = HashMap::new();
+        for packet in slice {
+            *far_ends.entry(far_end(packet, direction)).or_default() += weight(packet, by);
+        }
+        let total: f64 = far_ends.values().sum();
+        far_ends.into_values().fold(0.0, f64::max) / total.max(f64::MIN_POSITIVE)
+    });
+    largest.fold(0.0, f64::max)
+}
