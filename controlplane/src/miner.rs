@@ -33,14 +33,14 @@ use crate::attack::{Direction, Target, Unit};
 use crate::whitelist::Whitelist;
 pub use explain::RunnerUp;
 pub use profile::Profile;
-use search::{Miner, Node};
+use search::{Miner, Node, Trust};
 use table::{Table, weight};
 
 /// A share of the host's own traffic counts as much as so many of the attack.
 const PRICE: f64 = 5.0;
 /// Bounds of what a rule pays for each word that it says, as a share of the sample.
 const WORD_COST_MIN: f64 = 0.0005;
-const WORD_COST_MAX: f64 = 0.01;
+const WORD_COST_MAX: f64 = 0.005;
 /// The same where there is no baseline.
 const WORD_COST_UNKNOWN: f64 = 0.02;
 /// So many sets of rules are tried, each with another first rule.
@@ -219,15 +219,16 @@ pub fn mine(task: &Task) -> Outcome {
     let table = Table::new(&sample, &peace.packets, task.by, task.target.direction);
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
     let own = own::share(&table, near_port, far_port);
-    let among = (own * sample.len() as f64) as usize;
+    let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
+    let packets = sample.len().min(table::SAMPLE_MAX) as f64;
     let miner = Miner {
-        conversation: own * own::conversation(&peace.packets, task.by, task.target.direction, among),
+        own,
         table,
         profile: task.profile,
         whitelist: task.whitelist,
-        known: known as f64,
-        word_cost: word_cost(sample.len().min(table::SAMPLE_MAX) as f64, known as f64),
-        least: least.max(LEAST_PACKETS / sample.len().min(table::SAMPLE_MAX) as f64),
+        of_kinds: Trust::new(packets, known as f64),
+        of_names: Trust::new(packets, conversations),
+        least: least.max(LEAST_PACKETS / packets),
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
         near_port,
         far: if incoming { far } else { near },
@@ -235,14 +236,18 @@ pub fn mine(task: &Task) -> Outcome {
     Session { task, base, miner, sample, peace }.run()
 }
 
-/// What a rule pays for each word, as a share of the sample. Packets that the baseline lacks speak against chance, each by how much likelier it
-/// would come from the baseline: `ln(1 + known / own)` words, if no more than `own`, half of the sample, is the host's.
-fn word_cost(sample: f64, known: f64) -> f64 {
-    let own = sample / 2.0;
-    if known == 0.0 {
-        return WORD_COST_UNKNOWN;
+impl Trust {
+    /// What a baseline of so many packets (or, for what names conversations, so many of these) is good for.
+    ///
+    /// Packets that the baseline lacks speak against chance, each by how much likelier it would come from the baseline: that is
+    /// `ln(1 + known / own)` words, if no more than `own`, half of the sample, is the host's.
+    fn new(sample: f64, known: f64) -> Trust {
+        let word_cost = match known {
+            0.0 => WORD_COST_UNKNOWN,
+            _ => (1.0 / (sample * (1.0 + 2.0 * known / sample).ln())).clamp(WORD_COST_MIN, WORD_COST_MAX),
+        };
+        Trust { known, word_cost }
     }
-    (1.0 / (sample * (1.0 + known / own).ln())).clamp(WORD_COST_MIN, WORD_COST_MAX)
 }
 
 /// The rule that is the target alone.
@@ -334,7 +339,7 @@ impl Session<'_> {
     fn next(&self, chosen: &Chosen, most: usize) -> Vec<Chosen> {
         let miner = &self.miner;
         let allowed = miner.most_collateral(self.task.limits, chosen.spent);
-        let candidates = miner.candidates(&self.base, chosen.members.clone());
+        let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
         let worth = |node: &Node| node.worth(miner, PRICE);
         let may_be = |node: &&Node| miner.collateral(node) <= allowed && worth(node) > 0.0 && self.can_be(&node.rule);
         let mut good: Vec<&Node> = candidates.iter().filter(may_be).collect();
@@ -353,6 +358,14 @@ impl Session<'_> {
             }
         }
         starts.into_iter().map(|best| self.with(chosen, best, &candidates, allowed)).collect()
+    }
+
+    /// What a rule pays for each address and port that it names: as much of the sample as one conversation of the host's own can be,
+    /// which is no more than what no rule takes yet.
+    fn name_cost(&self, chosen: &Chosen) -> f64 {
+        let own = self.miner.own.min(self.miner.table.shares(&chosen.members).0);
+        let among = (own * self.sample.len() as f64) as usize;
+        own * own::conversation(&self.peace.packets, self.task.by, self.task.target.direction, among)
     }
 
     /// With this rule; what it takes is gone from then on.
@@ -415,7 +428,7 @@ impl Session<'_> {
         let is_left =
             |&index: &u32| !rules.iter().any(|mined| mined.rule.matches(&miner.table.packets[index as usize]));
         let members = (0..miner.table.packets.len() as u32).filter(is_left).collect();
-        let candidates = miner.candidates(&self.base, members);
+        let candidates = miner.candidates(&self.base, members, 0.0);
         let worth = |node: &Node| node.worth(miner, 1.0);
         let wide: Vec<&Node> =
             candidates.iter().filter(|node| self.can_be(&node.rule) && node.sample >= UNEXPLAINED / 2.0).collect();

@@ -91,12 +91,14 @@ impl Miner<'_> {
                     self.table.weights[index as usize];
             }
         }
-        let item_cost = self.word_cost * self.number_words(field);
-        let name_cost = |bin: &Bin| if own::is_name(*component, bin.high) { self.conversation } else { 0.0 };
+        let names = node.names > 0 || bins.last().is_some_and(|last| own::is_name(*component, last.high));
+        let trust = self.trust(names);
+        let item_cost = trust.word_cost * self.number_words(field);
+        let name_cost = |bin: &Bin| if own::is_name(*component, bin.high) { node.name_cost } else { 0.0 };
         let most = self.profile.items_max.min(SPANS_MAX);
         let is_near = *component == self.near_port;
         let general = |low, high| prior::share(*component, is_near, low, high);
-        let price_of = |share: f64, prior: f64| price * self.expected(share, node.prior * prior);
+        let price_of = |share: f64, prior: f64| price * trust.expected(share, node.prior * prior);
         let mut closed = vec![NONE; most + 1];
         let mut open = vec![NONE; most + 1];
         closed[0].gain = 0.0;
@@ -164,7 +166,7 @@ impl Miner<'_> {
                 .iter()
                 .map(|bits| (bits.set | bits.clear).count_ones() + if bits.set == 0 { TERMS_OF_CLEAR } else { 0 });
             let terms: u32 = terms.sum();
-            let gain = sample - price * self.expected(baseline, node.prior * general) - TERM_COST * f64::from(terms);
+            let gain = sample - price * self.trust(node.names > 0).expected(baseline, node.prior * general) - TERM_COST * f64::from(terms);
             if sample > 0.0 && best.as_ref().is_none_or(|(known, _)| gain > *known) {
                 let predicate = Predicate::Bits(component, alternatives.clone());
                 best = Some((gain, Fit { predicate, sample, baseline }));
@@ -196,7 +198,7 @@ impl Miner<'_> {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
                 let own = baseline.between(first & mask, first | !mask);
                 let general = prior::prefix_share(length, !self.is_v6);
-                let gain = share - price * self.expected(own, node.prior * general);
+                let gain = share - price * self.of_names.expected(own, node.prior * general);
                 if best.as_ref().is_none_or(|(known, _)| gain > *known) {
                     let predicate = Predicate::Far(prefix);
                     best = Some((gain, Fit { predicate, sample: share, baseline: own }));

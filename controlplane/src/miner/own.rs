@@ -4,7 +4,7 @@
 //! address and port that it never saw, and looks like an attack to whoever looks at these alone. So a rule that names an address or a
 //! conversation's port must take more than one conversation of the host's own can be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dataplane::packet::{Headers, Upper};
 
@@ -12,13 +12,17 @@ use super::table::{Table, far_end, number};
 use super::{Component, Direction, Unit, weight};
 
 /// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
-const LEAST_TOUCHED: f64 = 0.3;
+const LEAST_TOUCHED: f64 = 0.5;
+/// No more of a sample is held to be the host's own: something crossed a threshold.
+const MOST: f64 = 0.5;
 /// A port with more than this of the baseline is a service.
 const SERVICE: f64 = 0.02;
 /// Ports below are services of their own accord.
 const WELL_KNOWN: u32 = 1024;
 /// Packets of the host's own in a sample, at least, among which one conversation may be.
 const AMONG_LEAST: usize = 8;
+/// So many of the latest packets of the baseline are looked at for conversations.
+const LATEST: usize = 2_048;
 
 /// A kind of traffic: what the baseline can know.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,7 +31,6 @@ struct Kind {
     fragment: u8,
     flags: u16,
     service: u32,
-    length: u32,
 }
 
 /// Whether a number names a conversation, and not what kind of traffic it is.
@@ -44,7 +47,7 @@ pub(super) fn is_name(component: Component, number: u32) -> bool {
 pub(super) fn share(table: &Table, near_port: Component, far_port: Component) -> f64 {
     let (sample, baseline) = table.packets.split_at(table.split);
     if baseline.is_empty() || sample.is_empty() {
-        return 0.5;
+        return MOST;
     }
     let mut ports: HashMap<u32, f64> = HashMap::new();
     for (packet, weight) in baseline.iter().zip(&table.weights[table.split..]) {
@@ -59,30 +62,43 @@ pub(super) fn share(table: &Table, near_port: Component, far_port: Component) ->
             fragment: packet.fragment & !1,
             flags: if let Upper::Tcp { flags, .. } = packet.upper { flags & 0x37 } else { 0 },
             service: near.map_or(0, |port| port + 1) << 16 | far.map_or(0, |port| port + 1),
-            length: [100, 400, 1000].into_iter().filter(|&length| packet.ip_length > length).count() as u32,
         }
     };
     let mut kinds: HashMap<Kind, [f64; 2]> = HashMap::new();
     for (index, (packet, weight)) in table.packets.iter().zip(&table.weights).enumerate() {
         kinds.entry(kind(packet)).or_default()[usize::from(index >= table.split)] += weight;
     }
-    let mut kinds: Vec<[f64; 2]> = kinds.into_values().filter(|shares| shares[1] > 0.0).collect();
+    // A capture of one protocol tells nothing of the others.
+    let mut seen = [false; 256];
+    sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
+    let kinds = kinds.into_iter().filter(|(kind, shares)| seen[usize::from(kind.protocol)] && shares[1] > 0.0);
+    let mut kinds: Vec<[f64; 2]> = kinds.map(|(_, shares)| shares).collect();
     kinds.sort_by(|a, b| (a[0] / a[1]).total_cmp(&(b[0] / b[1])).then(b[1].total_cmp(&a[1])));
+    let all: f64 = kinds.iter().map(|shares| shares[1]).sum();
     let (mut of_sample, mut of_baseline) = (0.0, 0.0);
     for [of_kind, own] in kinds {
         of_sample += of_kind;
         of_baseline += own;
-        if of_baseline >= LEAST_TOUCHED {
+        if of_baseline >= LEAST_TOUCHED * all {
             break;
         }
     }
+    if of_baseline == 0.0 {
+        return MOST;
+    }
     let packets = of_sample * sample.len() as f64;
-    ((packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline).min(1.0)
+    ((packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline).min(MOST)
+}
+
+/// How many far ends there are.
+pub(super) fn far_ends(packets: &[Headers], direction: Direction) -> usize {
+    packets.iter().map(|packet| far_end(packet, direction)).collect::<HashSet<u128>>().len()
 }
 
 /// The largest share that one far end has among so many packets in a row.
 pub(super) fn conversation(packets: &[Headers], by: Unit, direction: Direction, among: usize) -> f64 {
-    let slices = packets.chunks_exact(among.max(AMONG_LEAST).min(packets.len().max(1)));
+    let latest = &packets[packets.len().saturating_sub(LATEST)..];
+    let slices = latest.chunks_exact(among.max(AMONG_LEAST).min(latest.len().max(1)));
     let largest = slices.map(|slice| {
         let mut far_ends: HashMap<u128, f64> = HashMap::new();
         for packet in slice {

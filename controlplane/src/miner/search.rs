@@ -38,17 +38,32 @@ pub(super) struct Miner<'a> {
     pub(super) table: Table,
     pub(super) profile: &'a Profile,
     pub(super) whitelist: &'a Whitelist,
-    /// Packets of the whole baseline, as many as they tell of.
-    pub(super) known: f64,
-    /// What a rule pays for each word.
-    pub(super) word_cost: f64,
-    /// What it pays for each address and port that it names: as much of the sample as one conversation of the host's own can be.
-    pub(super) conversation: f64,
+    /// What the baseline is good for: as to what kinds of traffic there are, and as to who talks.
+    pub(super) of_kinds: Trust,
+    pub(super) of_names: Trust,
+    /// The share of the sample that is the host's own, at most.
+    pub(super) own: f64,
     /// Least share of the sample that is worth a rule.
     pub(super) least: f64,
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
+}
+
+/// What a baseline is good for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trust {
+    /// So many packets, or conversations, that do not depend on each other.
+    pub(super) known: f64,
+    /// What a rule pays for each word, as a share of the sample.
+    pub(super) word_cost: f64,
+}
+
+impl Trust {
+    /// The share of the host's own traffic that is to be expected where the baseline shows `share` and hosts in general have `prior`.
+    pub(super) fn expected(&self, share: f64, prior: f64) -> f64 {
+        (self.known * share + prior::PACKETS * prior) / (self.known + prior::PACKETS)
+    }
 }
 
 /// A rule on the way, and the packets that it takes of those that no rule took before.
@@ -68,6 +83,8 @@ pub(super) struct Node {
     pub(super) words: f64,
     /// How many conversations it can be about: addresses, and ports that no service has.
     pub(super) names: usize,
+    /// What it pays for each of these.
+    pub(super) name_cost: f64,
 }
 
 impl Node {
@@ -75,33 +92,33 @@ impl Node {
     pub(super) fn worth(&self, miner: &Miner, price: f64) -> f64 {
         self.sample
             - price * miner.collateral(self)
-            - miner.word_cost * self.words
-            - miner.conversation * self.names as f64
+            - miner.trust(self.names > 0).word_cost * self.words
+            - self.name_cost * self.names as f64
     }
 }
 
 impl Miner<'_> {
-    /// The share of the host's own traffic that is to be expected where the baseline shows `share` and hosts in general have `prior`.
-    pub(super) fn expected(&self, share: f64, prior: f64) -> f64 {
-        (self.known * share + prior::PACKETS * prior) / (self.known + prior::PACKETS)
+    /// What the baseline is good for where rules name somebody, and where they do not.
+    pub(super) fn trust(&self, names: bool) -> &Trust {
+        if names { &self.of_names } else { &self.of_kinds }
     }
 
-    /// The same of a rule.
+    /// The share of the host's own traffic that a rule is to be expected to take along.
     pub(super) fn collateral(&self, node: &Node) -> f64 {
-        self.expected(node.baseline, node.prior)
+        self.trust(node.names > 0).expected(node.baseline, node.prior)
     }
 
     /// The most that a rule may take: what is configured, as far as there is a baseline to hold it against.
     pub(super) fn most_collateral(&self, limits: &Limits, spent: f64) -> f64 {
         let left = (limits.most_collateral - spent).max(0.0);
-        (self.known * left + prior::PACKETS * limits.most_in_general) / (self.known + prior::PACKETS)
+        self.of_kinds.expected(left, limits.most_in_general)
     }
 
     /// Every rule that was looked at, of those packets that no rule took yet.
-    pub(super) fn candidates(&self, base: &FlowRule, members: Vec<u32>) -> Vec<Node> {
+    pub(super) fn candidates(&self, base: &FlowRule, members: Vec<u32>, name_cost: f64) -> Vec<Node> {
         let (sample, baseline) = self.table.shares(&members);
         let rule = base.clone();
-        let mut beam = vec![Node { rule, members, sample, baseline, prior: 1.0, components: 0, items: 0, words: 0.0, names: 0 }];
+        let mut beam = vec![Node { rule, members, sample, baseline, prior: 1.0, components: 0, items: 0, words: 0.0, names: 0, name_cost }];
         let mut seen: HashSet<FlowRule> = HashSet::new();
         let mut all: Vec<Node> = Vec::new();
         // What else a rule can ask depends on its protocol.
@@ -142,7 +159,7 @@ impl Miner<'_> {
 
     /// Whether a further component can be worth what it costs.
     fn may_gain(&self, node: &Node) -> bool {
-        PRICE * self.collateral(node) > COMPONENT_WORDS * self.word_cost
+        PRICE * self.collateral(node) > COMPONENT_WORDS * self.of_kinds.word_cost
     }
 
     /// What each component could add.
@@ -219,6 +236,7 @@ impl Miner<'_> {
             items: measure.items,
             words: measure.words,
             names: measure.names,
+            name_cost: node.name_cost,
         }
     }
 
@@ -298,7 +316,7 @@ impl Miner<'_> {
         let members: Vec<u32> = members.iter().copied().filter(is_taken).collect();
         let (sample, baseline) = self.table.shares(&members);
         let Measure { components, items, words, names, prior } = self.measure(&rule);
-        Some(Node { rule, members, sample, baseline, prior, components, items, words, names })
+        Some(Node { rule, members, sample, baseline, prior, components, items, words, names, name_cost: node.name_cost })
     }
 
     /// What a rule says.
