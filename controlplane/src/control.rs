@@ -290,6 +290,7 @@ impl Control {
             target: *target,
             by: unit,
             sample: &sample,
+            seconds: 0.0,
             peace: &miner::Peace::unknown(),
             profile: &miner::Profile::default(),
             limits: &miner::Limits::default(),

@@ -43,8 +43,12 @@ const WORD_COST_MIN: f64 = 0.0005;
 const WORD_COST_MAX: f64 = 0.005;
 /// The same where there is no baseline.
 const WORD_COST_UNKNOWN: f64 = 0.02;
-/// So many sets of rules are tried, each with another first rule.
+/// So many sets of rules are tried, each with another first rule, until one leaves less than this of the sample.
 const STARTS: usize = 3;
+const WELL_COVERED: f64 = 0.03;
+/// What a rule costs in a set of them, since routers take only so many; one that names somebody is worth less tomorrow.
+const RULE_COST: f64 = 0.005;
+const NAMING_COST: f64 = 0.012;
 /// Fewer packets of a sample are worth no rule.
 const LEAST_PACKETS: f64 = 3.0;
 /// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
@@ -150,6 +154,8 @@ pub struct Task<'a> {
     pub by: Unit,
     /// Packets of both directions; those in the target's direction count.
     pub sample: &'a [Headers],
+    /// In how many seconds so many packets came; 0 where nobody knows.
+    pub seconds: f64,
     /// What to spare.
     pub peace: &'a Peace,
     /// What routers take.
@@ -218,7 +224,8 @@ pub fn mine(task: &Task) -> Outcome {
     let (near, far) = (Component::DestinationPrefix, Component::SourcePrefix);
     let table = Table::new(&sample, &peace.packets, task.by, task.target.direction);
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
-    let own = own::share(&table, near_port, far_port);
+    let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
+    let own = own::share(&table, near_port, far_port, rate);
     let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
     let packets = sample.len().min(table::SAMPLE_MAX) as f64;
     let miner = Miner {
@@ -305,24 +312,38 @@ impl Session<'_> {
     }
 
     /// The rules that discard: one after the other, each the best for what the others leave. Since the best first rule does not
-    /// always begin the best set, the next best ones are tried as well.
+    /// always begin the best set, others are tried where it leaves much: the next best ones, and naming the sources one by one.
     fn chosen(&self) -> Vec<Mined> {
         let members = (0..self.miner.table.packets.len() as u32).collect();
         let none = Chosen { rules: Vec::new(), members, spent: 0.0, worth: 0.0 };
         if self.most_rules() == 0 {
             return Vec::new();
         }
-        let starts = self.next(&none, STARTS).into_iter().map(|mut chosen| {
-            while chosen.rules.len() < self.most_rules()
-                && let Some(next) = self.next(&chosen, 1).pop()
-            {
-                chosen = next;
+        let sources = [self.miner.far];
+        let mut starts: Vec<(Option<&[Component]>, Chosen)> = Vec::new();
+        starts.extend(self.next(&none, STARTS, None).into_iter().map(|start| (None, start)));
+        starts.extend(self.next(&none, 1, Some(&sources)).into_iter().map(|start| (Some(&sources[..]), start)));
+        let mut best: Option<Chosen> = None;
+        for (kind, start) in starts {
+            let set = self.completed(self.completed(start, kind), None);
+            // Of equals the first.
+            if best.as_ref().is_none_or(|best| set.worth > best.worth) {
+                best = Some(set);
             }
-            chosen
-        });
-        // Of equals the first.
-        let best = starts.reduce(|best, other| if other.worth > best.worth { other } else { best });
-        best.map_or_else(Vec::new, |chosen| chosen.rules)
+            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < WELL_COVERED) {
+                break;
+            }
+        }
+        best.map_or_else(Vec::new, |best| best.rules)
+    }
+
+    fn completed(&self, mut chosen: Chosen, kind: Option<&[Component]>) -> Chosen {
+        while chosen.rules.len() < self.most_rules()
+            && let Some(next) = self.next(&chosen, 1, kind).pop()
+        {
+            chosen = next;
+        }
+        chosen
     }
 
     /// The share of the sample that no rule matches.
@@ -335,8 +356,9 @@ impl Session<'_> {
         self.sample.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>().max(f64::MIN_POSITIVE)
     }
 
-    /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else.
-    fn next(&self, chosen: &Chosen, most: usize) -> Vec<Chosen> {
+    /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else. Where a kind
+    /// is given, only rules that ask for just that.
+    fn next(&self, chosen: &Chosen, most: usize, only: Option<&[Component]>) -> Vec<Chosen> {
         let miner = &self.miner;
         let allowed = miner.most_collateral(self.task.limits, chosen.spent);
         let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
@@ -352,7 +374,7 @@ impl Session<'_> {
                 break;
             }
             let is_like = |known: &Vec<Component>| known.iter().all(|component| kind.contains(component));
-            if !kinds.iter().any(is_like) {
+            if !kinds.iter().any(is_like) && only.is_none_or(|only| kind == only) {
                 kinds.push(kind);
                 starts.push(node);
             }
@@ -382,7 +404,8 @@ impl Session<'_> {
         let mut chosen = chosen.clone();
         chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
         chosen.spent += miner.collateral(&best);
-        chosen.worth += best.worth(miner, PRICE);
+        let cost = if best.names > 0 { NAMING_COST } else { RULE_COST };
+        chosen.worth += best.sample - PRICE * miner.collateral(&best) - cost;
         let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
         let lead = self.words(&rule);
         chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
@@ -497,3 +520,6 @@ impl Session<'_> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod trial;

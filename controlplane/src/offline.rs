@@ -132,7 +132,9 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
     let peace = peace(&baseline, &target, config);
     let default = (Limits::default(), Profile::default(), Whitelist::default());
     let whitelist = config.map_or(&default.2, |config| &config.whitelist);
-    let task = Task { target, by, sample: &sample, peace: &peace, profile: &default.1, limits: &default.0, whitelist };
+    let times = || packets.iter().filter(is_of).map(|packet| packet.time_us);
+    let seconds = (times().max().unwrap_or(0) - times().min().unwrap_or(0)) as f64 / 1e6;
+    let task = Task { target, by, sample: &sample, seconds, peace: &peace, profile: &default.1, limits: &default.0, whitelist };
     let started = Instant::now();
     let outcome = miner::mine(&task);
     let elapsed = started.elapsed();

@@ -9,10 +9,14 @@ use std::collections::{HashMap, HashSet};
 use dataplane::packet::{Headers, Upper};
 
 use super::table::{Table, far_end, number};
-use super::{Component, Direction, Unit, weight};
+use super::{Component, Direction, Peace, Unit, weight};
 
 /// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
-const LEAST_TOUCHED: f64 = 0.5;
+const LEAST_TOUCHED: f64 = 0.3;
+/// Longer packets carry something.
+const LONG: u32 = 100;
+/// The host's own may be at so many times its mean rate.
+const RATE_SLACK: f64 = 2.0;
 /// No more of a sample is held to be the host's own: something crossed a threshold.
 const MOST: f64 = 0.5;
 /// A port with more than this of the baseline is a service.
@@ -31,6 +35,7 @@ struct Kind {
     fragment: u8,
     flags: u16,
     service: u32,
+    is_long: bool,
 }
 
 /// Whether a number names a conversation, and not what kind of traffic it is.
@@ -42,9 +47,26 @@ pub(super) fn is_name(component: Component, number: u32) -> bool {
     }
 }
 
+/// The share of the sample that the host's own would be at the rate of the baseline, where the times of both are known.
+pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit) -> Option<f64> {
+    let (first, last) = (peace.seconds.iter().min()?, peace.seconds.iter().max()?);
+    // A capture of one protocol tells nothing of the others.
+    let mut seen = [false; 256];
+    sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
+    let own: f64 = peace
+        .packets
+        .iter()
+        .filter(|packet| seen[usize::from(packet.protocol)])
+        .map(|packet| weight(packet, by) * peace.one_in)
+        .sum();
+    let a_second = own / f64::from(last - first + 1);
+    let all: f64 = sample.iter().map(|packet| weight(packet, by)).sum();
+    (seconds > 0.0 && last > first && all > 0.0).then(|| a_second * seconds / all)
+}
+
 /// The share of the sample that is the host's own: as large as the kinds of traffic let it be that the attack adds least to, and what
 /// chance can make of it.
-pub(super) fn share(table: &Table, near_port: Component, far_port: Component) -> f64 {
+pub(super) fn share(table: &Table, near_port: Component, far_port: Component, rate: Option<f64>) -> f64 {
     let (sample, baseline) = table.packets.split_at(table.split);
     if baseline.is_empty() || sample.is_empty() {
         return MOST;
@@ -61,6 +83,7 @@ pub(super) fn share(table: &Table, near_port: Component, far_port: Component) ->
             protocol: packet.protocol,
             fragment: packet.fragment & !1,
             flags: if let Upper::Tcp { flags, .. } = packet.upper { flags & 0x37 } else { 0 },
+            is_long: packet.ip_length > LONG,
             service: near.map_or(0, |port| port + 1) << 16 | far.map_or(0, |port| port + 1),
         }
     };
@@ -87,7 +110,10 @@ pub(super) fn share(table: &Table, near_port: Component, far_port: Component) ->
         return MOST;
     }
     let packets = of_sample * sample.len() as f64;
-    ((packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline).min(MOST)
+    let by_kinds = (packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline;
+    // Kinds come and go, and rates go up and down.
+    let share = rate.map_or(by_kinds, |rate| by_kinds.max(rate).min(RATE_SLACK * rate));
+    share.min(MOST)
 }
 
 /// How many far ends there are.

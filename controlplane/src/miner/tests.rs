@@ -100,6 +100,7 @@ fn mine_with(target: &Target, sample: &[Headers], peace: &Peace, change: impl Fn
         target: *target,
         by: Unit::Pps,
         sample,
+        seconds: 0.0,
         peace,
         profile: &profile,
         limits: &limits,
@@ -225,6 +226,7 @@ fn several_vectors_take_as_few_rules_as_can_be() {
         target: incoming(),
         by: Unit::Pps,
         sample: &two,
+        seconds: 0.0,
         peace: &peace,
         profile: &profile,
         limits: &limits,
@@ -260,6 +262,7 @@ fn a_profile_takes_components_and_items_away() {
         target: incoming(),
         by: Unit::Pps,
         sample: &attack,
+        seconds: 0.0,
         peace: &peace,
         profile: &profile,
         limits: &limits,
@@ -362,6 +365,7 @@ fn a_whitelisted_far_end_is_no_source_and_what_else_they_have_in_common_is() {
             target: incoming(),
             by: Unit::Pps,
             sample: &attack,
+            seconds: 0.0,
             peace: &peace,
             profile: &profile,
             limits: &limits,
@@ -430,7 +434,7 @@ proptest! {
         let profile = Profile { components, items_max, dont_fragment, rules_max: 5 };
         let peace = peace(own);
         let task = Task {
-            target, by, sample: &sample, peace: &peace, profile: &profile, limits: &limits, whitelist: &whitelist,
+            target, by, sample: &sample, seconds: 0.0, peace: &peace, profile: &profile, limits: &limits, whitelist: &whitelist,
         };
         let outcome = mine(&task);
         prop_assert_eq!(&outcome, &mine(&task), "the same again");
