@@ -46,9 +46,10 @@ const WORD_COST_UNKNOWN: f64 = 0.02;
 /// So many sets of rules are tried, each with another first rule, until one leaves less than this of the sample.
 const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
-/// What a rule costs in a set of them, since routers take only so many; one that names somebody is worth less tomorrow.
+/// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
+/// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
-const NAMING_COST: f64 = 0.012;
+const DOUBT: f64 = 0.5;
 /// Fewer packets of a sample are worth no rule.
 const LEAST_PACKETS: f64 = 3.0;
 /// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
@@ -404,8 +405,8 @@ impl Session<'_> {
         let mut chosen = chosen.clone();
         chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
         chosen.spent += miner.collateral(&best);
-        let cost = if best.names > 0 { NAMING_COST } else { RULE_COST };
-        chosen.worth += best.sample - PRICE * miner.collateral(&best) - cost;
+        let doubt = DOUBT * best.name_cost * best.names as f64;
+        chosen.worth += best.sample - PRICE * miner.collateral(&best) - RULE_COST - doubt;
         let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
         let lead = self.words(&rule);
         chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
@@ -520,6 +521,3 @@ impl Session<'_> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod trial;

@@ -134,7 +134,16 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
     let whitelist = config.map_or(&default.2, |config| &config.whitelist);
     let times = || packets.iter().filter(is_of).map(|packet| packet.time_us);
     let seconds = (times().max().unwrap_or(0) - times().min().unwrap_or(0)) as f64 / 1e6;
-    let task = Task { target, by, sample: &sample, seconds, peace: &peace, profile: &default.1, limits: &default.0, whitelist };
+    let task = Task {
+        target,
+        by,
+        sample: &sample,
+        seconds,
+        peace: &peace,
+        profile: &default.1,
+        limits: &default.0,
+        whitelist,
+    };
     let started = Instant::now();
     let outcome = miner::mine(&task);
     let elapsed = started.elapsed();

@@ -94,7 +94,8 @@ impl Miner<'_> {
         let names = node.names > 0 || bins.last().is_some_and(|last| own::is_name(*component, last.high));
         let trust = self.trust(names);
         let item_cost = trust.word_cost * self.number_words(field);
-        let name_cost = |bin: &Bin| if own::is_name(*component, bin.high) { node.name_cost } else { 0.0 };
+        let name_cost =
+            |bin: &Bin, names: f64| if own::is_name(*component, bin.high) { names * node.name_cost } else { 0.0 };
         let most = self.profile.items_max.min(SPANS_MAX);
         let is_near = *component == self.near_port;
         let general = |low, high| prior::share(*component, is_near, low, high);
@@ -113,14 +114,15 @@ impl Miner<'_> {
             for items in (0..=most).rev() {
                 let mut going_on = open[items].go_on(at, gain - gap);
                 if items >= 2 {
-                    going_on = going_on.better(closed[items - 2].begin(at, gain - 2.0 * item_cost - name_cost(bin)));
+                    going_on =
+                        going_on.better(closed[items - 2].begin(at, gain - 2.0 * item_cost - name_cost(bin, 2.0)));
                 }
                 open[items] = going_on;
             }
             for items in (0..=most).rev() {
                 let mut best = closed[items].better(open[items]);
                 if items >= 1 && is_single {
-                    best = best.better(closed[items - 1].begin(at, gain - item_cost - name_cost(bin)));
+                    best = best.better(closed[items - 1].begin(at, gain - item_cost - name_cost(bin, 1.0)));
                 }
                 closed[items] = best;
             }
@@ -166,7 +168,9 @@ impl Miner<'_> {
                 .iter()
                 .map(|bits| (bits.set | bits.clear).count_ones() + if bits.set == 0 { TERMS_OF_CLEAR } else { 0 });
             let terms: u32 = terms.sum();
-            let gain = sample - price * self.trust(node.names > 0).expected(baseline, node.prior * general) - TERM_COST * f64::from(terms);
+            let gain = sample
+                - price * self.trust(node.names > 0).expected(baseline, node.prior * general)
+                - TERM_COST * f64::from(terms);
             if sample > 0.0 && best.as_ref().is_none_or(|(known, _)| gain > *known) {
                 let predicate = Predicate::Bits(component, alternatives.clone());
                 best = Some((gain, Fit { predicate, sample, baseline }));
@@ -198,7 +202,8 @@ impl Miner<'_> {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
                 let own = baseline.between(first & mask, first | !mask);
                 let general = prior::prefix_share(length, !self.is_v6);
-                let gain = share - price * self.of_names.expected(own, node.prior * general);
+                let names = if length == if self.is_v6 { 128 } else { 32 } { 1.0 } else { 2.0 };
+                let gain = share - names * node.name_cost - price * self.of_names.expected(own, node.prior * general);
                 if best.as_ref().is_none_or(|(known, _)| gain > *known) {
                     let predicate = Predicate::Far(prefix);
                     best = Some((gain, Fit { predicate, sample: share, baseline: own }));

@@ -47,6 +47,15 @@ pub(super) fn is_name(component: Component, number: u32) -> bool {
     }
 }
 
+/// How many conversations of the host's own a range is held to be about, as many as may well be in it by chance.
+pub(super) fn names(component: Component, (low, high): (u32, u32)) -> usize {
+    match is_name(component, high) {
+        true if low == high => 1,
+        true => 2,
+        false => 0,
+    }
+}
+
 /// The share of the sample that the host's own would be at the rate of the baseline, where the times of both are known.
 pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit) -> Option<f64> {
     let (first, last) = (peace.seconds.iter().min()?, peace.seconds.iter().max()?);

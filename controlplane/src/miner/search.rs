@@ -118,7 +118,18 @@ impl Miner<'_> {
     pub(super) fn candidates(&self, base: &FlowRule, members: Vec<u32>, name_cost: f64) -> Vec<Node> {
         let (sample, baseline) = self.table.shares(&members);
         let rule = base.clone();
-        let mut beam = vec![Node { rule, members, sample, baseline, prior: 1.0, components: 0, items: 0, words: 0.0, names: 0, name_cost }];
+        let mut beam = vec![Node {
+            rule,
+            members,
+            sample,
+            baseline,
+            prior: 1.0,
+            components: 0,
+            items: 0,
+            words: 0.0,
+            names: 0,
+            name_cost,
+        }];
         let mut seen: HashSet<FlowRule> = HashSet::new();
         let mut all: Vec<Node> = Vec::new();
         // What else a rule can ask depends on its protocol.
@@ -316,7 +327,18 @@ impl Miner<'_> {
         let members: Vec<u32> = members.iter().copied().filter(is_taken).collect();
         let (sample, baseline) = self.table.shares(&members);
         let Measure { components, items, words, names, prior } = self.measure(&rule);
-        Some(Node { rule, members, sample, baseline, prior, components, items, words, names, name_cost: node.name_cost })
+        Some(Node {
+            rule,
+            members,
+            sample,
+            baseline,
+            prior,
+            components,
+            items,
+            words,
+            names,
+            name_cost: node.name_cost,
+        })
     }
 
     /// What a rule says.
@@ -334,7 +356,13 @@ impl Miner<'_> {
             let ranges = rule.ranges(component).filter(|ranges| !ranges.is_empty());
             let bits = rule.bits(component).filter(|bits| !bits.is_empty());
             if let Some(prefix) = rule.prefix(component).filter(|_| component == self.far) {
-                add(1, PREFIX_WORDS, 1, prior::prefix_share(prefix.prefix_len(), !self.is_v6));
+                let is_host = prefix.prefix_len() == prefix.max_prefix_len();
+                add(
+                    1,
+                    PREFIX_WORDS,
+                    if is_host { 1 } else { 2 },
+                    prior::prefix_share(prefix.prefix_len(), !self.is_v6),
+                );
             } else if let Some(ranges) = ranges {
                 let is_near = component == self.near_port;
                 let words = self.field(component).map_or(0.0, |(field, _)| self.number_words(field));
@@ -342,7 +370,7 @@ impl Miner<'_> {
                 add(
                     items,
                     words * items as f64,
-                    ranges.iter().filter(|&(_, high)| own::is_name(component, high)).count(),
+                    ranges.iter().map(|range| own::names(component, range)).sum(),
                     ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum(),
                 );
             } else if let Some(bits) = bits {
