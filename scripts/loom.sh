@@ -15,6 +15,7 @@ weakenings=(
   "stamp-set relax differences_add_up a_touched_block what_a_head_tells"
   "stamp-seen relax differences_add_up a_touched_block what_a_head_tells"
   "group-set late what_a_head_tells"
+  "stamp-exchanged store a_mark_and_a_stamp"
   "generation-read relax an_ipv6_slot a_reused_block_found_for_its_old"
   "reads-before-second-look drop an_ipv6_slot a_reused_block_found_for_its_old"
   "slot-odd-first drop an_ipv6_slot"
@@ -34,13 +35,14 @@ weakenings=(
 
 # What sed does to the line. Loom lets no load happen after a later store of its thread, so that relaxing `place-given-back`,
 # or the load that it pairs with, would show nothing: what it would allow is written out, the place given back before it is
-# read. `late` moves a line to behind the one that publishes it.
+# read. `late` moves a line to behind the one that publishes it. `store` writes what it read, and whatever came between is undone.
 sed_script() {
   case $2 in
     relax) echo "/loom: $1\$/s/Ordering::[A-Z][a-z]*/Ordering::Relaxed/" ;;
     drop) echo "/loom: $1\$/d" ;;
     late) printf '%s\n' "/loom: $1\$/{h;d}" '/loom: stamp-set$/G' ;;
     early) printf '%s\n' "/loom: $1\$/d" '/let place = self.place(head);/a self.head.store(head.wrapping_add(1), Ordering::Release);' ;;
+    store) printf '%s\n' "/loom: $1\$/s/fetch_xor(\\(.*\\), Ordering::Relaxed)/store(self.state() ^ (\\1), Ordering::Relaxed)/" ;;
     *) die "$1: no such way to weaken: $2" ;;
   esac
 }

@@ -167,7 +167,7 @@ impl Counting {
         let Shared { slab, flows, .. } = &*self.shared;
         for &host in hosts {
             let Some(slot) = self.slots[host as usize] else { continue };
-            self.owner.count(slab, slab.cells(), slab.place(slot, plane(false, false, Class::Udp)), 46, tick);
+            self.owner.count(slab, slab.place(slot, plane(false, false, Class::Udp)), 46, tick);
             if flows.is_on() {
                 let upper = u64::from(tick) << 16;
                 let hashed = match address(slab.layout(), host) {

@@ -12,7 +12,7 @@ pub mod rss;
 
 pub use eal::{Eal, LcoreThread, tsc, tsc_hz, version};
 pub use memory::{Backing, HUGE_PAGE, Memory, prefetch};
-pub use port::{BURST_MAX, Burst, Link, Mbufs, Port, PortOptions, PortStats, RxQueue};
+pub use port::{BURST_MAX, Burst, Link, Mbufs, Packets, Port, PortOptions, PortStats, RxQueue};
 pub use rewrite::Rewrite;
 
 /// What went wrong with DPDK, and what to do about it.

@@ -14,11 +14,12 @@
 //! | field | written by | published |
 //! | --- | --- | --- |
 //! | packets, bytes of a cell | worker | relaxed: monotone, so a late read is an old truth |
-//! | stamp of a cell | worker | nobody else reads it |
+//! | stamp of a cell | worker | nobody else reads it; it shares a word with the mark, which is never written as a whole but by exchange |
 //! | stamp of a group | worker | relaxed, before the head's |
 //! | stamps of a head | worker | after what they tell of: counts, stamps of groups (release) |
-//! | watch of a cell | control | relaxed: a hint; the worker compares the address before it acts on it |
+//! | watch of a cell | control; worker, of slots that it hands out | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
+//! | tags of a bucket | worker | relaxed: a hint; who finds one compares the address |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //! | warmth of a hashed slot | worker | nobody else reads it |
 //!
@@ -33,6 +34,7 @@ mod hashed;
 mod layout;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod marks;
 #[cfg(all(test, not(loom)))]
 pub(super) mod tests;
 
@@ -44,8 +46,8 @@ use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
 use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
 
+pub use hashed::{Buckets, Tag, host, key};
 use hashed::{Key, Placed, Warmth};
-pub use hashed::{host, key};
 pub use layout::{Layout, Parts};
 
 // A model explores every interleaving, so it has as few cells as can show a mistake.
@@ -81,9 +83,9 @@ pub fn plane(outgoing: bool, fragment: bool, class: Class) -> usize {
 pub struct Cell {
     bytes: AtomicU64,
     packets: AtomicU32,
-    watch: AtomicU16,
-    /// Low bits of the tick in which the worker last counted here, for itself: so it sees the first packet of a tick.
-    stamp: AtomicU16,
+    /// One word, so that one look tells whether there is anything to do but count. Lower half, the **stamp**: low bits of the
+    /// tick in which the worker last counted here, for itself: so it sees the first packet of a tick. Upper half: the watch mark.
+    state: AtomicU32,
 }
 
 const _: () = assert!(cfg!(loom) || size_of::<Cell>() == 16);
@@ -102,14 +104,23 @@ impl Cell {
     }
 
     #[inline(always)]
+    fn state(&self) -> u32 {
+        self.state.load(Ordering::Relaxed)
+    }
+
     fn stamp(&self) -> u16 {
-        self.stamp.load(Ordering::Relaxed)
+        self.state() as u16
+    }
+
+    /// Owner only, so that no bit but the stamp's changes in between.
+    fn set_stamp(&self, stamp: u16) {
+        self.state.fetch_xor(u32::from(self.stamp() ^ stamp), Ordering::Relaxed); // loom: stamp-exchanged
     }
 
     /// The watch mark; 0: not watched.
     #[inline(always)]
     pub fn watch(&self) -> u16 {
-        self.watch.load(Ordering::Relaxed)
+        (self.state() >> 16) as u16
     }
 
     /// Owner only: one writer, so no locked instruction.
@@ -183,11 +194,15 @@ pub struct Slab {
     /// One for each group of cells: low bits of the tick in which the worker last counted in it.
     stamps: Memory<AtomicU16>,
     slots: u32,
+    /// The first slot of the hashed table.
+    ipv6_first: u32,
     rules: Range<u32>,
     heads: Memory<Head>,
     /// By /24: 0, or the block.
     directory: Memory<AtomicU16>,
     keys: Memory<Key>,
+    /// By bucket.
+    tags: Memory<AtomicU64>,
     generations: Memory<AtomicU32>,
     warmth: Memory<Warmth>,
     seed: [u64; 2],
@@ -205,10 +220,12 @@ impl Slab {
             cells: Memory::new("counters (`tables`)", layout.blocks() * BLOCK * PLANES)?,
             stamps: Memory::new("stamps of groups (`tables`)", layout.blocks() * GROUPS * PLANES)?,
             slots: (layout.blocks() * BLOCK) as u32,
+            ipv6_first: (layout.ipv6_at() * BLOCK) as u32,
             rules: layout.rule_slots(),
             heads: Memory::new("block heads", layout.blocks())?,
             directory: Memory::new("the directory of blocks", DIRECTORY)?,
             keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
+            tags: Memory::new("tags of IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots() / BUCKET)?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             warmth: Memory::new("IPv6 hosts' warmth (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             seed: seed.map(|word| word | 1),
@@ -260,9 +277,16 @@ impl Slab {
         Place(plane as u32 * self.slots + slot.0)
     }
 
+    /// Whether what is counted there was sent.
+    #[inline(always)]
+    pub fn is_outgoing(&self, place: Place) -> bool {
+        place.0 >= (PLANES / 2) as u32 * self.slots
+    }
+
     /// The watch mark of a place.
+    #[inline(always)]
     pub fn watch(&self, place: Place) -> u16 {
-        if place == Place::NOWHERE { 0 } else { self.cells[place.0 as usize].watch() }
+        self.cells.get(place.0 as usize).map_or(0, Cell::watch)
     }
 
     /// Asks the CPU to fetch a cell that is to be counted in soon.
@@ -323,41 +347,6 @@ impl Slab {
         address & self.ipv6_mask
     }
 
-    /// The slot of the hashed table that counts for a [`key`] now.
-    #[inline(always)]
-    pub fn find_v6(&self, key: u128) -> Option<Slot> {
-        self.find_in(self.buckets(key), key)
-    }
-
-    /// The same where the key's buckets are known. All their places are compared, and no branch tells which one it is: nobody
-    /// could predict that.
-    #[inline(always)]
-    pub fn find_in(&self, Buckets(buckets): Buckets, key: u128) -> Option<Slot> {
-        let high = (key >> 64) as u64;
-        let mixed = key as u64 ^ Key::mix(high);
-        let mut hits = 0;
-        for (side, bucket) in buckets.into_iter().enumerate() {
-            let Some(keys) = self.keys.get(bucket as usize..bucket as usize + BUCKET) else { continue };
-            for (place, key) in keys.iter().enumerate() {
-                hits |= u32::from(key.mixed.load(Ordering::Relaxed) == mixed) << (side * BUCKET + place);
-            }
-        }
-        let hit = hits.trailing_zeros() as usize;
-        let index = buckets[usize::from(hit >= BUCKET)] as usize + hit % BUCKET;
-        if hits != 0 && self.keys.get(index).is_some_and(|key| key.high.load(Ordering::Relaxed) == high) {
-            return Some(self.ipv6_slot(index));
-        }
-        // Nobody; or someone behind another address that has the second word in common.
-        if hits == 0 { None } else { self.search(Buckets(buckets), key) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn search(&self, Buckets(buckets): Buckets, key: u128) -> Option<Slot> {
-        let mut places = buckets.into_iter().flat_map(|bucket| bucket as usize..bucket as usize + BUCKET);
-        places.find(|&index| self.keys[index].load() == key).map(|index| self.ipv6_slot(index))
-    }
-
     /// The [`key`] that a slot of the hashed table counts for; `None` when it is free.
     pub fn ipv6_key(&self, slot: Slot) -> Option<u128> {
         Some(self.keys[self.ipv6_index(slot)].load()).filter(|&address| address != 0)
@@ -383,43 +372,14 @@ impl Slab {
         }
     }
 
-    /// Control only: marks (or with 0 unmarks) a slot as watched. `id` names the target in the watch snapshot.
-    pub fn set_watch(&self, slot: Slot, id: u16) {
-        for plane in 0..PLANES {
-            let watch = &self.cell(slot, plane).watch;
-            // The cell is the worker's: it is taken away from its cache only when there is something to say.
-            if watch.load(Ordering::Relaxed) != id {
-                watch.store(id, Ordering::Relaxed);
-            }
-        }
-    }
-
     fn ipv6_slot(&self, index: usize) -> Slot {
-        Slot((self.layout.ipv6_at() * BLOCK + index) as u32)
+        Slot(self.ipv6_first + index as u32)
     }
 
     fn ipv6_index(&self, slot: Slot) -> usize {
-        slot.0 as usize - self.layout.ipv6_at() * BLOCK
-    }
-
-    /// Asks the CPU to fetch two buckets.
-    #[inline(always)]
-    pub fn prefetch_buckets(&self, Buckets(buckets): Buckets) {
-        buckets.into_iter().for_each(|bucket| self.keys.prefetch(bucket as usize));
-    }
-
-    /// The two buckets in which a [`key`] may be. The seed is secret: who chooses addresses cannot choose buckets.
-    #[inline(always)]
-    pub fn buckets(&self, key: u128) -> Buckets {
-        let hash = hash(&self.seed, (key >> 64) as u64, key as u64);
-        let buckets = (self.keys.len() / BUCKET) as u64;
-        Buckets([hash & 0xffff_ffff, hash >> 32].map(|half| ((half * buckets) >> 32) as u32 * BUCKET as u32))
+        slot.0.wrapping_sub(self.ipv6_first) as usize
     }
 }
-
-/// The first slots of the two buckets of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buckets([u32; 2]);
 
 /// A seeded hash by two folded multiplications.
 #[inline(always)]
@@ -455,6 +415,30 @@ pub struct Owner {
     used_ipv6: usize,
     random: u64,
     placed: Placed,
+}
+
+/// What cells say when a packet is counted: whether it is the first of the tick, and the watch mark; of several, joined.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said(u32);
+
+impl Said {
+    /// What either says.
+    #[inline(always)]
+    pub fn join(self, other: Said) -> Said {
+        Said(self.0 | other.0)
+    }
+
+    /// Whether a cell is to be touched: see [`Owner::touch`].
+    #[inline(always)]
+    pub fn is_first(self) -> bool {
+        self.0 & 0xffff != 0
+    }
+
+    /// Whether a cell is of a watched slot.
+    #[inline(always)]
+    pub fn is_watched(self) -> bool {
+        self.0 >> 16 != 0
+    }
 }
 
 /// What a host without a slot got.
@@ -496,7 +480,7 @@ impl Owner {
     /// The next burst begins: what was looked up before it has been counted.
     #[inline(always)]
     pub fn begin_burst(&mut self) {
-        self.placed.clear();
+        self.placed.begin_burst();
     }
 
     /// A packet of this burst will be counted in this slot of the hashed table: nobody else gets it until the next burst.
@@ -505,23 +489,34 @@ impl Owner {
         self.placed.add(slot);
     }
 
-    /// Counts a packet of `bytes` IP bytes; returns the cell's watch mark. `cells` are the slab's: see [`Slab::cells`].
+    /// Counts a packet of `bytes` IP bytes; gives what the cell says besides. `cells` are the slab's: see [`Slab::cells`].
     #[inline(always)]
-    pub fn count(&self, slab: &Slab, cells: &[Cell], place: Place, bytes: u32, tick: u32) -> u16 {
-        let Some(cell) = cells.get(place.0 as usize) else { return 0 };
+    pub fn add(&self, cells: &[Cell], place: Place, bytes: u32, tick: u32) -> Said {
+        let Some(cell) = cells.get(place.0 as usize) else { return Said(0) };
         cell.add(1, u64::from(bytes));
-        if cell.stamp() != tick as u16 {
-            self.touch(slab, place, tick);
-        }
-        cell.watch()
+        Said(cell.state() ^ tick & 0xffff)
     }
 
-    /// The first packet of a tick in a cell.
+    /// The same with all that belongs to it; gives the watch mark.
+    #[inline]
+    pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
+        let said = self.add(slab.cells(), place, bytes, tick);
+        if said.is_first() {
+            self.touch(slab, place, tick);
+        }
+        (said.0 >> 16) as u16
+    }
+
+    /// A packet was counted in a cell: says so to the meter, unless it was done in this tick.
     #[cold]
     #[inline(never)]
-    fn touch(&self, slab: &Slab, place: Place, tick: u32) {
+    pub fn touch(&self, slab: &Slab, place: Place, tick: u32) {
+        let cell = &slab.cells[place.0 as usize];
+        if cell.stamp() == tick as u16 {
+            return;
+        }
+        cell.set_stamp(tick as u16);
         let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
-        slab.cells[place.0 as usize].stamp.store(tick as u16, Ordering::Relaxed);
         let group = &slab.stamps[place.0 as usize / GROUP];
         // The first of a group stamps the head for all of it: in a busy block most find that line alone in their cache.
         if group.load(Ordering::Relaxed) != tick as u16 {

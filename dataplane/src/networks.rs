@@ -32,9 +32,10 @@ const PAGE: u16 = 0x8000;
 
 #[derive(Debug)]
 struct Trie {
-    /// What all prefixes begin with, and where in an address that is; the levels are of what follows.
-    common: u128,
-    mask: u128,
+    /// What all prefixes begin with, and where in the upper half of an address that is; the levels are of what follows.
+    common: u64,
+    mask: u64,
+    /// Bits; whole octets.
     skip: u8,
     root: Box<[u16; 1 << 16]>,
     pages: Vec<[u16; 256]>,
@@ -44,8 +45,8 @@ impl Trie {
     /// Of prefixes that all begin with these bits.
     fn new(common: u128, skip: u8) -> Trie {
         let root = vec![0u16; 1 << 16].into_boxed_slice().try_into().unwrap_or_else(|_| Box::new([0; 1 << 16]));
-        let mask = !u128::MAX.checked_shr(skip.into()).unwrap_or(0);
-        Trie { common: common & mask, mask, skip, root, pages: Vec::new() }
+        let mask = !(u64::MAX >> skip);
+        Trie { common: (common >> 64) as u64 & mask, mask, skip, root, pages: Vec::new() }
     }
 
     /// Enters a prefix, its address in the top bits. Shorter prefixes must have been entered before.
@@ -178,20 +179,17 @@ impl Networks {
         entry.checked_sub(1)
     }
 
-    /// The network that holds this IPv6 address.
+    /// The network that holds the IPv6 address of these octets.
     #[inline(always)]
-    pub fn find_v6(&self, address: u128) -> Option<NetworkId> {
-        if (address ^ self.v6.common) & self.v6.mask != 0 {
+    pub fn find_v6(&self, address: &[u8; 16]) -> Option<NetworkId> {
+        let trie = &self.v6;
+        let high = u64::from_be_bytes(*address.first_chunk()?);
+        if (high ^ trie.common) & trie.mask != 0 {
             return None;
         }
-        let mut rest = address << self.v6.skip;
-        let top = (rest >> 112) as u16;
-        rest <<= 16;
-        let entry = self.v6.find(top, || {
-            let byte = (rest >> 120) as u8;
-            rest <<= 8;
-            byte
-        });
+        // Behind the first level; most lookups need no more than that.
+        let mut rest = address.iter().skip(usize::from(trie.skip / 8 + 2));
+        let entry = trie.find((high << (trie.skip % 64) >> 48) as u16, || rest.next().copied().unwrap_or(0));
         entry.checked_sub(1)
     }
 
@@ -199,7 +197,7 @@ impl Networks {
     pub fn find(&self, address: IpAddr) -> Option<NetworkId> {
         match address {
             IpAddr::V4(address) => self.find_v4(address.into()),
-            IpAddr::V6(address) => self.find_v6(address.into()),
+            IpAddr::V6(address) => self.find_v6(&address.octets()),
         }
     }
 
@@ -211,12 +209,12 @@ impl Networks {
 
 /// The bits that all IPv6 networks begin with: an operator's are nearly always parts of few large ones.
 fn common_v6(list: &[IpNet]) -> (u128, u8) {
-    /// The first level reads 16 bits behind them.
-    const SKIP_MAX: u32 = 128 - 16;
+    /// The first level reads 16 bits behind them, of the upper half.
+    const SKIP_MAX: u32 = 64 - 16;
     let networks = || list.iter().filter_map(|net| if let IpNet::V6(net) = net { Some(net) } else { None });
     let Some(first) = networks().next().map(|net| u128::from(net.network())) else { return (0, 0) };
     let common = |net: &Ipv6Net| (u128::from(net.network()) ^ first).leading_zeros().min(net.prefix_len().into());
-    (first, networks().map(common).fold(SKIP_MAX, u32::min) as u8)
+    (first, (networks().map(common).fold(SKIP_MAX, u32::min) & !7) as u8)
 }
 
 #[cfg(test)]
@@ -265,7 +263,7 @@ mod tests {
         assert_eq!(none.find_v4(0), None);
         let all = Networks::new(&nets(&["0.0.0.0/0", "::/0"])).expect("two networks");
         assert_eq!(all.find_v4(u32::MAX), Some(0));
-        assert_eq!(all.find_v6(u128::MAX), Some(1));
+        assert_eq!(all.find_v6(&[255; 16]), Some(1));
     }
 
     #[test]
@@ -304,7 +302,7 @@ mod tests {
             assert_eq!(networks.find_v4(address), expected, "{}", Ipv4Addr::from(address));
             let address = 0x2001_0db8_u128 << 96 | u128::from(random()) << 32 | 1;
             let expected = oracle6.get_lpm(&Ipv6Net::from(Ipv6Addr::from(address))).map(|(_, id)| *id);
-            assert_eq!(networks.find_v6(address), expected, "{}", Ipv6Addr::from(address));
+            assert_eq!(networks.find_v6(&address.to_be_bytes()), expected, "{}", Ipv6Addr::from(address));
         }
     }
 
@@ -345,7 +343,7 @@ mod tests {
                     IpNet::V6(net) => {
                         let address = u128::from(net.broadcast()).wrapping_add(u128::from(noise % 3)).wrapping_sub(1);
                         let expected = oracle6.get_lpm(&Ipv6Net::from(Ipv6Addr::from(address))).map(|(_, id)| *id);
-                        prop_assert_eq!(networks.find_v6(address), expected);
+                        prop_assert_eq!(networks.find_v6(&address.to_be_bytes()), expected);
                     }
                 }
             }

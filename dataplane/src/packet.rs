@@ -16,7 +16,7 @@ mod tunnel;
 pub use ipv4::{flow_v4, outline_v4};
 pub use ipv6::{EXTENSIONS_MAX, OPTIONS_MAX, flow_v6, outline_v6};
 pub use link::{LABELS_MAX, TAGS_MAX, network};
-pub use plain::{Plain, outline_plain_v6};
+pub use plain::{Plain, PlainV6};
 pub use reading::{Reading, SNAP_MIN};
 pub use reason::Unparsed;
 pub use tunnel::{TUNNELS_MAX, Tunnel, Tunnels, innermost, unwrap};
@@ -186,7 +186,10 @@ pub fn parse(frame: &[u8]) -> Result<Headers, Unparsed> {
             let (outline, chain) = ipv6(packet)?;
             let word = u32::from_be_bytes([packet[0], packet[1], packet[2], packet[3]]);
             Ok(Headers {
-                addresses: Addresses::V6 { source: outline.source, destination: outline.destination },
+                addresses: Addresses::V6 {
+                    source: u128::from_be_bytes(*outline.source),
+                    destination: u128::from_be_bytes(*outline.destination),
+                },
                 protocol: chain.protocol,
                 class: outline.class,
                 fragment: chain.fragment,

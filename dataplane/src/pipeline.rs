@@ -1,9 +1,10 @@
-//! What becomes of a burst of frames: parse, find, count; for watched hosts match and capture. Knows frames and memory, no
+//! What becomes of a burst of frames: parse, find, count; for watched hosts and networks match and capture. Knows frames and memory, no
 //! device. Nothing here locks, allocates, frees, logs, calls the system or panics.
 //!
 //! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
 //! between them (`other`), and where flows are counted one more comes behind (`flows`).
 
+mod closer;
 mod flows;
 mod ignored;
 mod other;
@@ -11,15 +12,18 @@ mod other;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use closer::Closer;
+use other::Others;
+
 use crate::dpdk::{self, BURST_MAX};
 use crate::flows::{Flows, Side};
-use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Slab, Slot, find_v4, key, plane};
+use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
-use crate::packet::{Addresses, Headers, Outline, Plain, Reading, Unparsed, parse};
+use crate::packet::{Flow, Outline, Reading, Unparsed};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Examples, Ring, Sample};
-use crate::watch::{CAPTURES_MAX, Capture, NO_RULE, Watch, Watched};
+use crate::tap::{Examples, Ring};
+use crate::watch::Watch;
 
 /// What a worker shares with the control thread.
 #[derive(Debug)]
@@ -58,35 +62,44 @@ impl Shared {
     }
 }
 
-/// Where a packet of a burst is to be counted.
-#[derive(Clone, Copy, Default)]
-struct Job {
-    incoming: Place,
-    outgoing: Place,
-    bytes: u32,
-}
+/// Both ends of each packet may be ours.
+const JOBS_MAX: usize = 2 * BURST_MAX;
 
-/// The jobs of a burst.
+/// What a burst has to be counted for: an entry for each end of a packet that is ours.
 struct Jobs {
-    incoming: [Place; BURST_MAX],
-    outgoing: [Place; BURST_MAX],
-    bytes: [u32; BURST_MAX],
+    len: usize,
+    places: [Place; JOBS_MAX],
+    /// IP bytes.
+    bytes: [u32; JOBS_MAX],
+    /// Which packet of the burst.
+    packets: [u16; JOBS_MAX],
+    /// Only where flows are counted.
+    flows: [flows::Job; JOBS_MAX],
 }
 
-/// Where a packet of a watched host is to be counted: for a rule, or nowhere.
-#[derive(Clone, Copy, Default)]
-struct Match {
-    place: Place,
-    bytes: u32,
-}
+impl Jobs {
+    fn new() -> Jobs {
+        Jobs {
+            len: 0,
+            places: [Place::NOWHERE; JOBS_MAX],
+            bytes: [0; JOBS_MAX],
+            packets: [0; JOBS_MAX],
+            flows: [flows::Job::NONE; JOBS_MAX],
+        }
+    }
 
-/// How far a worker is with a capture.
-#[derive(Clone, Copy, Default)]
-struct Progress {
-    request: u32,
-    /// The next packet to take is the one that brings this to 0.
-    left: u32,
-    taken: u32,
+    #[inline(always)]
+    fn add(&mut self, place: Place, bytes: u32, packet: usize) {
+        let at = self.len % JOBS_MAX;
+        (self.places[at], self.bytes[at], self.packets[at]) = (place, bytes, packet as u16);
+        self.len = at + 1;
+    }
+
+    /// The flow of the entry that was added last.
+    #[inline(always)]
+    fn add_flow(&mut self, flow: flows::Job) {
+        self.flows[self.len.wrapping_sub(1) % JOBS_MAX] = flow;
+    }
 }
 
 /// One worker's pipeline: what it alone writes, and the snapshots that it reads.
@@ -97,10 +110,8 @@ pub struct Pipeline {
     reading: Reading,
     owner: Owner,
     jobs: Box<Jobs>,
-    flow_jobs: Box<[flows::Job; BURST_MAX]>,
-    ipv6: other::Ipv6,
-    captures: Box<[Progress; CAPTURES_MAX]>,
-    matches: Box<[Match; 2 * BURST_MAX]>,
+    others: Others,
+    closer: Closer,
 }
 
 impl Pipeline {
@@ -112,15 +123,9 @@ impl Pipeline {
             watch,
             reading: Reading::default(),
             owner: Owner::new(),
-            jobs: Box::new(Jobs {
-                incoming: [Place::NOWHERE; BURST_MAX],
-                outgoing: [Place::NOWHERE; BURST_MAX],
-                bytes: [0; BURST_MAX],
-            }),
-            flow_jobs: Box::new([flows::Job::NONE; BURST_MAX]),
-            ipv6: other::Ipv6::default(),
-            captures: Box::new([Progress::default(); CAPTURES_MAX]),
-            matches: Box::new([Match::default(); 2 * BURST_MAX]),
+            jobs: Box::new(Jobs::new()),
+            others: Others::default(),
+            closer: Closer::default(),
         }
     }
 
@@ -155,12 +160,11 @@ impl Pipeline {
     where
         P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
     {
-        let length = packets.len().min(BURST_MAX);
         let is_watched = match self.shared.flows.is_on() {
-            true => self.find_and_count_with_flows(packets.clone(), length, bytes, tick),
+            true => self.find_and_count_with_flows(packets.clone(), bytes, tick),
             false => {
                 self.find::<false>(packets.clone(), bytes, tick);
-                self.count(length, tick)
+                self.count(tick)
             }
         };
         if is_watched {
@@ -170,13 +174,13 @@ impl Pipeline {
 
     /// Apart, so that the usual path is as short as without flow counting.
     #[inline(never)]
-    fn find_and_count_with_flows<'a, P>(&mut self, packets: P, length: usize, bytes: u64, tick: u32) -> bool
+    fn find_and_count_with_flows<'a, P>(&mut self, packets: P, bytes: u64, tick: u32) -> bool
     where
         P: ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
     {
         self.find::<true>(packets, bytes, tick);
-        let is_watched = self.count(length, tick);
-        self.count_flows(length, tick);
+        let is_watched = self.count(tick);
+        self.count_flows(tick);
         is_watched
     }
 
@@ -202,10 +206,10 @@ impl Pipeline {
             sides: [false, true].map(|outgoing| shared.flows.side(shared.flows.epoch(tick), outgoing)),
         };
         finder.owner.begin_burst();
-        let mut burst = Burst { jobs: &mut self.jobs, flows: &mut self.flow_jobs, kinds: Default::default() };
-        let all_plain = finder.plain::<FLOWS>(packets.clone(), &mut burst);
-        if !all_plain {
-            finder.others::<FLOWS>(packets.clone(), &mut self.ipv6, &mut burst);
+        let mut burst = Burst { jobs: &mut self.jobs, kinds: Default::default() };
+        finder.plain::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
+        if self.others.len > 0 {
+            finder.others::<FLOWS>(packets.clone(), &mut self.others, &mut burst);
         }
         // Nearly all are incoming: these are what is left of the burst.
         let mut kinds = burst.kinds;
@@ -225,155 +229,41 @@ impl Pipeline {
 
     /// Whether any of the packets is of a watched host.
     #[inline(always)]
-    fn count(&mut self, length: usize, tick: u32) -> bool {
-        let slab = &self.shared.slab;
-        let cells = slab.cells();
-        let mut marks = 0;
-        let Jobs { incoming, outgoing, bytes } = &*self.jobs;
-        for ((&to, &from), &bytes) in incoming.iter().zip(outgoing).zip(bytes).take(length) {
-            if to != Place::NOWHERE {
-                marks |= self.owner.count(slab, cells, to, bytes, tick);
-            }
-            if from != Place::NOWHERE {
-                marks |= self.owner.count(slab, cells, from, bytes, tick);
-            }
-        }
-        marks != 0
-    }
-
-    /// For bursts with packets of watched hosts: counts each for the rule that matches it; what no rule matches feeds
-    /// captures.
-    #[inline(never)]
-    fn look_closer<'a>(&mut self, packets: impl Iterator<Item = (&'a [u8], u32)>, tick: u32, now: u64) {
-        let Pipeline { shared, watch, owner, jobs, captures, matches, .. } = self;
-        let slab = &shared.slab;
-        let mut closer = Closer { shared, watch: watch.load(), captures, matches, matched: 0, now };
-        for ((&to, &from), packet) in jobs.incoming.iter().zip(&jobs.outgoing).zip(packets) {
-            let marks = (slab.watch(to), slab.watch(from));
-            if marks == (0, 0) {
-                continue;
-            }
-            match Plain::of(packet.0) {
-                Some(plain) => closer.plain(packet, &plain, marks),
-                None => closer.any(packet, marks),
-            }
-        }
-        let matched = closer.matched;
-        for matched in matches.iter().take(matched) {
-            owner.count(slab, slab.cells(), matched.place, matched.bytes, tick);
-        }
+    fn count(&mut self, tick: u32) -> bool {
+        let Jobs { len, places, bytes, .. } = &*self.jobs;
+        count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
     }
 }
 
-/// Looks at the packets of watched hosts.
-struct Closer<'a> {
-    shared: &'a Shared,
-    watch: &'a Watch,
-    captures: &'a mut [Progress; CAPTURES_MAX],
-    matches: &'a mut [Match; 2 * BURST_MAX],
-    matched: usize,
-    now: u64,
+/// Counts packets, and says to the meter where.
+#[inline(always)]
+fn count<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, &'a u32)> + Clone, tick: u32) -> Said {
+    let cells = slab.cells();
+    let add = |said: Said, (&place, &bytes)| said.join(owner.add(cells, place, bytes, tick));
+    let said = jobs.clone().fold(Said::default(), add);
+    if said.is_first() {
+        touch(owner, slab, jobs, tick);
+    }
+    said
 }
 
-impl Closer<'_> {
-    #[inline(always)]
-    fn plain(&mut self, packet: (&[u8], u32), plain: &Plain, (to, from): (u16, u16)) {
-        if to != 0 {
-            self.plain_end::<false>(packet, plain, to);
-        }
-        if from != 0 {
-            self.plain_end::<true>(packet, plain, from);
-        }
-    }
-
-    #[inline(always)]
-    fn plain_end<const OUTGOING: bool>(&mut self, packet: (&[u8], u32), plain: &Plain, mark: u16) {
-        let host = if OUTGOING { plain.source() } else { plain.destination() };
-        let Some(watched) = self.watch.get(mark).filter(|watched| watched.host == IpAddr::V4(host.into())) else {
-            return;
-        };
-        let rule = watched.rules[usize::from(OUTGOING)].first_plain(plain);
-        let plane = plane(OUTGOING, false, plain.class());
-        self.of_host(packet, watched, OUTGOING, rule, plane, plain.ip_length().into());
-    }
-
-    /// Whatever is not plain.
-    #[cold]
-    #[inline(never)]
-    fn any(&mut self, packet: (&[u8], u32), (to, from): (u16, u16)) {
-        let Ok(headers) = parse(packet.0) else { return };
-        for (mark, outgoing) in [(to, false), (from, true)] {
-            let watched =
-                self.watch.get(mark).filter(|watched| is_end(&self.shared.slab, watched.host, outgoing, &headers));
-            if let Some(watched) = watched {
-                let rule = watched.rules[usize::from(outgoing)].first(&headers);
-                let plane = plane(outgoing, headers.is_fragment(), headers.class);
-                self.of_host(packet, watched, outgoing, rule, plane, headers.ip_length);
-            }
-        }
-    }
-
-    /// A packet of this host, in the direction in which `rule` is the first that matches it.
-    #[inline(always)]
-    fn of_host(
-        &mut self,
-        packet: (&[u8], u32),
-        watched: &Watched,
-        outgoing: bool,
-        rule: u16,
-        plane: usize,
-        bytes: u32,
-    ) {
-        let slab = &self.shared.slab;
-        if let Some(matched) = self.matches.get_mut(self.matched) {
-            *matched = Match { place: slab.place(slab.rule(rule), plane), bytes };
-            self.matched += 1;
-        }
-        for capture in &watched.captures {
-            // No branch: nobody can predict whether a rule matches.
-            let wanted = (rule == NO_RULE) | (capture.outgoing != outgoing);
-            let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-            if progress.request != capture.request {
-                *progress = Progress { request: capture.request, left: 1, taken: 0 };
-            }
-            progress.left -= u32::from(wanted);
-            if progress.left == 0 {
-                self.take(packet, capture);
-            }
-        }
-    }
-
-    /// A packet that is due.
-    #[cold]
-    #[inline(never)]
-    fn take(&mut self, (frame, frame_len): (&[u8], u32), capture: &Capture) {
-        let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];
-        progress.left = u32::MAX;
-        if progress.taken < capture.worker_max {
-            progress.left = capture.stride.max(1);
-            progress.taken += 1;
-            let sample = Sample::new(capture.request, self.now, frame, frame_len);
-            if !self.shared.ring.push(&sample) {
-                self.shared.stats.lost[Lost::RingFull as usize].add(1);
-            }
-        }
-    }
+/// Once a tick for every cell in use.
+#[cold]
+#[inline(never)]
+fn touch<'a>(owner: &Owner, slab: &Slab, jobs: impl Iterator<Item = (&'a Place, &'a u32)>, tick: u32) {
+    jobs.for_each(|(&place, _)| owner.touch(slab, place, tick));
 }
 
 /// What the find passes say of a burst.
 struct Burst<'a> {
     jobs: &'a mut Jobs,
-    flows: &'a mut [flows::Job; BURST_MAX],
     /// All but those that are incoming.
     kinds: [Tally; Kind::COUNT],
 }
 
 impl Burst<'_> {
     #[inline(always)]
-    fn put(&mut self, index: usize, frame_len: u32, job: Job, kind: Kind) {
-        self.jobs.incoming[index] = job.incoming;
-        self.jobs.outgoing[index] = job.outgoing;
-        self.jobs.bytes[index] = job.bytes;
+    fn add(&mut self, kind: Kind, frame_len: u32) {
         if kind != Kind::Incoming {
             self.kinds[kind as usize].add(frame_len);
         }
@@ -395,27 +285,6 @@ impl Tally {
     }
 }
 
-/// Whether the packet is to (or, outgoing, from) this host.
-#[inline(always)]
-fn is_end(slab: &Slab, host: IpAddr, outgoing: bool, headers: &Headers) -> bool {
-    match (host, headers.addresses) {
-        (IpAddr::V4(host), Addresses::V4 { source, destination }) => {
-            u32::from(host) == if outgoing { source } else { destination }
-        }
-        (IpAddr::V6(host), Addresses::V6 { source, destination }) => {
-            u128::from(host) == slab.key_v6(if outgoing { source } else { destination })
-        }
-        _ => false,
-    }
-}
-
-/// The slots of a packet's destination and source; [`Slot::NOWHERE`] where that is none of ours.
-#[derive(Clone, Copy)]
-struct Ends {
-    to: Slot,
-    from: Slot,
-}
-
 /// Finds the slots that a packet counts for.
 struct Finder<'a> {
     root: &'a [u16; 1 << 16],
@@ -431,60 +300,58 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Finds what the plain frames of a burst are to be counted for. Whether all are plain.
+    /// Finds what the plain frames of a burst are to be counted for, and notes the others.
     #[inline(always)]
     fn plain<'a, const FLOWS: bool>(
         &mut self,
         packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
         burst: &mut Burst,
-    ) -> bool {
-        let Jobs { incoming: to, outgoing: from, bytes } = &mut *burst.jobs;
-        let jobs = to.iter_mut().zip(from).zip(bytes).zip(burst.flows.iter_mut());
-        let mut all_plain = true;
-        packets.zip(jobs).for_each(|((frame, frame_len), (((to, from), bytes), flow))| {
+        others: &mut Others,
+    ) {
+        let (mut jobs, mut rest) = (0, 0);
+        packets.enumerate().for_each(|(packet, (frame, frame_len))| {
             let Some(plain) = self.reading.plain(frame, frame_len) else {
-                if FLOWS {
-                    *flow = flows::Job::NONE;
-                }
-                all_plain = false;
+                others.packets[rest % BURST_MAX] = packet as u16;
+                rest += 1;
                 return;
             };
-            let outline = plain.outline();
-            let ends = self.ends_v4(&outline);
-            // What nearly every packet is goes no further.
-            if ends.to != Slot::NOWHERE && ends.from == Slot::NOWHERE {
-                if FLOWS {
-                    *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), Ends { from: Slot::NOWHERE, ..ends });
-                }
-                *to = self.place(ends.to, plane(false, false, outline.class));
-                (*from, *bytes) = (Place::NOWHERE, outline.ip_length);
-                return;
-            }
-            if FLOWS {
-                *flow = self.flow(self.shared.flows.hash_v4(&plain.flow()), ends);
-            }
-            let (job, kind) = self.job(&outline, ends);
-            (*to, *from, *bytes) = (job.incoming, job.outgoing, job.bytes);
-            burst.kinds[kind as usize].add(frame_len);
+            burst.jobs.len = jobs;
+            let kind = self.find_v4::<FLOWS>(&plain.outline(), || plain.flow(), packet, burst.jobs);
+            jobs = burst.jobs.len;
+            burst.add(kind, frame_len);
         });
-        all_plain
+        (burst.jobs.len, others.len) = (jobs, rest);
     }
 
+    /// Finds what an IPv4 packet is to be counted for.
     #[inline(always)]
-    fn ends_v4(&mut self, outline: &Outline<u32>) -> Ends {
-        Ends { to: self.slot_v4(outline.destination), from: self.slot_v4(outline.source) }
-    }
-
-    #[inline]
-    fn job<A>(&self, outline: &Outline<A>, Ends { to, from }: Ends) -> (Job, Kind) {
+    fn find_v4<const FLOWS: bool>(
+        &mut self,
+        outline: &Outline<u32>,
+        flow: impl FnOnce() -> Flow<u32>,
+        packet: usize,
+        jobs: &mut Jobs,
+    ) -> Kind {
+        let (to, from) = (self.slot_v4(outline.destination), self.slot_v4(outline.source));
         let plane = plane(false, outline.is_fragment, outline.class);
-        let job = Job {
-            incoming: if to == Slot::NOWHERE { Place::NOWHERE } else { self.place(to, plane) },
-            outgoing: if from == Slot::NOWHERE { Place::NOWHERE } else { self.place(from, plane + PLANES / 2) },
-            bytes: outline.ip_length,
+        let hashed = FLOWS.then(|| self.shared.flows.hash_v4(&flow()));
+        let mut add = |slot, plane, outgoing| {
+            jobs.add(self.place(slot, plane), outline.ip_length, packet);
+            if let Some(hashed) = &hashed {
+                jobs.add_flow(self.flow(hashed, slot, outgoing));
+            }
         };
-        let kind = Kind::of(to != Slot::NOWHERE, from != Slot::NOWHERE);
-        (job, kind)
+        if to != Slot::NOWHERE {
+            add(to, plane, false);
+            // What nearly every packet is goes no further.
+            if from == Slot::NOWHERE {
+                return Kind::Incoming;
+            }
+        }
+        if from != Slot::NOWHERE {
+            add(from, plane + PLANES / 2, true);
+        }
+        Kind::of(to != Slot::NOWHERE, from != Slot::NOWHERE)
     }
 
     /// The cell of a slot, which is on its way to the cache.
@@ -516,7 +383,12 @@ impl Finder<'_> {
         let found = self.owner.insert_v4(&shared.slab, self.networks, address, self.tick);
         match found {
             Found::Known(slot) => return slot,
-            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {}
+            Found::New(slot) if shared.slab.ipv4_blocks().contains(&slot.block()) => {
+                // All hosts of the block have their slots from now on.
+                if let Some(marks) = self.watch.marks_v4(address >> 8) {
+                    shared.slab.set_watch_of_block(slot.block(), &marks);
+                }
+            }
             _ => shared.stats.lost[Lost::NoBlock as usize].add(1),
         }
         self.new_slot(found, network, self.watch.mark(key(IpAddr::V4(address.into()))))

@@ -47,6 +47,23 @@ mod explored {
     atomic!(AtomicU64, u64);
     atomic!(AtomicUsize, usize);
 
+    impl AtomicU32 {
+        pub(crate) fn fetch_xor(&self, value: u32, ordering: Ordering) -> u32 {
+            self.mark.store(true, Relaxed);
+            self.value.fetch_xor(value, ordering)
+        }
+
+        pub(crate) fn fetch_update(
+            &self,
+            set: Ordering,
+            fetch: Ordering,
+            update: impl FnMut(u32) -> Option<u32>,
+        ) -> Result<u32, u32> {
+            self.mark.store(true, Relaxed);
+            self.value.fetch_update(set, fetch, update)
+        }
+    }
+
     /// As [`crate::dpdk::Memory`], on the heap: a model makes it anew for each of many thousand runs.
     #[derive(Debug)]
     pub(crate) struct Memory<T>(Box<[T]>);

@@ -1,13 +1,16 @@
-//! What workers do for hosts under attack: an immutable snapshot of active rules and open captures, read once a burst.
+//! What workers do for hosts and networks under attack: an immutable snapshot of active rules and open captures, read once a
+//! burst.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::hosts::key;
-use crate::packet::{Headers, Plain};
+use ipnet::IpNet;
+
+use crate::hosts::{BLOCK, key};
+use crate::packet::{Addresses, Class, Headers, Plain};
 use crate::rule::{FlowRule, RuleSet, SET_MAX};
 
-/// Hosts that can be watched at once.
+/// Hosts and networks that can be watched at once.
 pub const WATCHED_MAX: usize = 4096;
 /// Captures that can be open at once.
 pub const CAPTURES_MAX: usize = 256;
@@ -24,7 +27,7 @@ pub struct ActiveRule {
     pub slot: u16,
 }
 
-/// The active rules of a host in one direction, compiled.
+/// The active rules of a host or network in one direction, compiled.
 #[derive(Clone, Debug)]
 pub struct ActiveRules {
     set: RuleSet,
@@ -33,11 +36,20 @@ pub struct ActiveRules {
 }
 
 impl ActiveRules {
-    /// Of the first [`SET_MAX`] rules; where several match a packet, it counts for the first one.
-    pub fn new(rules: &[ActiveRule]) -> ActiveRules {
+    /// Of the first [`SET_MAX`] rules for what `target` receives or sends; where several match a packet, it counts for the
+    /// first one. Only packets of the target are held against them.
+    pub fn new(target: IpNet, outgoing: bool, rules: &[ActiveRule]) -> ActiveRules {
         let mut slots = [NO_RULE; SET_MAX + 1];
         slots.iter_mut().zip(rules).take(SET_MAX).for_each(|(slot, active)| *slot = active.slot);
-        ActiveRules { set: RuleSet::new(rules.iter().map(|active| &active.rule)), slots }
+        let without_target = |active: &ActiveRule| {
+            let mut rule = active.rule.clone();
+            let end = if outgoing { &mut rule.source } else { &mut rule.destination };
+            // What all of them pass need not be asked.
+            *end = end.filter(|prefix| !prefix.contains(&target));
+            rule
+        };
+        let rules: Vec<FlowRule> = rules.iter().map(without_target).collect();
+        ActiveRules { set: RuleSet::new(rules.iter()), slots }
     }
 
     /// The slots of all rules, in their order.
@@ -53,18 +65,18 @@ impl ActiveRules {
 
     /// The same of a plain packet.
     #[inline(always)]
-    pub fn first_plain(&self, packet: &Plain) -> u16 {
-        self.slots[self.set.matching_plain(packet).trailing_zeros() as usize]
+    pub fn first_plain(&self, packet: &Plain, class: Class) -> u16 {
+        self.slots[self.set.matching_plain(packet, class).trailing_zeros() as usize]
     }
 }
 
 impl Default for ActiveRules {
     fn default() -> ActiveRules {
-        ActiveRules::new(&[])
+        ActiveRules { set: RuleSet::new([].iter()), slots: [NO_RULE; SET_MAX + 1] }
     }
 }
 
-/// A request for samples of a host's packets, in both directions.
+/// A request for samples of a host's or network's packets, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// Its number; never used again.
@@ -79,46 +91,113 @@ pub struct Capture {
     pub outgoing: bool,
 }
 
-/// A host with rules or captures.
+/// A prefix, ready for packets to be held against it: what is of the other family lies in none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    net: IpNet,
+    /// First address, and mask. Of the other family no address has this first one.
+    v4: (u32, u32),
+    v6: (u128, u128),
+}
+
+impl From<IpNet> for Prefix {
+    fn from(net: IpNet) -> Prefix {
+        let net = net.trunc();
+        let prefix = Prefix { net, v4: (1, 0), v6: (1, 0) };
+        match net {
+            IpNet::V4(net) => Prefix { v4: (net.network().into(), net.netmask().into()), ..prefix },
+            IpNet::V6(net) => Prefix { v6: (net.network().into(), net.netmask().into()), ..prefix },
+        }
+    }
+}
+
+impl Prefix {
+    /// As it is written.
+    pub fn net(&self) -> IpNet {
+        self.net
+    }
+
+    /// Whether an IPv4 address lies within.
+    #[inline(always)]
+    pub fn holds_v4(&self, address: u32) -> bool {
+        address & self.v4.1 == self.v4.0
+    }
+
+    /// Whether the packet is to (or, outgoing, from) an address within.
+    #[inline(always)]
+    pub fn is_end(&self, outgoing: bool, headers: &Headers) -> bool {
+        match headers.addresses {
+            Addresses::V4 { source, destination } => self.holds_v4(if outgoing { source } else { destination }),
+            Addresses::V6 { source, destination } => {
+                (if outgoing { source } else { destination }) & self.v6.1 == self.v6.0
+            }
+        }
+    }
+}
+
+/// A host or network with rules or captures.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Which host; of an IPv6 prefix the first address.
-    pub host: IpAddr,
+    /// All addresses of the host or network.
+    pub prefix: Prefix,
     /// Active rules for what it receives, and for what it sends.
     pub rules: [ActiveRules; 2],
     /// Open captures.
     pub captures: Vec<Capture>,
 }
 
-/// Every watched host.
+/// Everything that is watched. A packet is looked at for the longest prefix alone that holds its host.
 #[derive(Debug, Default)]
 pub struct Watch {
-    hosts: Vec<Option<Watched>>,
-    marks: HashMap<u128, u16>,
+    watched: Vec<Option<Watched>>,
+    /// By the [`key`] of a prefix's first address and how many of its bits matter.
+    marks: HashMap<(u128, u8), u16>,
+    /// Those numbers of bits, the largest first.
+    lengths: Vec<u8>,
+    /// Whether an IPv4 prefix of several hosts is among them.
+    has_ipv4_networks: bool,
 }
 
 impl Watch {
-    /// A snapshot. A host's place in the list, plus 1, is its watch mark.
-    pub fn new(hosts: Vec<Option<Watched>>) -> Watch {
-        let marks = hosts
-            .iter()
-            .zip(1u16..)
-            .filter_map(|(watched, id)| watched.as_ref().map(|watched| (key(watched.host), id)))
-            .collect();
-        Watch { hosts, marks }
+    /// A snapshot. A place in the list, plus 1, is a watch mark.
+    pub fn new(watched: Vec<Option<Watched>>) -> Watch {
+        let places = watched.iter().zip(1u16..);
+        let nets: Vec<(IpNet, u16)> =
+            places.filter_map(|(watched, mark)| watched.as_ref().map(|watched| (watched.prefix.net(), mark))).collect();
+        let marks: HashMap<(u128, u8), u16> =
+            nets.iter().map(|&(net, mark)| ((key(net.network()), bits(net)), mark)).collect();
+        let mut lengths: Vec<u8> = nets.iter().map(|&(net, _)| bits(net)).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let has_ipv4_networks = nets.iter().any(|(net, _)| net.addr().is_ipv4() && net.prefix_len() < 32);
+        Watch { watched, marks, lengths, has_ipv4_networks }
     }
 
-    /// The host of a watch mark. Compare its address: a mark is a hint, its slot may have changed hands.
+    /// What a watch mark stands for. Compare the address: a mark is a hint, its slot may have changed hands.
     pub fn get(&self, mark: u16) -> Option<&Watched> {
-        self.hosts.get(usize::from(mark).checked_sub(1)?)?.as_ref()
+        self.watched.get(usize::from(mark).checked_sub(1)?)?.as_ref()
     }
 
-    /// The mark of a host that gets a slot, by its [`key`].
+    /// The mark of a host, by its [`key`].
     #[inline]
     pub fn mark(&self, key: u128) -> Option<u16> {
-        if self.marks.is_empty() {
+        let mark =
+            |&bits: &u8| self.marks.get(&(key & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0), bits));
+        self.lengths.iter().find_map(mark).copied()
+    }
+
+    /// The marks of all hosts of a /24 (its address shifted down), which get their slots together; none where no network is
+    /// watched that holds any of them.
+    pub fn marks_v4(&self, block: u32) -> Option<[u16; BLOCK]> {
+        if !self.has_ipv4_networks {
             return None;
         }
-        self.marks.get(&key).copied()
+        let mark = |index| self.mark(key(IpAddr::V4((block << 8 | index as u32).into()))).unwrap_or(0);
+        Some(std::array::from_fn(mark)).filter(|marks: &[u16; BLOCK]| marks.iter().any(|&mark| mark != 0))
     }
+}
+
+/// How many bits of a [`key`] a prefix is about.
+fn bits(net: IpNet) -> u8 {
+    128 - (net.max_prefix_len() - net.prefix_len())
 }

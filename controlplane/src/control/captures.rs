@@ -9,6 +9,7 @@ use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
 use dataplane::tap::REQUEST_MAX;
 use dataplane::watch::{CAPTURES_MAX, Capture};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::examples::Examples;
@@ -137,7 +138,7 @@ impl Captures {
     }
 
     /// What workers are to do for them.
-    pub(super) fn open_ones(&self) -> impl Iterator<Item = (IpAddr, Capture)> + '_ {
+    pub(super) fn open_ones(&self) -> impl Iterator<Item = (IpNet, Capture)> + '_ {
         self.open.values().map(|open| {
             let capture = Capture {
                 request: open.number,
@@ -146,7 +147,7 @@ impl Captures {
                 worker_max: open.request.wanted as u32,
                 outgoing: open.request.target.direction == Direction::Outgoing,
             };
-            (open.request.target.prefix.addr(), capture)
+            (open.request.target.prefix, capture)
         })
     }
 }
@@ -237,7 +238,7 @@ mod tests {
         captures.open(request);
         let opened: Vec<_> = captures.open_ones().collect();
         let [(host, capture)] = opened.as_slice() else { panic!("one capture, not {opened:?}") };
-        assert_eq!(*host, IpAddr::from(VICTIM));
+        assert_eq!(*host, IpNet::from(IpAddr::from(VICTIM)));
         assert_eq!((capture.stride, capture.worker_max, capture.outgoing), (3, 4, false));
         let number = capture.request;
 

@@ -1,14 +1,14 @@
 //! Which hosts workers look at closer: hands out watch marks and rule slots, and makes the snapshot that workers read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use dataplane::Dataplane;
 use dataplane::rule::SET_MAX;
 use dataplane::watch::{ActiveRule, ActiveRules, Capture, WATCHED_MAX, Watch, Watched};
+use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::attack::Target;
+use crate::attack::{Direction, Target};
 use crate::record::AttackRecord;
 
 /// A rule whose matches workers count.
@@ -29,7 +29,7 @@ struct Plan {
     /// By mark, less 1.
     places: Vec<Option<Watched>>,
     /// Hosts that are watched no more.
-    gone: Vec<IpAddr>,
+    gone: Vec<IpNet>,
     /// Slots of rules that are new.
     fresh: Vec<u16>,
 }
@@ -38,7 +38,7 @@ struct Plan {
 #[derive(Debug, Default)]
 pub(super) struct Watching {
     active: Vec<Active>,
-    marks: BTreeMap<IpAddr, u16>,
+    marks: BTreeMap<IpNet, u16>,
     /// Slots that some worker may still count in, by an old snapshot.
     retired: BTreeSet<u16>,
     /// Hosts and rules that found no place.
@@ -60,13 +60,13 @@ impl Watching {
         &mut self,
         dataplane: &mut Dataplane,
         attacks: impl Iterator<Item = &'a AttackRecord>,
-        captures: impl Iterator<Item = (IpAddr, Capture)>,
+        captures: impl Iterator<Item = (IpNet, Capture)>,
     ) -> Vec<u16> {
         let slots = dataplane.workers().map(|(shared, _)| shared.slab.layout().rules).min().unwrap_or(0);
         let Plan { places, gone, fresh } = self.plan(slots, attacks, captures);
         dataplane.watch.replace(Watch::new(places));
         for (shared, _) in dataplane.workers() {
-            for slot in gone.iter().filter_map(|host| shared.slab.find(*host)) {
+            for slot in gone.iter().filter_map(|host| shared.slab.find(host.addr())) {
                 shared.slab.set_watch(slot, 0);
             }
         }
@@ -79,16 +79,16 @@ impl Watching {
         &mut self,
         slots: usize,
         attacks: impl Iterator<Item = &'a AttackRecord>,
-        captures: impl Iterator<Item = (IpAddr, Capture)>,
+        captures: impl Iterator<Item = (IpNet, Capture)>,
     ) -> Plan {
         self.crowded_out = 0;
-        let mut hosts: BTreeMap<IpAddr, Watched> = BTreeMap::new();
-        let blank = |host| Watched { host, rules: Default::default(), captures: Vec::new() };
+        let mut hosts: BTreeMap<IpNet, Watched> = BTreeMap::new();
+        let blank = |prefix: IpNet| Watched { prefix: prefix.into(), rules: Default::default(), captures: Vec::new() };
         let (rules, fresh) = self.place_rules(slots, attacks);
         for (target, rules) in rules {
-            let host = target.prefix.addr();
+            let (host, outgoing) = (target.prefix, target.direction == Direction::Outgoing);
             let watched = hosts.entry(host).or_insert_with(|| blank(host));
-            watched.rules[target.direction as usize] = ActiveRules::new(&rules);
+            watched.rules[target.direction as usize] = ActiveRules::new(host, outgoing, &rules);
         }
         for (host, capture) in captures {
             hosts.entry(host).or_insert_with(|| blank(host)).captures.push(capture);
@@ -130,8 +130,8 @@ impl Watching {
     }
 
     /// Gives each host a mark, and puts it into its place. Gives the hosts that have none any more, too.
-    fn place_hosts(&mut self, hosts: BTreeMap<IpAddr, Watched>) -> (Vec<Option<Watched>>, Vec<IpAddr>) {
-        let gone: Vec<IpAddr> = self.marks.keys().filter(|host| !hosts.contains_key(host)).copied().collect();
+    fn place_hosts(&mut self, hosts: BTreeMap<IpNet, Watched>) -> (Vec<Option<Watched>>, Vec<IpNet>) {
+        let gone: Vec<IpNet> = self.marks.keys().filter(|host| !hosts.contains_key(host)).copied().collect();
         for host in &gone {
             self.marks.remove(host);
         }
@@ -156,7 +156,7 @@ impl Watching {
     pub(super) fn mark(&self, dataplane: &Dataplane) {
         for (shared, _) in dataplane.workers() {
             for (host, mark) in &self.marks {
-                if let Some(slot) = shared.slab.find(*host) {
+                if let Some(slot) = shared.slab.find(host.addr()) {
                     shared.slab.set_watch(slot, *mark);
                 }
             }
@@ -173,8 +173,9 @@ impl Watching {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::attack::Direction;
     use crate::record::samples::{attack, rule};
     use crate::record::{RuleRecord, State};
 
@@ -186,7 +187,7 @@ mod tests {
         AttackRecord { rules: (0..rules).map(held).collect(), ..attack(host, State::Mitigating) }
     }
 
-    fn capture(host: &str, request: u32) -> (IpAddr, Capture) {
+    fn capture(host: &str, request: u32) -> (IpNet, Capture) {
         let capture = Capture { request, place: 0, stride: 1, worker_max: 1, outgoing: false };
         (host.parse().unwrap(), capture)
     }
@@ -195,7 +196,11 @@ mod tests {
     fn watched(plan: &Plan) -> Vec<(u16, String, Vec<u16>)> {
         let slots = |watched: &Watched| watched.rules.iter().flat_map(ActiveRules::slots).collect();
         let places = (1..).zip(&plan.places);
-        places.filter_map(|(mark, host)| host.as_ref().map(|host| (mark, host.host.to_string(), slots(host)))).collect()
+        places
+            .filter_map(|(mark, host)| {
+                host.as_ref().map(|host| (mark, crate::attack::name(host.prefix.net()), slots(host)))
+            })
+            .collect()
     }
 
     #[test]
@@ -210,7 +215,7 @@ mod tests {
         // The first goes; its mark is free at once, its slots are not: an old snapshot may still count in them.
         let plan = watching.plan(SLOTS, [&two, &three].into_iter(), [].into_iter());
         assert_eq!(watched(&plan), [(1, "192.0.2.3".into(), vec![3]), (2, "192.0.2.2".into(), vec![2])]);
-        assert_eq!((plan.fresh, plan.gone), (vec![3], vec!["192.0.2.1".parse::<IpAddr>().unwrap()]));
+        assert_eq!((plan.fresh, plan.gone), (vec![3], vec!["192.0.2.1/32".parse::<IpNet>().unwrap()]));
         assert_eq!(watching.active().iter().map(|active| active.slot).collect::<Vec<_>>(), [2, 3]);
 
         watching.retired.clear();
@@ -230,7 +235,7 @@ mod tests {
             target: Target { direction: Direction::Outgoing, ..wanted.target },
             ..mitigated("192.0.2.1/32", 1)
         };
-        let captures = [capture("192.0.2.1", 7), capture("192.0.2.1", 8), capture("2001:db8::1", 9)];
+        let captures = [capture("192.0.2.1/32", 7), capture("192.0.2.1/32", 8), capture("2001:db8::1/128", 9)];
         let plan = watching.plan(SLOTS, [&wanted, &outgoing].into_iter(), captures.into_iter());
         let requests = |host: &Watched| host.captures.iter().map(|capture| capture.request).collect::<Vec<_>>();
         let [Some(first), Some(second)] = plan.places.as_slice() else { panic!("two hosts, not {:?}", plan.places) };
@@ -238,7 +243,7 @@ mod tests {
             (first.rules[0].slots().count(), first.rules[1].slots().count(), requests(first)),
             (0, 1, vec![7, 8])
         );
-        assert_eq!((second.host, requests(second)), ("2001:db8::1".parse().unwrap(), vec![9]));
+        assert_eq!((second.prefix.net(), requests(second)), ("2001:db8::1/128".parse().unwrap(), vec![9]));
     }
 
     #[test]
@@ -249,7 +254,7 @@ mod tests {
         assert_eq!((plan.fresh.len(), watching.crowded_out()), (SLOTS, 2));
 
         let hosts = (0..WATCHED_MAX as u32 + 3)
-            .map(|index| (IpAddr::V4((0xc612_0000 + index).into()), capture("192.0.2.9", 1).1));
+            .map(|index| (IpNet::from(IpAddr::V4((0xc612_0000 + index).into())), capture("192.0.2.9/32", 1).1));
         let plan = watching.plan(SLOTS, [].into_iter(), hosts);
         assert_eq!((plan.places.iter().flatten().count(), watching.crowded_out()), (WATCHED_MAX, 3));
         assert_eq!(plan.gone.len(), 1);

@@ -134,7 +134,7 @@ impl Rig {
                 }
             });
             let plane = plane(traffic.direction == Direction::Outgoing, traffic.fragment, traffic.class);
-            owner.count(slab, slab.cells(), slab.place(slot, plane), traffic.bytes, stamp);
+            owner.count(slab, slab.place(slot, plane), traffic.bytes, stamp);
         }
         shared.stats.ipv4_blocks.set(owner.used_ipv4_blocks() as u64);
     }
@@ -353,13 +353,7 @@ fn a_rules_slot_starts_at_zero_for_its_next_rule() {
         let (shared, owner) = &mut rig.workers[worker];
         let plane = plane(direction == Direction::Outgoing, false, traffic.class);
         for _ in 0..times {
-            owner.count(
-                &shared.slab,
-                shared.slab.cells(),
-                shared.slab.place(shared.slab.rule(3), plane),
-                traffic.bytes,
-                rig.tick,
-            );
+            owner.count(&shared.slab, shared.slab.place(shared.slab.rule(3), plane), traffic.bytes, rig.tick);
         }
     };
     count(&mut rig, 0, Direction::Incoming, 5);

@@ -12,6 +12,7 @@ use dataplane::pipeline::Shared;
 use dataplane::rule::{Bits, FlowRule, Ranges};
 use dataplane::stats::Lost;
 use dataplane::watch::{ActiveRule, ActiveRules, Capture, Watch, Watched};
+use ipnet::IpNet;
 use serde_json::json;
 
 use crate::measure::Bench;
@@ -168,9 +169,10 @@ fn rules() -> [FlowRule; RULES as usize] {
 fn watched() -> Watched {
     let active: Vec<ActiveRule> = rules().into_iter().zip(0..).map(|(rule, slot)| ActiveRule { rule, slot }).collect();
     let capture = Capture { request: REQUEST, place: 0, stride: STRIDE, worker_max: u32::MAX, outgoing: false };
+    let host = IpNet::from(IpAddr::from(Ipv4Addr::from(HOSTS_V4)));
     Watched {
-        host: Ipv4Addr::from(HOSTS_V4).into(),
-        rules: [ActiveRules::new(&active), ActiveRules::default()],
+        prefix: host.into(),
+        rules: [ActiveRules::new(host, false, &active), ActiveRules::default()],
         captures: vec![capture],
     }
 }

@@ -22,9 +22,21 @@ enum levee_mbuf {
 	LEVEE_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
 	LEVEE_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	LEVEE_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
+	LEVEE_MBUF_REARM_DATA = offsetof(struct rte_mbuf, rearm_data),
+	LEVEE_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
+	LEVEE_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	LEVEE_MBUF_POOL = offsetof(struct rte_mbuf, pool),
 };
 
+/* The word at rearm_data, of an mbuf with one holder and one segment, and its bits that say so. */
+#define LEVEE_MBUF_BITS(field, value) ((uint64_t)(value) << (8 * (offsetof(struct rte_mbuf, field) - LEVEE_MBUF_REARM_DATA)))
+static const uint64_t LEVEE_MBUF_PLAIN = LEVEE_MBUF_BITS(refcnt, 1) | LEVEE_MBUF_BITS(nb_segs, 1);
+static const uint64_t LEVEE_MBUF_PLAIN_MASK = LEVEE_MBUF_BITS(refcnt, 0xffff) | LEVEE_MBUF_BITS(nb_segs, 0xffff);
+/* Bits of ol_flags of an mbuf whose data lie elsewhere. */
+static const uint64_t LEVEE_MBUF_NOT_DIRECT = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+
 uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
+void levee_mempool_put(struct rte_mempool *pool, struct rte_mbuf **mbufs, uint32_t n);
 /* rte_errno of this thread. */
 int levee_errno(void);
 /* Calls `rewrite(context, data, data_len)` for each frame inside rte_eth_rx_burst. NULL: not installed. */

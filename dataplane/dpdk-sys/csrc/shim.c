@@ -5,6 +5,11 @@ uint16_t levee_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, 
 	return rte_eth_rx_burst(port, queue, mbufs, n);
 }
 
+void levee_mempool_put(struct rte_mempool *pool, struct rte_mbuf **mbufs, uint32_t n)
+{
+	rte_mempool_put_bulk(pool, (void *const *)mbufs, n);
+}
+
 int levee_errno(void)
 {
 	return rte_errno;

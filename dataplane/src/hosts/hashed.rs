@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{AtomicU16, AtomicU32, AtomicU64, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence};
+use super::{AtomicU16, AtomicU32, AtomicU64, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence, hash};
 use crate::networks::Networks;
 
 /// After so many ticks without a packet a host is cold, whatever it did before.
@@ -31,27 +31,108 @@ pub fn host(key: u128) -> IpAddr {
 /// An IPv6 address in two words; all zeroes: free.
 #[derive(Debug, Default)]
 pub(super) struct Key {
-    pub(super) high: AtomicU64,
-    /// The lower half mixed with the upper one: two addresses that have this in common are hardly ever two.
-    pub(super) mixed: AtomicU64,
+    high: AtomicU64,
+    low: AtomicU64,
 }
 
 impl Key {
     #[inline(always)]
-    pub(super) fn mix(high: u64) -> u64 {
-        high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    fn is(&self, key: u128) -> bool {
+        let (high, low) = ((key >> 64) as u64, key as u64);
+        (self.high.load(Ordering::Relaxed) ^ high) | (self.low.load(Ordering::Relaxed) ^ low) == 0
     }
 
     #[inline(always)]
     pub(super) fn load(&self) -> u128 {
-        let (high, mixed) = (self.high.load(Ordering::Relaxed), self.mixed.load(Ordering::Relaxed));
-        u128::from(high) << 64 | u128::from(mixed ^ Key::mix(high))
+        u128::from(self.high.load(Ordering::Relaxed)) << 64 | u128::from(self.low.load(Ordering::Relaxed))
     }
 
-    pub(super) fn store(&self, address: u128) {
-        let high = (address >> 64) as u64;
-        self.high.store(high, Ordering::Relaxed);
-        self.mixed.store(address as u64 ^ Key::mix(high), Ordering::Relaxed);
+    fn store(&self, key: u128) {
+        self.high.store((key >> 64) as u64, Ordering::Relaxed);
+        self.low.store(key as u64, Ordering::Relaxed);
+    }
+}
+
+/// The two buckets in which a [`key`] may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buckets([u32; 2]);
+
+/// What tells a key from most others in its buckets; 0 is that of a free slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag(u16);
+
+impl Buckets {
+    /// The slots that they have.
+    fn slots(&self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().flat_map(|bucket| bucket as usize * BUCKET..(bucket as usize + 1) * BUCKET)
+    }
+}
+
+/// A tag is this wide; a word has those of a bucket.
+const TAG_BITS: usize = 16;
+/// The lowest bit of each tag in a word.
+const LOWEST: u64 = u64::MAX / ((1 << TAG_BITS) - 1);
+
+impl Slab {
+    /// The buckets of a key. The seed is secret: who chooses addresses cannot choose buckets.
+    #[inline(always)]
+    pub fn buckets(&self, key: u128) -> (Buckets, Tag) {
+        let hash = hash(&self.seed, (key >> 64) as u64, key as u64);
+        let all = self.tags.len() as u64;
+        let numbers = [hash & 0xffff_ffff, hash >> 32].map(|half| ((half * all) >> 32) as u32);
+        // The bits that have least to do with where the buckets are.
+        (Buckets(numbers), Tag(hash as u16 | 1))
+    }
+
+    /// Asks the CPU to fetch the tags of two buckets.
+    #[inline(always)]
+    pub fn prefetch_buckets(&self, buckets: &Buckets) {
+        buckets.0.into_iter().for_each(|bucket| self.tags.prefetch(bucket as usize));
+    }
+
+    /// The slot that has a key's tag; its address is on its way to the cache. All tags of a bucket are compared at once, and
+    /// no branch tells which one it is: nobody could predict that.
+    #[inline(always)]
+    pub fn candidate(&self, &Buckets([one, other]): &Buckets, Tag(tag): Tag) -> Slot {
+        // The highest bit of each lane that is 0; above the lowest one of them there may be more.
+        let same = |bucket: u32| {
+            let tags = self.tags.get(bucket as usize).map_or(0, |tags| tags.load(Ordering::Relaxed));
+            let lanes = tags ^ (u64::from(tag) * LOWEST);
+            lanes.wrapping_sub(LOWEST) & !lanes & (LOWEST << (TAG_BITS - 1))
+        };
+        let hits = same(one) | same(other) >> 1;
+        // Without any it is one that has another tag.
+        let hit = hits.trailing_zeros() as usize % 64;
+        let bucket = if hit % TAG_BITS == TAG_BITS - 1 { one } else { other };
+        let index = bucket as usize * BUCKET + hit / TAG_BITS;
+        self.keys.prefetch(index);
+        self.ipv6_slot(index)
+    }
+
+    /// Whether a slot of the hashed table counts for this key now.
+    #[inline(always)]
+    pub fn is_of(&self, slot: Slot, key: u128) -> bool {
+        self.keys.get(self.ipv6_index(slot)).is_some_and(|found| found.is(key))
+    }
+
+    /// The slot of the hashed table that counts for a key now.
+    pub fn find_v6(&self, key: u128) -> Option<Slot> {
+        let (buckets, tag) = self.buckets(key);
+        let candidate = self.candidate(&buckets, tag);
+        if self.is_of(candidate, key) { Some(candidate) } else { self.search(&buckets, key) }
+    }
+
+    /// Another host may have the same tag: this looks at all.
+    pub fn search(&self, buckets: &Buckets, key: u128) -> Option<Slot> {
+        buckets.slots().find(|&index| self.keys[index].is(key)).map(|index| self.ipv6_slot(index))
+    }
+
+    /// Owner only: enters a key.
+    fn enter(&self, index: usize, Tag(tag): Tag, key: u128) {
+        self.keys[index].store(key);
+        let (tags, shift) = (&self.tags[index / BUCKET], index % BUCKET * TAG_BITS);
+        let others = tags.load(Ordering::Relaxed) & !(((1 << TAG_BITS) - 1) << shift);
+        tags.store(others | u64::from(tag) << shift, Ordering::Relaxed);
     }
 }
 
@@ -123,8 +204,9 @@ impl Owner {
     /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`]. No network is longer than
     /// a host, so that the key finds the network of all its addresses.
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let candidates = slab.buckets(address).0.into_iter().flat_map(|bucket| {
-            let bucket = bucket as usize;
+        let (buckets, tag) = slab.buckets(address);
+        let candidates = buckets.0.into_iter().flat_map(|bucket| {
+            let bucket = bucket as usize * BUCKET;
             let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));
             // Of free slots one in the emptier bucket, or tables fill up unevenly.
             let taken = warm.iter().flatten().count();
@@ -144,7 +226,7 @@ impl Owner {
         let before = generation.load(Ordering::Relaxed);
         generation.store(before.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release); // loom: slot-odd-first
-        slab.keys[index].store(address);
+        slab.enter(index, tag, address);
         for plane in warmth.planes() {
             self.retire(slab, slot, plane, network, tick);
         }
@@ -174,7 +256,7 @@ impl Owner {
     fn retire(&self, slab: &Slab, slot: Slot, plane: usize, network: Option<Slot>, tick: u32) {
         let cell = slab.cell(slot, plane);
         // One tick in 65,536 has this stamp; in all others the next host's first packet touches.
-        cell.stamp.store(0, Ordering::Relaxed);
+        cell.set_stamp(0);
         if let Some(network) = network {
             slab.cell(network, plane).add(cell.packets(), cell.bytes());
             self.touch(slab, slab.place(network, plane), tick);
@@ -184,37 +266,34 @@ impl Owner {
     }
 }
 
-/// The slots that packets of this burst will be counted in: one bit each, by the low bits of their numbers. Of slots that
-/// share a bit with one of them some stay with their hosts for a burst longer.
+/// The slots that packets of this burst may be counted in: by the low bits of their numbers, low bits of the burst's number.
+/// Of slots that share a place with one of them, or had one in a burst of the same low bits, some stay with their hosts for
+/// a burst longer.
 #[derive(Debug)]
 pub(super) struct Placed {
-    bits: Box<[u64; 64]>,
-    any: bool,
+    bursts: Box<[u8; 4096]>,
+    burst: u8,
 }
 
 impl Default for Placed {
     fn default() -> Placed {
-        Placed { bits: Box::new([0; 64]), any: false }
+        Placed { bursts: Box::new([0; 4096]), burst: 0 }
     }
 }
 
 impl Placed {
     #[inline(always)]
-    pub(super) fn clear(&mut self) {
-        if self.any {
-            *self.bits = [0; 64];
-            self.any = false;
-        }
+    pub(super) fn begin_burst(&mut self) {
+        self.burst = self.burst.wrapping_add(1);
     }
 
     #[inline(always)]
     pub(super) fn add(&mut self, slot: Slot) {
-        self.bits[slot.0 as usize / 64 % 64] |= 1 << (slot.0 % 64);
-        self.any = true;
+        self.bursts[slot.0 as usize % 4096] = self.burst;
     }
 
     fn has(&self, slot: Slot) -> bool {
-        self.bits[slot.0 as usize / 64 % 64] >> (slot.0 % 64) & 1 != 0
+        self.bursts[slot.0 as usize % 4096] == self.burst
     }
 }
 

@@ -26,7 +26,7 @@ fn counts(slab: &Slab, slot: Slot) -> (u32, u64) {
 }
 
 fn count(owner: &Owner, slab: &Slab, slot: Slot, bytes: u32, tick: u32) {
-    owner.count(slab, slab.cells(), slab.place(slot, PLANE), bytes, tick);
+    owner.count(slab, slab.place(slot, PLANE), bytes, tick);
 }
 
 fn slot(found: Found) -> Slot {
@@ -67,6 +67,22 @@ fn differences_add_up_to_what_was_counted() {
         }
         worker.join().expect("the worker");
         assert_eq!(look(), (3, 111));
+    });
+}
+
+#[test]
+fn a_mark_and_a_stamp_do_not_undo_each_other() {
+    explore(|| {
+        let slab = Arc::new(slab(0));
+        let network = slab.network(0);
+        let worker = {
+            let slab = Arc::clone(&slab);
+            thread::spawn(move || count(&Owner::new(), &slab, network, 100, 1))
+        };
+        slab.set_watch(network, 7);
+        worker.join().expect("the worker");
+        let cell = slab.cell(network, PLANE);
+        assert_eq!((cell.watch(), cell.stamp()), (7, 1));
     });
 }
 

@@ -39,8 +39,8 @@ fn a_block_serves_one_24_and_counts_by_host_plane_and_class() {
     assert_eq!(slab.find_v4(0xc612_0005), Some(slot));
     let neighbour = slab.find_v4(0xc612_0006).expect("the same block");
     assert_eq!(neighbour.block(), slot.block());
-    owner.count(&slab, slab.cells(), slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
-    owner.count(&slab, slab.cells(), slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
+    owner.count(&slab, slab.place(slot, plane(false, false, Class::Udp)), 100, 7);
+    owner.count(&slab, slab.place(slot, plane(true, true, Class::Tcp)), 50, 8);
     assert_eq!((slab.cell(slot, UDP).packets(), slab.cell(slot, UDP).bytes()), (1, 100));
     assert_eq!(slab.cell(slot, 15).bytes(), 50);
     assert_eq!(sum(&slab, neighbour), (0, 0));
@@ -55,7 +55,7 @@ fn eight_neighbours_share_a_stamp_in_their_plane() {
     slot_v4(&mut owner, &slab, 0xc612_0000, 1).expect("a new block");
     let slot = slot_v4(&mut owner, &slab, 0xc612_01ff, 1).expect("another");
     for (address, tick) in [(0xc612_0107, 5), (0xc612_0108, 70_000), (0xc612_01ff, 7)] {
-        owner.count(&slab, slab.cells(), slab.place(slab.find_v4(address).expect("known"), UDP), 100, tick);
+        owner.count(&slab, slab.place(slab.find_v4(address).expect("known"), UDP), 100, tick);
     }
     let stamps = |block, plane| slab.groups(block, plane).map(|(_, stamp)| stamp).collect::<Vec<_>>();
     let mut expected = [0; 32];
@@ -74,7 +74,7 @@ fn only_a_silent_block_is_reused() {
     let slab = slab(1, 256);
     let mut owner = Owner::new();
     let first = slot_v4(&mut owner, &slab, 0xc612_0001, 1).expect("a new block");
-    owner.count(&slab, slab.cells(), slab.place(first, UDP), 1, 10);
+    owner.count(&slab, slab.place(first, UDP), 1, 10);
     let generation = slab.generation(first);
     let Found::New(beside) = owner.insert_v4(&slab, &networks(), 0xc612_0102, 10 + SILENT_TICKS - 1) else {
         panic!("a slot of the hashed table");

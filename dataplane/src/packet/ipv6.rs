@@ -12,7 +12,7 @@ pub const OPTIONS_MAX: usize = 16;
 /// # Errors
 /// [`Unparsed`].
 #[inline]
-pub fn outline_v6(packet: &[u8]) -> Result<Outline<u128>, Unparsed> {
+pub fn outline_v6(packet: &[u8]) -> Result<Outline<&[u8; 16]>, Unparsed> {
     Ok(ipv6(packet)?.0)
 }
 
@@ -23,6 +23,7 @@ pub fn outline_v6(packet: &[u8]) -> Result<Outline<u128>, Unparsed> {
 #[inline]
 pub fn flow_v6(packet: &[u8]) -> Result<Flow<u128>, Unparsed> {
     let (Outline { source, destination, .. }, Chain { protocol, payload, .. }) = ipv6(packet)?;
+    let [source, destination] = [source, destination].map(|address| u128::from_be_bytes(*address));
     Ok(Flow { source, destination, upper: flow_upper(protocol, payload) })
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Chain<'a> {
 
 /// RFC 8200 section 3.
 #[inline]
-pub(super) fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed> {
+pub(super) fn ipv6(packet: &[u8]) -> Result<(Outline<&[u8; 16]>, Chain<'_>), Unparsed> {
     let Some((header, rest)) = packet.split_first_chunk::<40>() else { return Err(Unparsed::ShortIpv6) };
     if header[0] >> 4 != 6 {
         return Err(Unparsed::BadIpv6);
@@ -51,9 +52,10 @@ pub(super) fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed
     let (protocol, fragment, payload) =
         if is_extension(next) { skip_extensions(next, payload) } else { (next, 0, payload) };
     let payload = if fragment & fragment::IS == 0 { payload } else { &[] };
+    let (source, destination) = addresses(header);
     let outline = Outline {
-        source: address(header, 8),
-        destination: address(header, 24),
+        source,
+        destination,
         class: class(&CLASSES_V6, protocol, || payload),
         is_fragment: fragment & (fragment::IS | fragment::FIRST) != 0,
         ip_length: payload_length.saturating_add(40),
@@ -61,11 +63,12 @@ pub(super) fn ipv6(packet: &[u8]) -> Result<(Outline<u128>, Chain<'_>), Unparsed
     Ok((outline, Chain { protocol, fragment, payload }))
 }
 
-#[inline]
-pub(super) fn address(header: &[u8; 40], at: usize) -> u128 {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&header[at..at + 16]);
-    u128::from_be_bytes(octets)
+/// Source and destination.
+#[inline(always)]
+pub(super) fn addresses(header: &[u8; 40]) -> (&[u8; 16], &[u8; 16]) {
+    const NONE: &[u8; 16] = &[0; 16];
+    let source = header.split_at(8).1.first_chunk();
+    (source.unwrap_or(NONE), header.last_chunk().unwrap_or(NONE))
 }
 
 /// The payload length of a jumbogram, which has 0 in its header (RFC 2675 sections 2 and 3), from an option of the

@@ -1,6 +1,6 @@
 //! The fast path: what nearly every frame is, read with one comparison and loads at fixed places.
 
-use super::ipv6::{address, is_extension};
+use super::ipv6::{addresses, is_extension};
 use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, Upper, class, flow_upper, fragment, upper};
 
 /// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
@@ -93,10 +93,10 @@ impl<'a> Plain<'a> {
         self.head[15] >> 2
     }
 
-    /// The part of the upper-layer header that rules look at.
+    /// The part of the upper-layer header that rules look at; `class` is [`Plain::class`].
     #[inline(always)]
-    pub fn upper(&self) -> Upper {
-        upper(CLASSES_V4[usize::from(self.protocol())], self.protocol(), self.payload())
+    pub fn upper(&self, class: Class) -> Upper {
+        upper(class, self.protocol(), self.payload())
     }
 
     /// The flow that it is of.
@@ -130,25 +130,63 @@ fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
     u64::from_be_bytes(octets)
 }
 
-/// The outline of what nearly every IPv6 frame is: Ethernet without tags, no extension headers. `None` says nothing but that
-/// [`super::network`] and the rest must look.
-#[inline(always)]
-pub fn outline_plain_v6(frame: &[u8]) -> Option<Outline<u128>> {
-    /// Ethertype and version.
-    const PLAIN: u32 = 0x8_6dd6;
-    let (head, rest) = frame.split_first_chunk::<{ 14 + 40 }>()?;
-    let start = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
-    let next = head[20];
-    if start >> 12 != PLAIN || is_extension(next) {
-        return None;
-    }
-    let payload_length = u16::from_be_bytes([head[18], head[19]]);
-    let header = head.last_chunk::<40>()?;
-    Some(Outline {
-        source: address(header, 8),
-        destination: address(header, 24),
-        class: class(&CLASSES_V6, next, || &rest[..rest.len().min(usize::from(payload_length))]),
-        is_fragment: false,
-        ip_length: u32::from(payload_length) + 40,
-    })
+/// What nearly every IPv6 frame is: Ethernet without tags, no extension headers.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainV6<'a> {
+    head: &'a [u8; PLAIN_HEADERS_V6],
+    payload: &'a [u8],
 }
+
+/// Bytes of Ethernet and IPv6 headers of a plain frame.
+const PLAIN_HEADERS_V6: usize = 14 + 40;
+
+impl<'a> PlainV6<'a> {
+    /// The frame, if it is plain. `None` says nothing but that [`super::network`] and the rest must look.
+    #[inline(always)]
+    pub fn of(frame: &'a [u8]) -> Option<PlainV6<'a>> {
+        /// Ethertype and version.
+        const PLAIN: u32 = 0x86dd_6000_u32.to_be();
+        const MASK: u32 = 0xffff_f000_u32.to_be();
+        let (head, payload) = frame.split_first_chunk::<PLAIN_HEADERS_V6>()?;
+        let start: &[u8; 4] = head.get(12..)?.first_chunk()?;
+        let is_plain = u32::from_ne_bytes(*start) & MASK == PLAIN && !EXTENSIONS[usize::from(head[20])];
+        is_plain.then_some(PlainV6 { head, payload })
+    }
+
+    /// What counting asks of it.
+    #[inline(always)]
+    pub fn outline(&self) -> Outline<&'a [u8; 16]> {
+        let (source, destination) = self.head.last_chunk().map_or((&[0; 16], &[0; 16]), addresses);
+        let payload_length = self.payload_length();
+        let payload = || &self.payload[..self.payload.len().min(usize::from(payload_length))];
+        Outline {
+            source,
+            destination,
+            class: class(&CLASSES_V6, self.head[20], payload),
+            is_fragment: false,
+            ip_length: self.ip_length(),
+        }
+    }
+
+    /// IP length in bytes: payload + 40.
+    #[inline(always)]
+    pub fn ip_length(&self) -> u32 {
+        u32::from(self.payload_length()) + 40
+    }
+
+    #[inline(always)]
+    fn payload_length(&self) -> u16 {
+        u16::from_be_bytes([self.head[18], self.head[19]])
+    }
+}
+
+/// Next headers that are extension headers.
+static EXTENSIONS: [bool; 256] = {
+    let mut extensions = [false; 256];
+    let mut next = 0;
+    while next < 256 {
+        extensions[next] = is_extension(next as u8);
+        next += 1;
+    }
+    extensions
+};

@@ -9,7 +9,7 @@
 //!   than the frame has looks as if the frame was cut; but mirrors leave so many bytes at least. In a shorter frame it
 //!   lies ([`Unparsed::LengthBeyondFrame`](super::Unparsed::LengthBeyondFrame)): a sender cannot make 60 bytes count for 65,535.
 
-use super::{Network, Outline, Plain, Tunnels, Unparsed, outline_plain_v6};
+use super::{Network, Plain, PlainV6, Tunnels, Unparsed};
 
 /// No mirror cuts frames shorter than this.
 pub const SNAP_MIN: u32 = 64;
@@ -38,16 +38,22 @@ impl Reading {
 
     /// The same for IPv6.
     #[inline(always)]
-    pub fn plain_v6(self, frame: &[u8], frame_len: u32) -> Option<Outline<u128>> {
-        outline_plain_v6(frame).filter(|outline| self.believes(outline.ip_length, frame_len))
+    pub fn plain_v6(self, frame: &[u8], frame_len: u32) -> Option<PlainV6<'_>> {
+        PlainV6::of(frame).filter(|plain| self.believes(plain.ip_length(), frame_len))
     }
 
     /// Whether a frame without tags has what its IP header says, or may have been cut short. `frame_len` is that of all
     /// segments, of which the first has an Ethernet header.
     #[inline(always)]
     fn believes(self, ip_length: u32, frame_len: u32) -> bool {
-        // Both are cheaper than a branch between them.
-        (ip_length <= frame_len.wrapping_sub(14)) | (frame_len >= self.snap_length)
+        ip_length <= frame_len.wrapping_sub(14) || self.may_be_cut(frame_len)
+    }
+
+    /// Apart: few frames are shorter than their packet.
+    #[cold]
+    #[inline(never)]
+    fn may_be_cut(self, frame_len: u32) -> bool {
+        frame_len >= self.snap_length
     }
 
     /// Whether a packet of `ip_length` is in this frame, or may have been before it was cut short. `frame` is the first segment.

@@ -41,7 +41,7 @@ impl Pipeline {
 #[inline(always)]
 fn is_ignored(rules: &RuleSet, reading: Reading, (frame, frame_len): (&[u8], u32)) -> bool {
     if let Some(plain) = reading.plain(frame, frame_len) {
-        return rules.matching_plain(&plain) != 0;
+        return rules.matching_plain(&plain, plain.class()) != 0;
     }
     let Ok(headers) = parse(frame) else { return false };
     rules.matching(&headers) != 0

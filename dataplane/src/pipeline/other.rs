@@ -1,36 +1,50 @@
-//! Frames that are not plain ([`crate::packet::Plain`]): IPv6, tags, options, fragments, and what cannot be parsed. One pass parses them and
-//! asks the CPU for the buckets of IPv6 hosts, which lie far apart; the next one finds these hosts' slots, and asks for their
-//! cells.
+//! Frames that are not plain ([`crate::packet::Plain`]): IPv6, tags, options, fragments, and what cannot be parsed. What an IPv6 host's
+//! slot is takes three looks at memory that lies far apart, so three passes ask for it in turn: for the tags of its buckets,
+//! then for the address and the cell of the slot that has its tag.
 
-use super::{Burst, Finder, Job};
+use super::flows::Job;
+use super::{Burst, Finder, JOBS_MAX, Jobs};
 use crate::dpdk::BURST_MAX;
 use crate::flows::Hashed;
-use crate::hosts::{Buckets, PLANES, Slot, plane};
-use crate::networks::NetworkId;
+use crate::hosts::{Buckets, PLANES, Slot, Tag, plane};
 use crate::packet::{Network, Outline, flow_v4, flow_v6, network, outline_v4, outline_v6};
 use crate::stats::Kind;
 
-/// A host that a packet of the burst is to be counted for.
-#[derive(Clone, Copy)]
+/// An end of a packet that is an IPv6 host of ours.
+#[derive(Clone, Copy, Default)]
 struct Wanted {
     key: u128,
     buckets: Buckets,
-    network: NetworkId,
-    index: u16,
+    tag: Tag,
+    packet: u8,
     plane: u8,
+    bytes: u32,
 }
 
-/// The IPv6 hosts of a burst.
-pub(super) struct Ipv6 {
-    wanted: Vec<Wanted>,
+const _: () = assert!(BURST_MAX <= 1 << u8::BITS && size_of::<Wanted>() == 32);
+
+/// The frames of a burst that are not plain, and the IPv6 hosts that they are for.
+pub(super) struct Others {
+    pub(super) packets: Box<[u16; BURST_MAX]>,
+    pub(super) len: usize,
+    wanted: Box<[Wanted; JOBS_MAX]>,
+    wanted_len: usize,
+    /// By place in that list: slots that have the tag.
+    candidates: Box<[Slot; JOBS_MAX]>,
     /// By packet of the burst; only where flows are counted.
     flows: Box<[Option<Hashed>; BURST_MAX]>,
 }
 
-impl Default for Ipv6 {
-    fn default() -> Ipv6 {
-        // As many as there can be: none is ever added to a full list.
-        Ipv6 { wanted: Vec::with_capacity(2 * BURST_MAX), flows: Box::new([None; BURST_MAX]) }
+impl Default for Others {
+    fn default() -> Others {
+        Others {
+            packets: Box::new([0; BURST_MAX]),
+            len: 0,
+            wanted: Box::new([Wanted::default(); JOBS_MAX]),
+            wanted_len: 0,
+            candidates: Box::new([Slot::NOWHERE; JOBS_MAX]),
+            flows: Box::new([None; BURST_MAX]),
+        }
     }
 }
 
@@ -39,33 +53,48 @@ impl Finder<'_> {
     #[inline(never)]
     pub(super) fn others<'a, const FLOWS: bool>(
         &mut self,
-        packets: impl Iterator<Item = (&'a [u8], u32)>,
-        ipv6: &mut Ipv6,
+        packets: impl Iterator<Item = (&'a [u8], u32)> + Clone,
+        others: &mut Others,
         burst: &mut Burst,
     ) {
-        ipv6.wanted.clear();
-        for (index, (frame, frame_len)) in packets.enumerate().take(BURST_MAX) {
-            if let Some(outline) = self.reading.plain_v6(frame, frame_len) {
-                if FLOWS {
-                    ipv6.flows[index] = self.hash_v6(frame);
+        others.wanted_len = 0;
+        for place in 0..others.len.min(BURST_MAX) {
+            let index = usize::from(others.packets[place]);
+            let Some((frame, frame_len)) = packets.clone().nth(index) else { break };
+            match self.reading.plain_v6(frame, frame_len) {
+                Some(plain) => {
+                    if FLOWS {
+                        others.flows[index] = self.hash_v6(frame);
+                    }
+                    let kind = self.want(&plain.outline(), index, others);
+                    burst.add(kind, frame_len);
                 }
-                self.want(&outline, index, frame_len, ipv6, burst);
-            } else if self.reading.plain(frame, frame_len).is_none() {
-                self.any::<FLOWS>(frame, frame_len, index, ipv6, burst);
+                None => self.any::<FLOWS>(frame, frame_len, index, others, burst),
             }
         }
-        for wanted in &ipv6.wanted {
-            let slot = self.slot_v6(wanted);
-            let (index, plane) = (usize::from(wanted.index), usize::from(wanted.plane));
-            let place = self.place(slot, plane);
-            let outgoing = plane >= PLANES / 2;
-            if outgoing {
-                burst.jobs.outgoing[index] = place;
-            } else {
-                burst.jobs.incoming[index] = place;
+        self.find_wanted::<FLOWS>(others, burst.jobs);
+    }
+
+    /// Finds the slots of IPv6 hosts.
+    #[inline(never)]
+    fn find_wanted<const FLOWS: bool>(&mut self, others: &mut Others, jobs: &mut Jobs) {
+        let Others { wanted, wanted_len, candidates, flows, .. } = others;
+        let first = jobs.len;
+        for (wanted, candidate) in wanted.iter().zip(candidates.iter_mut()).take(*wanted_len) {
+            *candidate = self.shared.slab.candidate(&wanted.buckets, wanted.tag);
+            jobs.add(self.place(*candidate, wanted.plane.into()), wanted.bytes, wanted.packet.into());
+            self.owner.keep(*candidate);
+        }
+        for (at, (wanted, candidate)) in wanted.iter().zip(candidates.iter_mut()).take(*wanted_len).enumerate() {
+            if !self.shared.slab.is_of(*candidate, wanted.key) {
+                *candidate = self.new_v6(wanted);
+                jobs.places[(first + at) % JOBS_MAX] = self.place(*candidate, wanted.plane.into());
             }
-            if let (true, Some(hashed)) = (FLOWS, ipv6.flows[index]) {
-                self.add_flow(&mut burst.flows[index], &hashed, slot, outgoing);
+            if FLOWS {
+                let flow = flows.get(usize::from(wanted.packet)).copied().flatten();
+                let outgoing = usize::from(wanted.plane) >= PLANES / 2;
+                let flow = flow.map_or(Job::NONE, |flow| self.flow(&flow, *candidate, outgoing));
+                jobs.flows[(first + at) % JOBS_MAX] = flow;
             }
         }
     }
@@ -78,74 +107,87 @@ impl Finder<'_> {
         frame: &[u8],
         frame_len: u32,
         index: usize,
-        ipv6: &mut Ipv6,
+        others: &mut Others,
         burst: &mut Burst,
     ) {
         let reading = self.reading;
         let found = network(frame).and_then(|network| match network {
             Network::V4(packet) => outline_v4(packet).and_then(|outline| {
                 reading.check(frame, frame_len, network, outline.ip_length)?;
-                let ends = self.ends_v4(&outline);
-                if FLOWS {
-                    burst.flows[index] = self.flow(self.shared.flows.hash_v4(&flow_v4(packet, &outline)), ends);
-                }
-                let (job, kind) = self.job(&outline, ends);
-                burst.put(index, frame_len, job, kind);
+                let kind = self.find_v4::<FLOWS>(&outline, || flow_v4(packet, &outline), index, burst.jobs);
+                burst.add(kind, frame_len);
                 Ok(())
             }),
             Network::V6(packet) => outline_v6(packet).and_then(|outline| {
                 reading.check(frame, frame_len, network, outline.ip_length)?;
                 if FLOWS {
-                    ipv6.flows[index] = self.hash_v6(frame);
+                    others.flows[index] = self.hash_v6(frame);
                 }
-                self.want(&outline, index, frame_len, ipv6, burst);
+                let kind = self.want(&outline, index, others);
+                burst.add(kind, frame_len);
                 Ok(())
             }),
         });
         if let Err(reason) = found {
             self.shared.unparsed(reason, self.tick, (frame, frame_len));
-            burst.put(index, frame_len, Job::default(), Kind::Unparsed);
+            burst.add(Kind::Unparsed, frame_len);
         }
     }
 
     /// Notes which hosts of ours a packet is for, and asks for their buckets.
     #[inline(always)]
-    fn want(&self, outline: &Outline<u128>, index: usize, frame_len: u32, ipv6: &mut Ipv6, burst: &mut Burst) {
-        let plane = plane(false, outline.is_fragment, outline.class) as u8;
-        let to = self.want_end(outline.destination, index, plane, ipv6);
-        let from = self.want_end(outline.source, index, plane + (PLANES / 2) as u8, ipv6);
-        // Its places come with the second pass.
-        burst.put(index, frame_len, Job { bytes: outline.ip_length, ..Job::default() }, Kind::of(to, from));
+    fn want(&self, outline: &Outline<&[u8; 16]>, packet: usize, others: &mut Others) -> Kind {
+        let to = self.networks.find_v6(outline.destination).is_some();
+        let from = self.networks.find_v6(outline.source).is_some();
+        if to & !from {
+            self.want_end(outline, false, packet, others);
+            return Kind::Incoming;
+        }
+        self.want_source(outline, packet, to, from, others)
+    }
+
+    /// Of a packet that is not only incoming.
+    #[inline(never)]
+    fn want_source(
+        &self,
+        outline: &Outline<&[u8; 16]>,
+        packet: usize,
+        to: bool,
+        from: bool,
+        others: &mut Others,
+    ) -> Kind {
+        if to {
+            self.want_end(outline, false, packet, others);
+        }
+        if from {
+            self.want_end(outline, true, packet, others);
+        }
+        Kind::of(to, from)
     }
 
     #[inline(always)]
-    fn want_end(&self, address: u128, index: usize, plane: u8, ipv6: &mut Ipv6) -> bool {
-        let Some(network) = self.networks.find_v6(address) else { return false };
+    fn want_end(&self, outline: &Outline<&[u8; 16]>, outgoing: bool, packet: usize, others: &mut Others) {
         let slab = &self.shared.slab;
-        let key = slab.key_v6(address);
-        let buckets = slab.buckets(key);
-        slab.prefetch_buckets(buckets);
-        if ipv6.wanted.len() < ipv6.wanted.capacity() {
-            ipv6.wanted.push(Wanted { key, buckets, network, index: index as u16, plane });
-        }
-        true
-    }
-
-    #[inline(always)]
-    fn slot_v6(&mut self, wanted: &Wanted) -> Slot {
-        match self.shared.slab.find_in(wanted.buckets, wanted.key) {
-            Some(slot) => {
-                self.owner.keep(slot);
-                slot
-            }
-            None => self.new_v6(wanted),
-        }
+        let key = slab.key_v6(u128::from_be_bytes(*if outgoing { outline.source } else { outline.destination }));
+        let (buckets, tag) = slab.buckets(key);
+        slab.prefetch_buckets(&buckets);
+        let (packet, plane) = (packet as u8, plane(outgoing, outline.is_fragment, outline.class) as u8);
+        let at = others.wanted_len % JOBS_MAX;
+        others.wanted[at] = Wanted { key, buckets, tag, packet, plane, bytes: outline.ip_length };
+        others.wanted_len = at + 1;
     }
 
     #[cold]
     #[inline(never)]
-    fn new_v6(&mut self, &Wanted { key, network, .. }: &Wanted) -> Slot {
-        let found = self.owner.insert_v6(&self.shared.slab, self.networks, key, self.tick);
+    fn new_v6(&mut self, &Wanted { key, ref buckets, .. }: &Wanted) -> Slot {
+        let slab = &self.shared.slab;
+        if let Some(slot) = slab.search(buckets, key) {
+            self.owner.keep(slot);
+            return slot;
+        }
+        // No network is longer than a host, so its key finds the network of all its addresses.
+        let Some(network) = self.networks.find_v6(&key.to_be_bytes()) else { return Slot::NOWHERE };
+        let found = self.owner.insert_v6(slab, self.networks, key, self.tick);
         self.new_slot(found, network, self.watch.mark(key))
     }
 

@@ -3,13 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::PacketBuilder;
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::packet::{Class, Unparsed, Upper};
+use crate::packet::{Class, Unparsed, Upper, parse};
 use crate::rule::{FlowRule, Ranges};
 use crate::snapshot::Snapshot;
-use crate::watch::{ActiveRule, ActiveRules, Watched};
+use crate::tap::Sample;
+use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
+
+mod watching;
 
 const OURS: [u8; 4] = [198, 18, 0, 1];
 const OURS_TOO: [u8; 4] = [198, 18, 0, 2];
@@ -62,15 +66,19 @@ impl Rig {
 
     /// Watches [`OURS`] for what it receives.
     fn watch(&mut self, rules: Vec<ActiveRule>, captures: Vec<Capture>) {
-        let host = IpAddr::V4(Ipv4Addr::from(OURS));
+        let host = IpNet::from(IpAddr::V4(Ipv4Addr::from(OURS)));
         self.watch.replace(Watch::new(vec![Some(Watched {
-            host,
-            rules: [ActiveRules::new(&rules), ActiveRules::default()],
+            prefix: host.into(),
+            rules: [ActiveRules::new(host, false, &rules), ActiveRules::default()],
             captures,
         })]));
         let slab = &self.pipeline.shared().slab;
         slab.set_watch(slab.find_v4(u32::from_be_bytes(OURS)).expect("a slot"), 1);
     }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().expect("a prefix")
 }
 
 fn ours() -> Networks {
@@ -159,7 +167,7 @@ fn without_a_free_block_a_host_is_counted_and_watched_in_the_hashed_table() {
     let last = IpAddr::from(host(3));
     let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
     rig.watch.replace(Watch::new(vec![Some(Watched {
-        host: last,
+        prefix: IpNet::from(last).into(),
         rules: Default::default(),
         captures: vec![capture],
     })]));
@@ -207,9 +215,9 @@ fn a_watched_ipv6_prefix_is_watched_at_every_address() {
     const FAR: &str = "2001:db9::9";
     let mut rig = Rig::by_prefix(56);
     let capture = Capture { request: 1, place: 0, stride: 1, worker_max: 10, outgoing: false };
-    let host = "2001:db8:0:ff00::".parse().expect("an address");
+    let prefix = net("2001:db8:0:ff00::/56").into();
     let rules = Default::default();
-    rig.watch.replace(Watch::new(vec![Some(Watched { host, rules, captures: vec![capture] })]));
+    rig.watch.replace(Watch::new(vec![Some(Watched { prefix, rules, captures: vec![capture] })]));
     // The first packet gives the host its slot, and the slot its mark.
     rig.burst(&[udp_v6(FAR, "2001:db8:0:ffff::5"), udp_v6(FAR, "2001:db8:0:fe00::5")]);
     let slab = &rig.pipeline.shared().slab;

@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 
 use super::{Bits, FlowRule, Ranges};
-use crate::packet::{Addresses, Headers, Plain, Upper};
+use crate::packet::{Addresses, Class, Headers, Plain, Upper};
 
 /// Rules in one set: the bits of a word.
 pub const SET_MAX: usize = 64;
@@ -15,23 +15,73 @@ pub const SET_MAX: usize = 64;
 pub struct RuleSet {
     /// By protocol; every rule passes where none asks for it.
     protocols: Narrow,
-    source: Prefixes,
-    destination: Prefixes,
-    ports: Option<Wide>,
-    destination_ports: Option<Wide>,
-    source_ports: Option<Wide>,
+    source_ports: Option<Box<Wide>>,
+    destination_ports: Option<Box<Wide>>,
     icmp_types: Option<Narrow>,
     icmp_codes: Option<Narrow>,
-    tcp_flags: Option<Wide>,
-    packet_lengths: Option<Wide>,
-    dscps: Option<Narrow>,
+    tcp_flags: Option<Box<Wide>>,
+    packet_lengths: Option<Box<Wide>>,
     fragments: Option<Narrow>,
-    flow_labels: Option<Pieces>,
+    /// Where some rule asks for them.
+    rare: Option<Box<Rare>>,
     /// Rules that a packet without ports passes, one without type and code, and so on.
-    without_ports: u64,
-    without_icmp: u64,
-    without_flags: u64,
-    without_label: u64,
+    without: Without,
+}
+
+/// Components that few rules have, together: so that one look tells that there are none.
+#[derive(Clone, Debug)]
+struct Rare {
+    source: Prefixes,
+    destination: Prefixes,
+    ports: Option<Box<Wide>>,
+    dscps: Option<Narrow>,
+    flow_labels: Option<Pieces>,
+}
+
+impl Rare {
+    fn new(rules: &[&FlowRule]) -> Option<Box<Rare>> {
+        let has_any = |rule: &&FlowRule| {
+            let FlowRule { source, destination, ports, dscps, flow_labels, .. } = rule;
+            source.is_some() || destination.is_some() || [ports, dscps, flow_labels].iter().any(|it| !it.is_empty())
+        };
+        let numbers = |pick| Pieces::of_numbers(rules, pick);
+        rules.iter().any(has_any).then(|| {
+            Box::new(Rare {
+                source: Prefixes::new(rules.iter().map(|rule| rule.source)),
+                destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
+                ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
+                dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
+                flow_labels: numbers(|rule| &rule.flow_labels),
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn of_v4(&self, source: u32, destination: u32) -> u64 {
+        self.source.of_v4(source) & self.destination.of_v4(destination)
+    }
+
+    #[inline(always)]
+    fn of_upper(&self, dscp: u8, upper: Upper) -> u64 {
+        let ports = match upper {
+            Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => {
+                Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination)
+            }
+            // Settled by those that lack ports.
+            Upper::None | Upper::Icmp { .. } => u64::MAX,
+        };
+        Narrow::passed(&self.dscps, || dscp) & ports
+    }
+}
+
+/// Rules that a packet passes which lacks some fields.
+#[derive(Clone, Copy, Debug)]
+struct Without {
+    ports: u64,
+    icmp: u64,
+    flags: u64,
+    label: u64,
+    icmp_and_flags: u64,
 }
 
 impl RuleSet {
@@ -44,24 +94,25 @@ impl RuleSet {
         let protocols = numbers(|rule| &rule.protocols).unwrap_or_else(|| Pieces(vec![(0, without(|_| true))]));
         RuleSet {
             protocols: Narrow::new(&protocols),
-            source: Prefixes::new(rules.iter().map(|rule| rule.source)),
-            destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
-            ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
             destination_ports: numbers(|rule| &rule.destination_ports).as_ref().map(Wide::new),
             source_ports: numbers(|rule| &rule.source_ports).as_ref().map(Wide::new),
             icmp_types: numbers(|rule| &rule.icmp_types).as_ref().map(Narrow::new),
             icmp_codes: numbers(|rule| &rule.icmp_codes).as_ref().map(Narrow::new),
             tcp_flags: flags(12, |rule| &rule.tcp_flags).as_ref().map(Wide::new),
             packet_lengths: numbers(|rule| &rule.packet_lengths).as_ref().map(Wide::new),
-            dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
             fragments: flags(4, |rule| &rule.fragments).as_ref().map(Narrow::new),
-            flow_labels: numbers(|rule| &rule.flow_labels),
-            without_ports: without(|rule| {
-                rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
-            }),
-            without_icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
-            without_flags: without(|rule| rule.tcp_flags.is_empty()),
-            without_label: without(|rule| rule.flow_labels.is_empty()),
+            rare: Rare::new(&rules),
+            without: Without {
+                ports: without(|rule| {
+                    rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
+                }),
+                icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
+                flags: without(|rule| rule.tcp_flags.is_empty()),
+                label: without(|rule| rule.flow_labels.is_empty()),
+                icmp_and_flags: without(|rule| {
+                    rule.icmp_types.is_empty() && rule.icmp_codes.is_empty() && rule.tcp_flags.is_empty()
+                }),
+            },
         }
     }
 
@@ -69,67 +120,63 @@ impl RuleSet {
     /// nothing here branches on that, nor on the packet's numbers.
     #[inline(always)]
     pub fn matching(&self, headers: &Headers) -> u64 {
-        let &Headers { protocol, ip_length, fragment, dscp, .. } = headers;
-        let left =
-            self.upper(headers.upper) & self.of_rest(protocol, || super::length(ip_length), || fragment, || dscp);
+        let &Headers { protocol, ip_length, fragment, dscp, upper, .. } = headers;
+        let left = self.upper(upper) & self.of_rest(protocol, || super::length(ip_length), || fragment);
+        let rare = self.rare.as_deref();
         match headers.addresses {
-            Addresses::V4 { source, destination } => left & self.of_v4(source, destination),
+            Addresses::V4 { source, destination } => {
+                let rare = rare.map_or(u64::MAX, |rare| rare.of_v4(source, destination) & rare.of_upper(dscp, upper));
+                left & rare & self.without.label
+            }
             Addresses::V6 { source, destination } => {
-                let label = self.flow_labels.as_ref().map_or(u64::MAX, |labels| labels.of(headers.flow_label));
-                left & self.source.of_v6(source) & self.destination.of_v6(destination) & label
+                let label = |rare: &Rare| rare.flow_labels.as_ref().map_or(u64::MAX, |it| it.of(headers.flow_label));
+                let rare = rare.map_or(u64::MAX, |rare| {
+                    let addresses = rare.source.of_v6(source) & rare.destination.of_v6(destination);
+                    addresses & rare.of_upper(dscp, upper) & label(rare)
+                });
+                left & rare
             }
         }
     }
 
-    /// The same of a plain packet.
+    /// The same of a plain packet, of this class.
     #[inline(always)]
-    pub fn matching_plain(&self, packet: &Plain) -> u64 {
-        let rest = self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment(), || packet.dscp());
-        self.upper(packet.upper()) & rest & self.of_v4(packet.source(), packet.destination())
+    pub fn matching_plain(&self, packet: &Plain, class: Class) -> u64 {
+        let upper = packet.upper(class);
+        let left = self.upper(upper) & self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment());
+        let rare = self.rare.as_deref().map_or(u64::MAX, |rare| {
+            rare.of_v4(packet.source(), packet.destination()) & rare.of_upper(packet.dscp(), upper)
+        });
+        left & rare & self.without.label
     }
 
     /// Reads only the fields that some rule asks for.
     #[inline(always)]
-    fn of_rest(
-        &self,
-        protocol: u8,
-        ip_length: impl FnOnce() -> u16,
-        fragment: impl FnOnce() -> u8,
-        dscp: impl FnOnce() -> u8,
-    ) -> u64 {
+    fn of_rest(&self, protocol: u8, ip_length: impl FnOnce() -> u16, fragment: impl FnOnce() -> u8) -> u64 {
         self.protocols.0[usize::from(protocol)]
             & Wide::passed(&self.packet_lengths, ip_length)
-            & Narrow::passed(&self.dscps, dscp)
             & Narrow::passed(&self.fragments, fragment)
-    }
-
-    #[inline(always)]
-    fn of_v4(&self, source: u32, destination: u32) -> u64 {
-        self.source.of_v4(source) & self.destination.of_v4(destination) & self.without_label
     }
 
     #[inline(always)]
     fn upper(&self, upper: Upper) -> u64 {
         match upper {
-            Upper::None => self.without_ports & self.without_icmp & self.without_flags,
-            Upper::Ports { source, destination } => {
-                self.of_ports(source, destination) & self.without_icmp & self.without_flags
-            }
+            Upper::None => self.without.ports & self.without.icmp_and_flags,
+            Upper::Ports { source, destination } => self.of_ports(source, destination) & self.without.icmp_and_flags,
             Upper::Tcp { source, destination, flags } => {
                 let flags = Wide::passed(&self.tcp_flags, || flags);
-                self.of_ports(source, destination) & self.without_icmp & flags
+                self.of_ports(source, destination) & self.without.icmp & flags
             }
             Upper::Icmp { kind, code } => {
                 let icmp = Narrow::passed(&self.icmp_types, || kind) & Narrow::passed(&self.icmp_codes, || code);
-                icmp & self.without_ports & self.without_flags
+                icmp & self.without.ports & self.without.flags
             }
         }
     }
 
     #[inline(always)]
     fn of_ports(&self, source: u16, destination: u16) -> u64 {
-        let either = Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination);
-        either & Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
+        Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
     }
 }
 
@@ -195,15 +242,15 @@ impl Narrow {
 /// are shared.
 #[derive(Clone, Debug)]
 struct Wide {
-    parts: Box<[u16; 256]>,
+    parts: [u16; 256],
     pages: Vec<[u64; 256]>,
 }
 
 impl Wide {
-    fn new(pieces: &Pieces) -> Wide {
+    fn new(pieces: &Pieces) -> Box<Wide> {
         let mut pages: Vec<[u64; 256]> = Vec::new();
         let mut shared = vec![None; pieces.0.len()];
-        let parts = Box::new(std::array::from_fn(|part| {
+        let parts = std::array::from_fn(|part| {
             let first = part as u32 * 256;
             let (piece, last) = (pieces.piece(first), pieces.piece(first + 255));
             if let (true, Some(page)) = (piece == last, shared[piece]) {
@@ -215,13 +262,13 @@ impl Wide {
                 shared[piece] = Some(page);
             }
             page
-        }));
-        Wide { parts, pages }
+        });
+        Box::new(Wide { parts, pages })
     }
 
     /// Without the field, all rules.
     #[inline(always)]
-    fn passed(field: &Option<Wide>, value: impl FnOnce() -> u16) -> u64 {
+    fn passed(field: &Option<Box<Wide>>, value: impl FnOnce() -> u16) -> u64 {
         field.as_ref().map_or(u64::MAX, |field| {
             let [high, low] = value().to_be_bytes().map(usize::from);
             field.pages.get(usize::from(field.parts[high])).map_or(u64::MAX, |page| page[low])

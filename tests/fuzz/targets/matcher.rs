@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     let matching = matching(&rules, &headers);
     assert_eq!(set.matching(&headers), matching, "{headers:?}");
     if let Some(plain) = Plain::of(frame) {
-        assert_eq!(set.matching_plain(&plain), matching, "{headers:?}");
+        assert_eq!(set.matching_plain(&plain, plain.class()), matching, "{headers:?}");
     }
 });
 

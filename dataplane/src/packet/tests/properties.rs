@@ -29,7 +29,7 @@ fn all() -> Tunnels {
 /// Everything that takes a frame takes any.
 fn read_everything(frame: &[u8]) {
     let _ = parse(frame);
-    let _ = Plain::of(frame).map(|plain| (plain.outline(), plain.upper()));
+    let _ = Plain::of(frame).map(|plain| (plain.outline(), plain.upper(plain.class())));
     match network(frame) {
         Ok(Network::V4(packet)) => drop(outline_v4(packet).map(|outline| flow_v4(packet, &outline))),
         Ok(Network::V6(packet)) => drop(flow_v6(packet)),
@@ -97,7 +97,7 @@ proptest! {
                 fragment: plain.fragment(),
                 dscp: plain.dscp(),
                 ip_length,
-                upper: plain.upper(),
+                upper: plain.upper(plain.class()),
                 ..whole
             });
             prop_assert_eq!(said, whole);
@@ -112,12 +112,12 @@ proptest! {
             });
             prop_assert_eq!(flow, Some(plain.flow()));
         }
-        if let Some(plain) = outline_plain_v6(&frame) {
+        if let Some(plain) = PlainV6::of(&frame) {
             let outline = match network(&frame) {
                 Ok(Network::V6(packet)) => outline_v6(packet),
                 other => panic!("{other:?}"),
             };
-            prop_assert_eq!(outline, Ok(plain));
+            prop_assert_eq!(outline, Ok(plain.outline()));
         }
     }
 
