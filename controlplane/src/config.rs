@@ -26,6 +26,7 @@ use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark};
 pub use crate::group::Group;
+use crate::miner;
 use crate::plan::memory::Misfit;
 use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
@@ -74,6 +75,8 @@ pub struct Config {
     pub whitelist: Whitelist,
     /// What is kept of attacks that are over.
     pub history: History,
+    /// Bounds of mining.
+    pub miner: miner::Limits,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
     origin: Origin,

@@ -54,6 +54,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// Bounds of mining.
+    pub miner: miner::Limits,
     /// Where records go.
     pub store: StoreHandle,
     /// Where samples go; none: nowhere.
@@ -79,6 +81,7 @@ pub struct Control {
     detector: Detector,
     settings: Settings,
     whitelist: Arc<Whitelist>,
+    miner: miner::Limits,
     store: StoreHandle,
     samples: Option<samples::Handle>,
     captures: Captures,
@@ -115,6 +118,7 @@ impl Control {
             detector: Detector::new(parts.settings, Arc::clone(&whitelist)),
             settings: parts.settings,
             whitelist,
+            miner: parts.miner,
             store: parts.store,
             captures: Captures::new(parts.samples.is_some()),
             samples: parts.samples,
@@ -293,7 +297,7 @@ impl Control {
             seconds: 0.0,
             peace: &miner::Peace::unknown(),
             profile: &miner::Profile::default(),
-            limits: &miner::Limits::default(),
+            limits: &self.miner,
             whitelist: &self.whitelist,
         });
         let mined: Vec<MinedRule> = outcome

@@ -185,6 +185,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         dataplane,
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
+        miner: config.miner,
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,

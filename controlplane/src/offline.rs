@@ -130,20 +130,13 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
         return Err(none(&prefix.to_string()));
     }
     let peace = peace(&baseline, &target, config);
-    let default = (Limits::default(), Profile::default(), Whitelist::default());
-    let whitelist = config.map_or(&default.2, |config| &config.whitelist);
+    let default = (Profile::default(), Whitelist::default());
+    let limits = config.map_or_else(Limits::default, |config| config.miner);
+    let whitelist = config.map_or(&default.1, |config| &config.whitelist);
     let times = || packets.iter().filter(is_of).map(|packet| packet.time_us);
     let seconds = (times().max().unwrap_or(0) - times().min().unwrap_or(0)) as f64 / 1e6;
-    let task = Task {
-        target,
-        by,
-        sample: &sample,
-        seconds,
-        peace: &peace,
-        profile: &default.1,
-        limits: &default.0,
-        whitelist,
-    };
+    let task =
+        Task { target, by, sample: &sample, seconds, peace: &peace, profile: &default.0, limits: &limits, whitelist };
     let started = Instant::now();
     let outcome = miner::mine(&task);
     let elapsed = started.elapsed();

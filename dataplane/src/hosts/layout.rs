@@ -88,7 +88,11 @@ impl Layout {
     /// The same by what it is for.
     pub fn parts(&self) -> Parts {
         let block = BLOCK * PLANES * size_of::<Cell>() + BLOCK_STAMPS + size_of::<Head>();
-        let slot = size_of::<Key>() + size_of::<AtomicU64>() / BUCKET + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
+        let slot = size_of::<Key>()
+            + size_of::<AtomicU64>() / BUCKET
+            + size_of::<AtomicU32>()
+            + size_of::<Warmth>()
+            + block / BLOCK;
         let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
         let (directory, flows) = (DIRECTORY * size_of::<AtomicU16>(), Flows::bytes(self));
         let all: usize = self.tables().iter().sum();
