@@ -1,6 +1,6 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -116,11 +116,12 @@ fn mine(arguments: &offline::Mine) -> anyhow::Result<()> {
     let load = |path: &PathBuf| config::load(path).map_err(|findings| BadConfig(findings.to_string()));
     let config = arguments.config.as_ref().map(load).transpose()?;
     let report = offline::mine(arguments, config.as_ref())?;
-    match arguments.json {
-        true => println!("{}", report.to_json()),
-        false => println!("{report}"),
+    let text = if arguments.json { report.to_json().to_string() } else { report.to_string() };
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
-    Ok(())
 }
 
 fn check_memory(config: &Config, need: &Need, machine: &Machine) -> anyhow::Result<()> {

@@ -352,7 +352,7 @@ fn nothing_to_go_by() {
 #[test]
 fn a_whitelisted_far_end_is_no_source_and_what_else_they_have_in_common_is() {
     let far = |seed: usize| {
-        let network = if seed % 2 == 0 { 0xcb00_7100 } else { 0xc633_6400 };
+        let network = if seed.is_multiple_of(2) { 0xcb00_7100 } else { 0xc633_6400 };
         let addresses = Addresses::V4 { source: network | (noise(seed) & 0xff), destination: HOST };
         Headers { addresses, ip_length: 52, ..tcp(seed, random_port(seed), 443, 0x10) }
     };
