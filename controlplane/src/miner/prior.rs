@@ -29,7 +29,7 @@ const PROTOCOLS: Table = Table {
     spans: &[(0, 255, 0.002)],
 };
 const FAR_PORTS: Table = Table {
-    numbers: &[(443, 0.3), (80, 0.1), (53, 0.03), (25, 0.01), (123, 0.005)],
+    numbers: &[(443, 0.3), (80, 0.03), (53, 0.03), (25, 0.01), (123, 0.005)],
     spans: &[(0, 1023, 0.05), (1024, 65_535, 0.5)],
 };
 const NEAR_PORTS: Table = Table {
@@ -112,8 +112,11 @@ pub(super) fn of_all(shares: Vec<f64>) -> f64 {
     if rarest > 0.0 { rarest * (all / rarest).sqrt() } else { 0.0 }
 }
 
+/// A single address may be a good customer.
+const ONE_PEER: f64 = 0.025;
+
 /// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world.
 pub(super) fn prefix_share(length: u8, is_v4: bool) -> f64 {
     let halvings = f64::from(length) / if is_v4 { 6.0 } else { 24.0 };
-    0.5 * (-halvings).exp2()
+    ONE_PEER + 0.5 * (-halvings).exp2()
 }

@@ -26,6 +26,8 @@ const TCP: u32 = 6;
 const SPARED: f64 = 0.95;
 /// To name a component takes so many words, beside what it says of it: one of eight.
 pub(super) const COMPONENT_WORDS: f64 = 2.0;
+/// A number is one of so many at least.
+const NUMBERS_LEAST: f64 = 10.0;
 /// What a prefix says, and a pattern of flags: one of some hundreds.
 const PREFIX_WORDS: f64 = 6.0;
 const BITS_WORDS: f64 = 5.0;
@@ -251,9 +253,9 @@ impl Miner<'_> {
         }
     }
 
-    /// To name one of so many bins.
+    /// To name one of so many bins, or of the few that there are at least.
     pub(super) fn number_words(&self, field: usize) -> f64 {
-        (self.table.fields[field].bins.len() as f64 + 1.0).ln()
+        (self.table.fields[field].bins.len() as f64).max(NUMBERS_LEAST).ln()
     }
 
     pub(super) fn far_of<'r>(&self, rule: &'r mut FlowRule) -> &'r mut Option<IpNet> {
