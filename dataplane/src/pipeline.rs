@@ -1,8 +1,8 @@
 //! What becomes of a burst of frames: parse, find, count; for watched hosts and networks match and capture. Knows frames and memory, no
 //! device. Nothing here locks, allocates, frees, logs, calls the system or panics.
 //!
-//! Two passes: the first asks the CPU for every cell that the second one writes. Frames that are not plain have passes of their own
-//! between them (`other`), and where flows are counted one more comes behind (`flows`).
+//! Two passes: the first asks the CPU for every cell that the second one writes. IPv6 hosts have passes of their own between
+//! them (`other`), where flows are counted one more comes behind (`flows`), and for what is watched another (`closer`).
 
 mod closer;
 mod flows;
@@ -207,9 +207,9 @@ impl Pipeline {
         };
         finder.owner.begin_burst();
         let mut burst = Burst { jobs: &mut self.jobs, kinds: Default::default() };
-        finder.plain::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
-        if self.others.len > 0 {
-            finder.others::<FLOWS>(packets.clone(), &mut self.others, &mut burst);
+        finder.first_pass::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
+        if self.others.wanted_len > 0 {
+            finder.find_wanted::<FLOWS>(&mut self.others, burst.jobs);
         }
         // Nearly all are incoming: these are what is left of the burst.
         let mut kinds = burst.kinds;
@@ -300,19 +300,21 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Finds what the plain frames of a burst are to be counted for, and notes the others.
+    /// Finds what the frames of a burst are to be counted for; of IPv6 hosts it notes who they are.
     #[inline(always)]
-    fn plain<'a, const FLOWS: bool>(
+    fn first_pass<'a, const FLOWS: bool>(
         &mut self,
         packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
         burst: &mut Burst,
         others: &mut Others,
     ) {
-        let (mut jobs, mut rest) = (0, 0);
+        others.wanted_len = 0;
+        let mut jobs = 0;
         packets.enumerate().for_each(|(packet, (frame, frame_len))| {
             let Some(plain) = self.reading.plain(frame, frame_len) else {
-                others.packets[rest % BURST_MAX] = packet as u16;
-                rest += 1;
+                burst.jobs.len = jobs;
+                self.other::<FLOWS>((frame, frame_len), packet, others, burst);
+                jobs = burst.jobs.len;
                 return;
             };
             burst.jobs.len = jobs;
@@ -320,7 +322,7 @@ impl Finder<'_> {
             jobs = burst.jobs.len;
             burst.add(kind, frame_len);
         });
-        (burst.jobs.len, others.len) = (jobs, rest);
+        burst.jobs.len = jobs;
     }
 
     /// Finds what an IPv4 packet is to be counted for.

@@ -3,7 +3,7 @@
 //! those that follow one another go together, so that what is asked once need not be asked for each.
 
 use super::{JOBS_MAX, Jobs, Pipeline, Shared};
-use crate::hosts::{Owner, plane};
+use crate::hosts::{Owner, Place, plane};
 use crate::packet::{Plain, parse};
 use crate::stats::Lost;
 use crate::tap::Sample;
@@ -81,7 +81,9 @@ impl Pipeline {
         let mut rest = places.get(..*len).unwrap_or_default();
         while let Some(&place) = rest.first() {
             let (mark, outgoing) = (slab.watch(place), slab.is_outgoing(place));
-            let is_alike = |&&place: &&_| slab.watch(place) == mark && slab.is_outgoing(place) == outgoing;
+            // Most often the very same cell.
+            let is_alike =
+                |&&other: &&Place| other == place || slab.watch(other) == mark && slab.is_outgoing(other) == outgoing;
             let run = rest.iter().take_while(is_alike).count();
             let numbers = numbers[*len - rest.len()..].get(..run).unwrap_or_default();
             match watch.get(mark) {

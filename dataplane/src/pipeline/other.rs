@@ -25,10 +25,8 @@ const _: () = assert!(BURST_MAX <= 1 << u8::BITS && size_of::<Wanted>() == 32);
 
 /// The frames of a burst that are not plain, and the IPv6 hosts that they are for.
 pub(super) struct Others {
-    pub(super) packets: Box<[u16; BURST_MAX]>,
-    pub(super) len: usize,
     wanted: Box<[Wanted; JOBS_MAX]>,
-    wanted_len: usize,
+    pub(super) wanted_len: usize,
     /// By place in that list: slots that have the tag.
     candidates: Box<[Slot; JOBS_MAX]>,
     /// By packet of the burst; only where flows are counted.
@@ -38,8 +36,6 @@ pub(super) struct Others {
 impl Default for Others {
     fn default() -> Others {
         Others {
-            packets: Box::new([0; BURST_MAX]),
-            len: 0,
             wanted: Box::new([Wanted::default(); JOBS_MAX]),
             wanted_len: 0,
             candidates: Box::new([Slot::NOWHERE; JOBS_MAX]),
@@ -49,35 +45,28 @@ impl Default for Others {
 }
 
 impl Finder<'_> {
-    /// Finds what the frames of a burst that are not plain are to be counted for.
-    #[inline(never)]
-    pub(super) fn others<'a, const FLOWS: bool>(
+    /// A frame that is not plain.
+    #[inline(always)]
+    pub(super) fn other<const FLOWS: bool>(
         &mut self,
-        packets: impl Iterator<Item = (&'a [u8], u32)> + Clone,
+        (frame, frame_len): (&[u8], u32),
+        packet: usize,
         others: &mut Others,
         burst: &mut Burst,
     ) {
-        others.wanted_len = 0;
-        for place in 0..others.len.min(BURST_MAX) {
-            let index = usize::from(others.packets[place]);
-            let Some((frame, frame_len)) = packets.clone().nth(index) else { break };
-            match self.reading.plain_v6(frame, frame_len) {
-                Some(plain) => {
-                    if FLOWS {
-                        others.flows[index] = self.hash_v6(frame);
-                    }
-                    let kind = self.want(&plain.outline(), index, others);
-                    burst.add(kind, frame_len);
-                }
-                None => self.any::<FLOWS>(frame, frame_len, index, others, burst),
-            }
+        let Some(plain) = self.reading.plain_v6(frame, frame_len) else {
+            return self.any::<FLOWS>(frame, frame_len, packet, others, burst);
+        };
+        if FLOWS {
+            others.flows[packet % BURST_MAX] = self.hash_v6(frame);
         }
-        self.find_wanted::<FLOWS>(others, burst.jobs);
+        let kind = self.want(&plain.outline(), packet, others);
+        burst.add(kind, frame_len);
     }
 
     /// Finds the slots of IPv6 hosts.
     #[inline(never)]
-    fn find_wanted<const FLOWS: bool>(&mut self, others: &mut Others, jobs: &mut Jobs) {
+    pub(super) fn find_wanted<const FLOWS: bool>(&mut self, others: &mut Others, jobs: &mut Jobs) {
         let Others { wanted, wanted_len, candidates, flows, .. } = others;
         let first = jobs.len;
         for (wanted, candidate) in wanted.iter().zip(candidates.iter_mut()).take(*wanted_len) {
