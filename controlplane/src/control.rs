@@ -19,7 +19,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::packet::Headers;
-use dataplane::rule::Action;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -65,6 +64,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// Bounds of mining.
+    pub miner: miner::Limits,
     /// Where records go.
     pub store: StoreHandle,
     /// Where samples go; none: nowhere.
@@ -98,6 +99,7 @@ pub struct Control {
     detector: Detector,
     settings: Settings,
     whitelist: Arc<Whitelist>,
+    miner: miner::Limits,
     store: StoreHandle,
     samples: Option<samples::Handle>,
     captures: Captures,
@@ -136,6 +138,7 @@ impl Control {
             detector: Detector::new(parts.settings, Arc::clone(&whitelist)),
             settings: parts.settings,
             whitelist,
+            miner: parts.miner,
             store: parts.store,
             captures: Captures::new(parts.samples.is_some()),
             samples: parts.samples,
@@ -357,20 +360,27 @@ impl Control {
         let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
         let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
         let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
-        let mined: Vec<MinedRule> = miner::mine(target, &sample, unit, &miner::Limits::default(), &self.whitelist)
+        let outcome = miner::mine(&miner::Task {
+            target: *target,
+            by: unit,
+            sample: &sample,
+            seconds: 0.0,
+            peace: &miner::Peace::unknown(),
+            profile: &miner::Profile::default(),
+            limits: &self.miner,
+            whitelist: &self.whitelist,
+        });
+        let mined: Vec<MinedRule> = outcome
+            .rules
             .into_iter()
             .map(|mined| MinedRule {
                 rule: mined.rule,
-                action: Action::Discard,
+                action: mined.action,
                 coverage: mined.coverage,
                 reason: mined.reason,
             })
             .collect();
-        let note = match mined.as_slice() {
-            [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
-            _ => String::new(),
-        };
-        self.detector.sample_ready(self.now(), attack, mined, &note)
+        self.detector.sample_ready(self.now(), attack, mined, &outcome.note)
     }
 
     /// Keeps what is over at hand.
