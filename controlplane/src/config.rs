@@ -82,6 +82,8 @@ pub struct Config {
     pub history: History,
     /// Bounds of mining.
     pub miner: miner::Limits,
+    /// Packets a second that the always-on tap takes, of all workers; 0: none.
+    pub tap_per_second: u32,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
     origin: Origin,

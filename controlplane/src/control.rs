@@ -9,6 +9,7 @@ mod examples;
 mod health;
 pub(crate) mod outgoing;
 mod reload;
+mod tap;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -29,6 +30,7 @@ pub use reload::Reload;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
+use crate::baseline::Baseline;
 use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
@@ -66,6 +68,8 @@ pub struct Parts {
     pub whitelist: Whitelist,
     /// Bounds of mining.
     pub miner: miner::Limits,
+    /// Packets a second that the always-on tap takes, of all workers; 0: none.
+    pub tap_per_second: u32,
     /// Where records go.
     pub store: StoreHandle,
     /// Where samples go; none: nowhere.
@@ -100,6 +104,8 @@ pub struct Control {
     settings: Settings,
     whitelist: Arc<Whitelist>,
     miner: miner::Limits,
+    tap: tap::Tap,
+    baseline: Baseline,
     store: StoreHandle,
     samples: Option<samples::Handle>,
     captures: Captures,
@@ -139,6 +145,8 @@ impl Control {
             settings: parts.settings,
             whitelist,
             miner: parts.miner,
+            tap: tap::Tap::new(parts.tap_per_second),
+            baseline: Baseline::default(),
             store: parts.store,
             captures: Captures::new(parts.samples.is_some()),
             samples: parts.samples,
@@ -223,7 +231,10 @@ impl Control {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
-        let full = self.captures.drain(workers, &mut self.examples);
+        let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
+        let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
+            tap::learn(baseline, map, second, headers, one_in);
+        });
         for (attack, counts) in full {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);
@@ -289,6 +300,9 @@ impl Control {
             self.carry_out(effects);
         }
         let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
+        let window_s = self.settings.window_ms.div_ceil(1000) as u32;
+        self.baseline.heat(self.started.elapsed().as_secs() as u32, window_s, self.detector.hot());
+        self.tap.follow(self.dataplane.workers().map(|(shared, _)| &**shared), seconds);
         self.carry_out(effects);
         self.mind_pause();
         self.watching.mark(&self.dataplane);
@@ -327,7 +341,7 @@ impl Control {
                         samples.keep(attack, closed.frames);
                     }
                     if mine {
-                        queue.extend(self.mine(attack, &closed.target, closed.sample));
+                        queue.extend(self.mine(attack, &closed.target, closed.sample, closed.seconds));
                     }
                 }
                 Effect::Save(record) => {
@@ -355,17 +369,18 @@ impl Control {
 
     /// Mines what the capture holds of the traffic that crossed its threshold: what else the host receives meanwhile is its
     /// own, and no rule is to be made of it.
-    fn mine(&mut self, attack: Uuid, target: &Target, sample: Vec<Headers>) -> Vec<Effect> {
+    fn mine(&mut self, attack: Uuid, target: &Target, sample: Vec<Headers>, seconds: f64) -> Vec<Effect> {
         let record = self.detector.attacks().find(|record| record.id == attack);
         let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
         let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
         let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
+        let peace = self.baseline.peace(target, &self.group_of(target.prefix.addr()));
         let outcome = miner::mine(&miner::Task {
             target: *target,
             by: unit,
             sample: &sample,
-            seconds: 0.0,
-            peace: &miner::Peace::unknown(),
+            seconds,
+            peace: &peace,
             profile: &miner::Profile::default(),
             limits: &self.miner,
             whitelist: &self.whitelist,

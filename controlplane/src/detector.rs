@@ -319,6 +319,11 @@ impl Detector {
         self.followed.keys().copied().chain(self.orders.values().map(|order| order.record.target))
     }
 
+    /// Targets that are over a threshold, or under attack: what they receive is not what they receive in peace.
+    pub fn hot(&self) -> impl Iterator<Item = Target> + '_ {
+        self.followed.keys().copied()
+    }
+
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
         let attacks = self.followed.values().filter_map(|followed| followed.attack.as_ref());

@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod api;
 pub mod attack;
+pub mod baseline;
 pub mod by_hand;
 pub mod capture_file;
 pub mod config;

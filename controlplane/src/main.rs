@@ -184,6 +184,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
         miner: config.miner,
+        tap_per_second: config.tap_per_second,
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,

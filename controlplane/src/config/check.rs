@@ -118,6 +118,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let history = history(&raw.history, &mut findings);
     let miner = mining(&raw.miner, &mut findings);
+    let tap_per_second = findings.number("miner.tap_per_second", &raw.miner.tap_per_second, 2000, 0..=100_000);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     super::groups::check_blackholes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
@@ -133,7 +134,21 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     let origin = Origin { ports: origin.collect(), memory, source };
-    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, whitelist, history, miner, bgp, origin })
+    Ok(Config {
+        daemon,
+        dpdk,
+        ports,
+        tables,
+        networks,
+        groups,
+        detection,
+        whitelist,
+        history,
+        miner,
+        tap_per_second,
+        bgp,
+        origin,
+    })
 }
 
 fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {

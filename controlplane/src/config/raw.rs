@@ -141,6 +141,7 @@ pub(super) struct Miner {
     pub(super) rules_per_sample: Option<Number>,
     pub(super) least_coverage_percent: Option<Number>,
     pub(super) most_collateral_permille: Option<Number>,
+    pub(super) tap_per_second: Option<Number>,
 }
 
 #[derive(Deserialize)]

@@ -393,6 +393,7 @@ fn bad_values_of_other_sections() {
         ("detection", "capture_packets = 0", "capture_packets", "0 is out of range", "1 to 100000"),
         ("miner", "rules_per_sample = 0", "rules_per_sample", "0 is out of range", "1 to 64"),
         ("miner", "least_coverage_percent = 101", "least_coverage_percent", "out of range", "1 to 100"),
+        ("miner", "tap_per_second = 100001", "tap_per_second", "out of range", "0 to 100000"),
         ("miner", "most_collateral_permille = 1001", "most_collateral_permille", "out of range", "0 to 1000"),
         ("history", "days = 0", "days", "0 is out of range", "1 to 3650"),
         ("history", "samples = \"samples\"", "samples", "not an absolute path", "/var/lib/levee/samples"),
