@@ -2,6 +2,8 @@
 //! host group. Nothing is learned of a host while it is hot, and what came shortly before it got hot is forgotten. Pure: time is an
 //! argument.
 
+mod check;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use dataplane::rule::FlowRule;
 
 use crate::attack::{Direction, Target};
 use crate::miner::{Peace, Whose};
+pub use check::Check;
 
 /// Seconds that are kept; of a host that is hot all that it has.
 const HISTORY_S: u32 = 600;

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::packet::Headers;
+use dataplane::rule::{Action, FlowRule};
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -30,13 +31,13 @@ pub use reload::Reload;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, Check};
 use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
-use crate::record::AttackRecord;
+use crate::record::{AttackRecord, MinedRecord};
 use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
@@ -106,6 +107,8 @@ pub struct Control {
     miner: miner::Limits,
     tap: tap::Tap,
     baseline: Baseline,
+    /// Rules in force, by target.
+    held_rules: BTreeMap<Target, Vec<(Uuid, FlowRule)>>,
     store: StoreHandle,
     samples: Option<samples::Handle>,
     captures: Captures,
@@ -147,6 +150,7 @@ impl Control {
             miner: parts.miner,
             tap: tap::Tap::new(parts.tap_per_second),
             baseline: Baseline::default(),
+            held_rules: BTreeMap::new(),
             store: parts.store,
             captures: Captures::new(parts.samples.is_some()),
             samples: parts.samples,
@@ -232,8 +236,17 @@ impl Control {
         }
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
         let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
+        let (held, detector) = (&self.held_rules, &mut self.detector);
         let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
-            tap::learn(baseline, map, second, headers, one_in);
+            for (target, group) in tap::ends(map, &headers) {
+                baseline.learn(second, (target, group), headers, one_in);
+                let rules = held.get(&target).into_iter().flatten();
+                for (id, _) in
+                    rules.filter(|(_, rule)| rule.matches(&headers) && baseline.knows(&target, rule, &headers))
+                {
+                    detector.rule_took_known(&target, *id, one_in.into());
+                }
+            }
         });
         for (attack, counts) in full {
             let effects = self.detector.captured(self.now(), attack, counts);
@@ -385,17 +398,32 @@ impl Control {
             limits: &self.miner,
             whitelist: &self.whitelist,
         });
-        let mined: Vec<MinedRule> = outcome
-            .rules
-            .into_iter()
-            .map(|mined| MinedRule {
-                rule: mined.rule,
-                action: mined.action,
-                coverage: mined.coverage,
-                reason: mined.reason,
-            })
-            .collect();
-        self.detector.sample_ready(self.now(), attack, mined, &outcome.note)
+        let mut check = Check::new(&peace, target, unit);
+        let (mut mined, mut note) = (Vec::new(), outcome.note);
+        for proposed in outcome.rules {
+            if proposed.action == Action::Discard
+                && let Err(share) = check.add(&proposed.rule, self.miner.most_collateral)
+            {
+                let percent = share * 100.0;
+                let words = format!("not wanted, it would take {percent:.1} % of the baseline: {}", proposed.rule);
+                note = if note.is_empty() { words } else { format!("{note}; {words}") };
+                continue;
+            }
+            let runner_up = proposed.runner_up.map(|next| format!("{} {}", next.rule, next.why));
+            mined.push(MinedRule {
+                coverage: proposed.coverage,
+                mined: MinedRecord {
+                    collateral: proposed.collateral,
+                    collateral_at_most: check.at_most(&proposed.rule),
+                    runner_up: runner_up.unwrap_or_default(),
+                    known_packets: 0,
+                },
+                reason: proposed.reason,
+                rule: proposed.rule,
+                action: proposed.action,
+            });
+        }
+        self.detector.sample_ready(self.now(), attack, mined, &note)
     }
 
     /// Keeps what is over at hand.
@@ -438,6 +466,11 @@ impl Control {
 
     /// Tells workers which hosts to look at closer.
     fn watch(&mut self) {
+        let held = self.detector.attacks().filter(|record| !record.is_order).flat_map(|record| {
+            record.counted_rules().map(|rule| (record.target, (rule.id, rule.flow_spec.rule.clone())))
+        });
+        self.held_rules.clear();
+        held.for_each(|(target, rule)| self.held_rules.entry(target).or_default().push(rule));
         let map = self.meter.map();
         // Only what is on a host can be counted rule by rule.
         let is_on_host = |record: &&AttackRecord| map.host(record.target.prefix.addr()) == record.target.prefix;

@@ -4,6 +4,7 @@ use dataplane::packet::{Class, Upper};
 use proptest::prelude::*;
 
 use super::*;
+use crate::attack::Unit;
 
 fn packet(source: u32, host: u32, port: u16) -> Headers {
     Headers {
@@ -151,4 +152,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn rules_are_held_against_the_baseline_all_together() {
+    let mut baseline = Baseline::default();
+    for second in 0..100 {
+        let port = match second % 10 {
+            0 => 53,
+            1 => 123,
+            _ => 443,
+        };
+        learn(&mut baseline, second, 1, port);
+    }
+    let rule = |port: u32| FlowRule {
+        destination: Some("198.18.0.9/32".parse().unwrap()),
+        source_ports: port.into(),
+        ..FlowRule::default()
+    };
+    // Those of the group stand for a host that has none.
+    let peace = baseline.peace(&target(9), &web());
+    let mut check = Check::new(&peace, &target(9), Unit::Pps);
+    assert_eq!(check.add(&rule(53), 0.15), Ok(0.1));
+    assert_eq!(check.add(&rule(123), 0.15), Err(0.2));
+    assert_eq!(check.add(&rule(53), 0.15), Ok(0.1), "what was refused does not count");
+    assert!((0.17..0.18).contains(&check.at_most(&rule(53))), "{}", check.at_most(&rule(53)));
+    assert!((0.03..0.04).contains(&check.at_most(&rule(80))));
+    let unknown = Peace::unknown();
+    let mut unknown = Check::new(&unknown, &target(9), Unit::Pps);
+    assert_eq!((unknown.add(&rule(53), 0.0), unknown.at_most(&rule(53))), (Ok(0.0), 1.0));
 }

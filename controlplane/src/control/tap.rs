@@ -1,11 +1,13 @@
 //! The always-on tap: how many packets workers take, and what is learned of them.
 
-use dataplane::packet::{Addresses, Headers};
+use std::sync::Arc;
+
+use dataplane::packet::Headers;
 use dataplane::pipeline::Shared;
 use dataplane::tap::TAP_ONE_IN_MAX;
 
 use crate::attack::{Direction, Target};
-use crate::baseline::{Baseline, near_end};
+use crate::baseline::near_end;
 use crate::meter::Map;
 
 /// Keeps the tap at so many packets a second, whatever the rate of traffic.
@@ -54,18 +56,13 @@ fn one_in(now: u32, rate: f64, share: f64) -> u32 {
     (least.ceil() as u32).max(1).next_power_of_two()
 }
 
-/// A packet of the tap is learned for each end that is ours.
-pub(super) fn learn(baseline: &mut Baseline, map: &Map, second: u32, headers: Headers, one_in: u32) {
-    if matches!(headers.addresses, Addresses::V4 { source, destination } if source == destination) {
-        return;
-    }
-    for direction in Direction::ALL {
-        let host = near_end(&headers, direction);
-        if map.network(host).is_some() {
-            let target = Target { prefix: map.host(host), direction };
-            baseline.learn(second, (target, &map.group(host).name), headers, one_in);
-        }
-    }
+/// Whom of ours a packet of the tap is to or from, and their group.
+pub(super) fn ends<'a>(map: &'a Map, headers: &Headers) -> impl Iterator<Item = (Target, &'a Arc<str>)> {
+    let hosts = Direction::ALL.map(|direction| (direction, near_end(headers, direction)));
+    hosts.into_iter().filter(|(_, host)| map.network(*host).is_some()).map(|(direction, host)| {
+        let target = Target { prefix: map.host(host), direction };
+        (target, &map.group(host).name)
+    })
 }
 
 #[cfg(test)]
