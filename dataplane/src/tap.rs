@@ -193,7 +193,7 @@ impl Countdown {
             let wide = (2 * u64::from(self.one_in)).saturating_sub(1);
             self.left = match self.one_in {
                 0 => TAP_OFF_GAP,
-                _ => ((self.random >> 32) * wide >> 32) as u32,
+                _ => (((self.random >> 32) * wide) >> 32) as u32,
             };
         }
         lost
