@@ -510,7 +510,7 @@ fn journal(attack: &Attack) -> String {
 }
 
 fn one_rule(rule: &Rule, now_ms: i64) -> String {
-    facts(&[
+    let mut lines = vec![
         ("rule", rule.text.clone()),
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
@@ -519,11 +519,14 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),
-        ("collateral", rule.mined.as_ref().map(collateral).unwrap_or_default()),
-        ("known", rule.mined.as_ref().map(known).unwrap_or_default()),
         ("reason", rule.reason.clone()),
-        ("runner-up", rule.mined.as_ref().map(|mined| mined.runner_up.clone()).unwrap_or_default()),
-    ])
+    ];
+    if let Some(mined) = &rule.mined {
+        lines.insert(lines.len() - 1, ("collateral", collateral(mined)));
+        lines.insert(lines.len() - 1, ("known", known(mined)));
+        lines.push(("runner-up", mined.runner_up.clone()));
+    }
+    facts(&lines)
 }
 
 /// What a rule takes of the host's own traffic.
