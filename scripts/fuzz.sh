@@ -3,7 +3,7 @@
 # what they start from in tests/fuzz/corpus; what they learn stays in target/fuzz/corpus.
 #   scripts/fuzz.sh [--seconds N] [TARGET...]
 #     --seconds N   how long for each target (60); as many run side by side as there are cores
-#     TARGET        only these; `config` runs only when it is named, since it needs the control plane built
+#     TARGET        only these; `config` and `capture_file` run only when they are named, since they need the control plane built
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -30,9 +30,9 @@ mapfile -t known < <(cargo fuzz list --fuzz-dir tests/fuzz)
 for target in "${targets[@]}"; do
   [[ " ${known[*]} " == *" $target "* ]] || die "no target $target (there are: ${known[*]})"
 done
-((${#targets[@]})) || mapfile -t targets < <(printf '%s\n' "${known[@]}" | grep -vx config)
+((${#targets[@]})) || mapfile -t targets < <(printf '%s\n' "${known[@]}" | grep -vxE 'config|capture_file')
 features=()
-[[ " ${targets[*]} " != *" config "* ]] || features=(--features controlplane)
+[[ " ${targets[*]} " != *" config "* && " ${targets[*]} " != *" capture_file "* ]] || features=(--features controlplane)
 
 # Runs one target. Fails if it found something, and then says which bytes.
 fuzz() {

@@ -6,6 +6,8 @@
 //!       out0         tap0                   192.0.2.1                 192.0.2.2
 //! ```
 
+#[path = "life/baseline.rs"]
+mod baseline;
 mod support;
 #[path = "life/vectors.rs"]
 mod vectors;

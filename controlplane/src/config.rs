@@ -16,6 +16,7 @@ mod raw;
 mod tests;
 mod whitelist;
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark, NextHops};
 pub use crate::group::Group;
+use crate::miner;
 use crate::plan::memory::Misfit;
 use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
@@ -78,6 +80,10 @@ pub struct Config {
     pub whitelist: Whitelist,
     /// What is kept of attacks that are over.
     pub history: History,
+    /// Bounds of mining.
+    pub miner: miner::Limits,
+    /// Packets a second that the always-on tap takes, of all workers; 0: none.
+    pub tap_per_second: u32,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
     origin: Origin,
@@ -128,6 +134,20 @@ impl Config {
             }
         };
         Diagnostics::none_or(misfits.into_iter().map(finding).collect())
+    }
+}
+
+impl Config {
+    /// The group of a host: that of the longest prefix around it, else the default one.
+    pub fn group_of(&self, host: IpAddr) -> &Group {
+        let prefixes = self.groups.iter().flat_map(|group| group.networks.iter().map(move |prefix| (prefix, group)));
+        let around = prefixes.filter(|(prefix, _)| prefix.contains(&host));
+        around.max_by_key(|(prefix, _)| prefix.prefix_len()).map_or(&self.groups[0], |(_, group)| group)
+    }
+
+    /// Whether a protected network holds the host.
+    pub fn is_protected(&self, host: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&host))
     }
 }
 

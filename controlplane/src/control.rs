@@ -8,8 +8,10 @@ mod captures;
 mod examples;
 mod health;
 mod marking;
+mod mining;
 pub(crate) mod outgoing;
 mod reload;
+mod tap;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::packet::Headers;
-use dataplane::rule::Action;
+use dataplane::rule::FlowRule;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -30,13 +32,13 @@ pub use by_hand::Order;
 pub use reload::Reload;
 
 use crate::actions::bgp;
-use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
+use crate::attack::{Now, Target, Volumes};
+use crate::baseline::Baseline;
 use crate::by_hand::Pause;
-use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
+use crate::detector::{Detector, Effect, Event, EventKind, Settings};
 use crate::meter::{Map, Meter};
-use crate::miner::{self, Mined};
+use crate::miner;
 use crate::mitigation::{self, Standing};
-use crate::narrow;
 use crate::record::AttackRecord;
 use crate::samples;
 use crate::store::StoreHandle;
@@ -67,6 +69,10 @@ pub struct Parts {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// Bounds of mining.
+    pub miner: miner::Limits,
+    /// Packets a second that the always-on tap takes, of all workers; 0: none.
+    pub tap_per_second: u32,
     /// Where records go.
     pub store: StoreHandle,
     /// Where samples go; none: nowhere.
@@ -100,6 +106,11 @@ pub struct Control {
     detector: Detector,
     settings: Settings,
     whitelist: Arc<Whitelist>,
+    miner: miner::Limits,
+    tap: tap::Tap,
+    baseline: Baseline,
+    /// Rules in force, by target.
+    held_rules: BTreeMap<Target, Vec<(Uuid, FlowRule)>>,
     store: StoreHandle,
     samples: Option<samples::Handle>,
     captures: Captures,
@@ -138,6 +149,10 @@ impl Control {
             detector: Detector::new(parts.settings, Arc::clone(&whitelist)),
             settings: parts.settings,
             whitelist,
+            miner: parts.miner,
+            tap: tap::Tap::new(parts.tap_per_second),
+            baseline: Baseline::default(),
+            held_rules: BTreeMap::new(),
             store: parts.store,
             captures: Captures::new(parts.samples.is_some()),
             samples: parts.samples,
@@ -223,7 +238,19 @@ impl Control {
         }
         self.watching.mark_some(&self.dataplane);
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
-        let full = self.captures.drain(workers, &mut self.examples);
+        let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
+        let (held, detector) = (&self.held_rules, &mut self.detector);
+        let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
+            for (target, group) in tap::ends(map, &headers) {
+                baseline.learn(second, (target, group), headers, one_in);
+                let rules = held.get(&target).into_iter().flatten();
+                for (id, _) in
+                    rules.filter(|(_, rule)| rule.matches(&headers) && baseline.knows(&target, rule, &headers))
+                {
+                    detector.rule_took_known(&target, *id, one_in.into());
+                }
+            }
+        });
         for (attack, counts) in full {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);
@@ -289,6 +316,9 @@ impl Control {
             self.carry_out(effects);
         }
         let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
+        let window_s = self.settings.window_ms.div_ceil(1000) as u32;
+        self.baseline.heat(self.started.elapsed().as_secs() as u32, window_s, self.detector.hot());
+        self.tap.follow(self.dataplane.workers().map(|(shared, _)| &**shared), seconds);
         self.carry_out(effects);
         self.mind_pause();
         let parts = watching::parts(self.detector.attacks(), self.detector.followed());
@@ -337,7 +367,7 @@ impl Control {
                         samples.keep(attack, closed.frames);
                     }
                     if mine {
-                        queue.extend(self.mine(attack, &closed.target, closed.sample));
+                        queue.extend(self.mine(attack, &closed.target, closed.sample, closed.seconds));
                     }
                 }
                 Effect::Save(record) => {
@@ -361,43 +391,6 @@ impl Control {
         if rewatch {
             self.watch();
         }
-    }
-
-    /// Mines what the capture holds of the traffic that crossed its threshold: what else the host receives meanwhile is its
-    /// own, and no rule is to be made of it.
-    fn mine(&mut self, attack: Uuid, target: &Target, sample: Vec<Headers>) -> Vec<Effect> {
-        let record = self.detector.attacks().find(|record| record.id == attack);
-        let crossed = record.and_then(|record| record.crossing).map(|crossing| crossing.metric);
-        let Metric { kind, unit } = crossed.unwrap_or(Metric { kind: Kind::Total, unit: Unit::Pps });
-        let sample: Vec<Headers> = sample.into_iter().filter(|headers| kind.includes(headers)).collect();
-        let mined = miner::mine(target, &sample, unit, &miner::Limits::default(), &self.whitelist);
-        let mined: Vec<MinedRule> =
-            mined.into_iter().flat_map(|mined| self.narrowed(target, mined, &sample, unit)).collect();
-        let note = match mined.as_slice() {
-            [] => format!("no rule: nothing that {} packets have in common sets them apart", sample.len()),
-            _ => String::new(),
-        };
-        self.detector.sample_ready(self.now(), attack, mined, &note)
-    }
-
-    /// A rule for a network becomes one for where the attack is, around all that nothing may be announced for.
-    fn narrowed(&self, target: &Target, mined: Mined, sample: &[Headers], unit: Unit) -> Vec<MinedRule> {
-        let Mined { rule, coverage, reason, .. } = mined;
-        let map = self.meter.map();
-        let longest = map.host(target.prefix.addr()).prefix_len();
-        if target.prefix.prefix_len() >= longest {
-            return vec![MinedRule { rule, action: Action::Discard, coverage, reason }];
-        }
-        let mut exempt = self.whitelist.networks.clone();
-        exempt.extend(map.monitored_within(target.prefix));
-        let parts = narrow::parts(target, &rule, (sample, unit), longest, &exempt);
-        let of_part = |part: narrow::Part| MinedRule {
-            reason: format!("{reason}; {:.1} % of that within {}", part.share * 100.0, part.prefix),
-            rule: part.rule,
-            action: Action::Discard,
-            coverage: coverage * part.share,
-        };
-        parts.into_iter().map(of_part).collect()
     }
 
     /// Keeps what is over at hand.
@@ -447,6 +440,11 @@ impl Control {
             apart: self.detector.apart().collect(),
         };
         let fresh = self.watching.rebuild(&mut self.dataplane, scene);
+        self.held_rules.clear();
+        for record in self.detector.attacks().filter(|record| !record.is_order) {
+            let rules = record.counted_rules().map(|rule| (rule.id, rule.flow_spec.rule.clone()));
+            self.held_rules.entry(record.target).or_default().extend(rules);
+        }
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
             self.meter.forget_rule(slot);

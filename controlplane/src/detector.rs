@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::attack::{Kind, Now, Target, Thresholds, Volumes};
 use crate::group::LastResort;
 use crate::mitigation::Limits;
-use crate::record::{AttackRecord, Counts, FlowSpec};
+use crate::record::{AttackRecord, Counts, FlowSpec, MinedRecord};
 use crate::whitelist::Whitelist;
 pub use life::order::Wish;
 use life::{Attack, Turn};
@@ -116,6 +116,8 @@ pub struct MinedRule {
     pub action: Action,
     /// Share of the sample that it matches.
     pub coverage: f64,
+    /// What it takes of the host's own traffic, and the next best.
+    pub mined: MinedRecord,
     /// Why this rule, in words.
     pub reason: String,
 }
@@ -341,6 +343,11 @@ impl Detector {
         self.followed.iter().filter(|(_, followed)| followed.apart).map(|(target, _)| *target)
     }
 
+    /// Targets that are over a threshold, or under attack: what they receive is not what they receive in peace.
+    pub fn hot(&self) -> impl Iterator<Item = Target> + '_ {
+        self.followed.keys().copied()
+    }
+
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
         let attacks = self.followed.values().filter_map(|followed| followed.attack.as_ref());
@@ -423,6 +430,15 @@ impl Detector {
             attack.refused(&mut turn, rules);
         }
         turn.effects
+    }
+
+    /// So many of what a held rule matches is of somebody who is known from before the attack.
+    pub fn rule_took_known(&mut self, target: &Target, rule: Uuid, packets: u64) {
+        let attack = self.followed.get_mut(target).and_then(|followed| followed.attack.as_mut());
+        let rules = attack.into_iter().flat_map(|attack| &mut attack.record.rules);
+        if let Some(mined) = rules.filter(|known| known.id == rule).find_map(|known| known.mined.as_mut()) {
+            mined.known_packets += packets;
+        }
     }
 
     /// What a rule of an attack matched within the last `seconds`.

@@ -3,7 +3,9 @@
 pub mod actions;
 pub mod api;
 pub mod attack;
+pub mod baseline;
 pub mod by_hand;
+pub mod capture_file;
 pub mod config;
 pub mod control;
 pub mod crash;
@@ -14,6 +16,7 @@ pub mod meter;
 pub mod miner;
 pub mod mitigation;
 pub mod narrow;
+pub mod offline;
 pub mod plan;
 pub mod record;
 pub mod reload;

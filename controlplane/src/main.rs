@@ -1,6 +1,6 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log};
 use controlplane::control::{Control, Parts, Request};
+use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::record::AttackRecord;
@@ -59,6 +60,8 @@ enum Command {
         #[arg(default_value = "/etc/levee/levee.toml")]
         config: PathBuf,
     },
+    /// Mines rules from capture files; needs neither a device nor a running daemon.
+    Mine(offline::Mine),
 }
 
 /// A configuration that is wrong: its findings, as text.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
+        Command::Mine(arguments) => mine(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +111,18 @@ fn check(path: &Path) -> anyhow::Result<()> {
     dataplane::probe(&plan).map_err(|error| port_finding(&config, &probed, error))?;
     println!("{}: good", path.display());
     Ok(())
+}
+
+fn mine(arguments: &offline::Mine) -> anyhow::Result<()> {
+    let load = |path: &PathBuf| config::load(path).map_err(|findings| BadConfig(findings.to_string()));
+    let config = arguments.config.as_ref().map(load).transpose()?;
+    let report = offline::mine(arguments, config.as_ref())?;
+    let text = if arguments.json { report.to_json().to_string() } else { report.to_string() };
+    match writeln!(std::io::stdout(), "{text}") {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 fn check_memory(config: &Config, need: &Need, machine: &Machine) -> anyhow::Result<()> {
@@ -167,6 +183,8 @@ fn run(path: &Path) -> anyhow::Result<()> {
         dataplane,
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
+        miner: config.miner,
+        tap_per_second: config.tap_per_second,
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,

@@ -1,48 +1,170 @@
-//! A captured sample to the shortest rules that take most of the attack. Pure: values in, values out.
+//! A captured sample, held against what the target receives in peace, to the rules that remove the attack and spare the host.
+//! Pure: values in, values out.
 //!
-//! Of all rules that are the target and one or more [`Predicate`]s, the best covers most of the sample with the fewest
-//! predicates. Adding a predicate never covers more, so the best is always a single one, and counting what each packet
-//! satisfies tries them all. Within [`TOLERANCE`] of the best coverage the first in the order of [`Predicate`] wins.
+//! A rule is the target and a few components more. Each further component makes it spare more of the host's own traffic, and
+//! never cover more of the attack. What a rule is worth is therefore one number:
 //!
-//! A predicate that is no more than the host's own service (its protocol, its port, the flags of established TCP) would
-//! take the host's traffic along. Such are used only where the telling ones explain less than half of the sample, and
-//! then together, as far as they keep most of the coverage.
+//! > share of the sample that it covers − [`PRICE`] × share of the host's own traffic that it takes along − what its length costs
 //!
-//! What a rule matches is left out, and the rest is mined again as long as something in it is worth a rule. What remains
-//! crosses the threshold again if it is an attack, and comes back as a sample of its own.
+//! The last is what keeps a rule from telling the sample's accidents: everything that it says (a number is one of so many that there are)
+//! must be paid for by packets that show it, the more of them the less the baseline is known.
 //!
-//! Far ends on the whitelist are no predicates: what only they have in common is left alone.
+//! The same goes for one conversation of the host's own that the baseline does not have yet (`own`).
+//!
+//! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
+//! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
-use std::collections::HashMap;
-use std::fmt::{self, Display, Formatter};
+mod explain;
+mod fit;
+mod own;
+mod prior;
+mod profile;
+mod search;
+mod table;
+mod widen;
 
-use dataplane::packet::{Addresses, Headers, Upper, fragment};
-use dataplane::rule::{Bits, Component, FlowRule, TCP_FLAGS, nlri, protocol_name};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use dataplane::packet::{Addresses, Headers};
+use dataplane::rule::{Action, Component, FlowRule, nlri};
+use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
 use crate::whitelist::Whitelist;
+pub use explain::RunnerUp;
+pub use profile::Profile;
+use search::{Miner, Node, Trust};
+use table::{Table, weight};
 
-/// How much less than the best, relative to it, a predicate may cover and still be chosen for its place in the order.
-const TOLERANCE: f64 = 0.05;
-/// How much of the sample telling predicates must explain for the host's own service to be left alone.
-const ENOUGH: f64 = 0.5;
-/// How much of a protocol's coverage the host's own port, flags and length must keep together to narrow it down.
-const NARROWED: f64 = 0.8;
+/// A share of the host's own traffic counts as much as so many of the attack.
+const PRICE: f64 = 5.0;
+/// Bounds of what a rule pays for each word that it says, as a share of the sample.
+const WORD_COST_MIN: f64 = 0.0005;
+const WORD_COST_MAX: f64 = 0.005;
+/// The same where there is no baseline.
+const WORD_COST_UNKNOWN: f64 = 0.02;
+/// So many sets of rules are tried, each with another first rule, until one leaves less than this of the sample.
+const STARTS: usize = 3;
+const WELL_COVERED: f64 = 0.03;
+/// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
+/// conversation of the host's own.
+const RULE_COST: f64 = 0.005;
+const DOUBT: f64 = 0.5;
+/// Fewer packets of a sample are worth no rule.
+const LEAST_PACKETS: f64 = 3.0;
+/// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
+const LEAST_WITHOUT_BASELINE: f64 = 0.2;
+/// Where rules leave more than this of the sample, what is left is held to be an attack that looks like the host's own traffic.
+const UNEXPLAINED: f64 = 0.5;
+/// What a rule must be worth for a rate limit not to be on all that the host receives.
+const TELLING: f64 = 0.1;
+/// A rate limit is so many times what the baseline had of it in its busiest second, and never lower than this.
+const RATE_MARGIN: f64 = 1.5;
+const RATE_MIN_BPS: u64 = 64_000;
 
-/// Bounds of mining.
+/// Bounds of mining: section `[miner]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Most rules from one sample.
     pub most_rules: usize,
     /// Least share of the sample that is worth a rule.
     pub least_coverage: f64,
+    /// Most of the host's own traffic that the rules that discard may take along, as a share.
+    pub most_collateral: f64,
+    /// The same where there is no baseline: of what hosts in general receive.
+    pub most_in_general: f64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { most_rules: 5, least_coverage: 0.1 }
+        Limits { most_rules: 8, least_coverage: 0.02, most_collateral: 0.01, most_in_general: 0.04 }
     }
+}
+
+/// Whose traffic a baseline is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The target's own.
+    Target,
+    /// That of hosts like it.
+    Group,
+}
+
+/// What the target receives in peace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peace {
+    /// Packets in the direction of the attack.
+    pub packets: Vec<Headers>,
+    /// The second in which each of them came.
+    pub seconds: Vec<u32>,
+    /// Each stands for so many packets of the target.
+    pub one_in: f64,
+    /// Whose they are.
+    pub whose: Whose,
+}
+
+impl Peace {
+    /// Nobody knows.
+    pub fn unknown() -> Peace {
+        Peace { packets: Vec::new(), seconds: Vec::new(), one_in: 1.0, whose: Whose::Target }
+    }
+
+    /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
+    fn as_of(&self, target: &Target) -> Peace {
+        let mut own = Peace { packets: Vec::new(), seconds: Vec::new(), ..*self };
+        for (packet, second) in self.packets.iter().zip(&self.seconds) {
+            let mut packet = *packet;
+            let incoming = target.direction == Direction::Incoming;
+            match (&mut packet.addresses, target.prefix) {
+                (Addresses::V4 { source, destination }, IpNet::V4(net)) => {
+                    let near = if incoming { destination } else { source };
+                    if !net.contains(&Ipv4Addr::from(*near)) {
+                        *near = net.network().into();
+                    }
+                }
+                (Addresses::V6 { source, destination }, IpNet::V6(net)) => {
+                    let near = if incoming { destination } else { source };
+                    if !net.contains(&Ipv6Addr::from(*near)) {
+                        *near = net.network().into();
+                    }
+                }
+                _ => continue,
+            }
+            own.packets.push(packet);
+            own.seconds.push(*second);
+        }
+        own
+    }
+
+    /// Bits a second of what a rule matches, in the second that had most of it.
+    fn peak_bps(&self, rule: &FlowRule) -> f64 {
+        let mut by_second = std::collections::HashMap::new();
+        for (packet, second) in self.packets.iter().zip(&self.seconds).filter(|(packet, _)| rule.matches(packet)) {
+            *by_second.entry(second).or_insert(0.0) += f64::from(packet.ip_length) * 8.0;
+        }
+        by_second.into_values().fold(0.0, f64::max) * self.one_in
+    }
+}
+
+/// What is to be mined.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// Rules are never wider.
+    pub target: Target,
+    /// What crossed: packets or bytes.
+    pub by: Unit,
+    /// Packets of both directions; those in the target's direction count.
+    pub sample: &'a [Headers],
+    /// In how many seconds so many packets came; 0 where nobody knows.
+    pub seconds: f64,
+    /// What to spare.
+    pub peace: &'a Peace,
+    /// What routers take.
+    pub profile: &'a Profile,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Far ends that no rule names.
+    pub whitelist: &'a Whitelist,
 }
 
 /// A rule, and why.
@@ -50,57 +172,93 @@ impl Default for Limits {
 pub struct Mined {
     /// The rule; never wider than the target.
     pub rule: FlowRule,
+    /// Discard; for what cannot be told from the host's own traffic a rate.
+    pub action: Action,
     /// Share of the sample in the attack's direction that the rule matches, by packets or bytes.
     pub coverage: f64,
+    /// Share of the baseline that it matches; without a baseline what is to be expected of hosts in general.
+    pub collateral: f64,
     /// How many packets of the sample it matches.
     pub packets: usize,
     /// Words for people.
     pub reason: String,
+    /// The next best.
+    pub runner_up: Option<RunnerUp>,
 }
 
-/// Mines a sample, which may hold packets of both directions: those in the target's direction count, each as one packet
-/// or by its bytes. Empty where nothing tells the attack from the host's other traffic.
-pub fn mine(target: &Target, sample: &[Headers], by: Unit, limits: &Limits, whitelist: &Whitelist) -> Vec<Mined> {
-    let base = target_rule(target);
-    if nlri::encode(&base).is_err() {
-        return Vec::new();
-    }
-    let attack: Vec<Headers> = sample.iter().filter(|packet| base.matches(packet)).copied().collect();
-    let total = weight(&attack, by);
-    let least = (limits.least_coverage * total).max(f64::MIN_POSITIVE);
-    let share = |packets: &[Headers]| weight(packets, by) / total;
-
-    let mut rest = attack.clone();
-    let mut found: Vec<(Vec<Predicate>, FlowRule)> = Vec::new();
-    while found.len() < limits.most_rules {
-        let counts = count(&rest, by, target.direction);
-        let Some(predicate) = most_telling(&counts, least, whitelist) else { break };
-        let rule = predicate.added_to(&base, target.direction);
-        let before = rest.len();
-        rest.retain(|packet| !rule.matches(packet));
-        debug_assert!(rest.len() < before, "{predicate} matches what it was counted for");
-        found.push((vec![predicate], rule));
-    }
-    if limits.most_rules > 0 && share(&rest) > 1.0 - ENOUGH {
-        let needed = least.max((1.0 - ENOUGH) * weight(&rest, by));
-        if let Some(predicates) = own_service(rest, by, target.direction, needed) {
-            found.truncate(limits.most_rules - 1);
-            let narrow = |rule: FlowRule, predicate: &Predicate| predicate.added_to(&rule, target.direction);
-            let rule = predicates.iter().fold(base, narrow);
-            found.push((predicates, rule));
-        }
-    }
-    without_superfluous(found, &attack)
-        .into_iter()
-        .map(|(predicates, rule)| {
-            let matched: Vec<Headers> = attack.iter().filter(|packet| rule.matches(packet)).copied().collect();
-            let coverage = share(&matched);
-            let reason = reason(&predicates, coverage, by, matched.len(), attack.len());
-            Mined { rule, coverage, packets: matched.len(), reason }
-        })
-        .collect()
+/// What came of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The rules, the most telling first. Empty where nothing tells the attack from the host's other traffic.
+    pub rules: Vec<Mined>,
+    /// Share of the sample that none of them matches: the host's own traffic, and what may cross again.
+    pub uncovered: f64,
+    /// What else is to be said; empty when nothing is.
+    pub note: String,
 }
 
+/// What a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Counted {
+    coverage: f64,
+    packets: usize,
+    of: usize,
+    collateral: f64,
+    own: usize,
+    own_of: usize,
+}
+
+/// Mines a sample.
+pub fn mine(task: &Task) -> Outcome {
+    let base = target_rule(&task.target);
+    let sample: Vec<Headers> = task.sample.iter().filter(|packet| base.matches(packet)).copied().collect();
+    if sample.is_empty() || nlri::encode(&base).is_err() {
+        let note = "nothing in the sample goes the way of the attack".to_owned();
+        return Outcome { rules: Vec::new(), uncovered: 1.0, note };
+    }
+    let peace = task.peace.as_of(&task.target);
+    let known = peace.packets.len();
+    let least =
+        if known == 0 { task.limits.least_coverage.max(LEAST_WITHOUT_BASELINE) } else { task.limits.least_coverage };
+    let incoming = task.target.direction == Direction::Incoming;
+    let (near_port, far_port) = (Component::DestinationPort, Component::SourcePort);
+    let (near, far) = (Component::DestinationPrefix, Component::SourcePrefix);
+    let table = Table::new(&sample, &peace.packets, task.by, task.target.direction);
+    let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
+    let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
+    let own = own::share(&table, near_port, far_port, rate);
+    let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
+    let packets = sample.len().min(table::SAMPLE_MAX) as f64;
+    let miner = Miner {
+        own,
+        table,
+        profile: task.profile,
+        whitelist: task.whitelist,
+        of_kinds: Trust::new(packets, known as f64),
+        of_names: Trust::new(packets, conversations),
+        least: least.max(LEAST_PACKETS / packets),
+        is_v6: matches!(task.target.prefix, IpNet::V6(_)),
+        near_port,
+        far: if incoming { far } else { near },
+    };
+    Session { task, base, miner, sample, peace }.run()
+}
+
+impl Trust {
+    /// What a baseline of so many packets (or, for what names conversations, so many of these) is good for.
+    ///
+    /// Packets that the baseline lacks speak against chance, each by how much likelier it would come from the baseline: that is
+    /// `ln(1 + known / own)` words, if no more than `own`, half of the sample, is the host's.
+    fn new(sample: f64, known: f64) -> Trust {
+        let word_cost = match known {
+            0.0 => WORD_COST_UNKNOWN,
+            _ => (1.0 / (sample * (1.0 + 2.0 * known / sample).ln())).clamp(WORD_COST_MIN, WORD_COST_MAX),
+        };
+        Trust { known, word_cost }
+    }
+}
+
+/// The rule that is the target alone.
 fn target_rule(target: &Target) -> FlowRule {
     let prefix = Some(target.prefix.trunc());
     match target.direction {
@@ -109,264 +267,254 @@ fn target_rule(target: &Target) -> FlowRule {
     }
 }
 
-fn weight_of(packet: &Headers, by: Unit) -> f64 {
-    match by {
-        Unit::Pps | Unit::Fps => 1.0,
-        Unit::Bps => f64::from(packet.ip_length),
-    }
+/// The mining of one sample.
+struct Session<'a> {
+    task: &'a Task<'a>,
+    base: FlowRule,
+    miner: Miner<'a>,
+    sample: Vec<Headers>,
+    peace: Peace,
 }
 
-fn weight(packets: &[Headers], by: Unit) -> f64 {
-    packets.iter().map(|packet| weight_of(packet, by)).sum()
+/// Rules that have been chosen, and what they leave.
+#[derive(Clone)]
+struct Chosen {
+    rules: Vec<Mined>,
+    /// What no rule takes yet.
+    members: Vec<u32>,
+    /// What the rules take of the host's own traffic.
+    spent: f64,
+    /// What all of them are worth.
+    worth: f64,
 }
 
-/// Something that packets of an attack may have in common, beside the target. All but the prefix bring their protocol
-/// along, since some routers want it with ports, flags and types. The far end is the one that is not the target. The
-/// order is that of preference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Predicate {
-    FarPort { protocol: u8, port: u16 },
-    NearPort { protocol: u8, port: u16 },
-    TcpFlags(Bits),
-    Icmp { any_code: bool, protocol: u8, kind: u8, code: u8 },
-    Fragment { first_too: bool, protocol: u8 },
-    Length { protocol: u8, bytes: u32 },
-    FarPrefix { step: u8, prefix: IpNet },
-    Protocol(u8),
-}
-
-mod flag {
-    pub(super) const SYN: u16 = 0x02;
-    pub(super) const RST: u16 = 0x04;
-    pub(super) const ACK: u16 = 0x10;
-    /// FIN, SYN, RST, PSH, ACK, URG.
-    pub(super) const CLASSIC: u16 = 0x3f;
-}
-
-const TCP: u8 = 6;
-
-impl Predicate {
-    /// Whether it tells an attack from the host's own service.
-    fn is_telling(self) -> bool {
-        match self {
-            Predicate::NearPort { .. } | Predicate::Protocol(_) => false,
-            // The flags of established connections.
-            Predicate::TcpFlags(bits) => bits.set & flag::ACK == 0 || bits.set & flag::SYN != 0,
-            // Acknowledgements have few lengths, full segments one.
-            Predicate::Length { protocol, .. } => protocol != TCP,
-            _ => true,
-        }
-    }
-
-    fn protocol(self) -> Option<u8> {
-        match self {
-            Predicate::FarPort { protocol, .. }
-            | Predicate::NearPort { protocol, .. }
-            | Predicate::Icmp { protocol, .. }
-            | Predicate::Fragment { protocol, .. }
-            | Predicate::Length { protocol, .. }
-            | Predicate::Protocol(protocol) => Some(protocol),
-            Predicate::TcpFlags(_) => Some(TCP),
-            Predicate::FarPrefix { .. } => None,
-        }
-    }
-
-    /// The rule that wants this too.
-    fn added_to(self, rule: &FlowRule, direction: Direction) -> FlowRule {
-        let mut rule = rule.clone();
-        if let Some(protocol) = self.protocol() {
-            rule.protocols = u32::from(protocol).into();
-        }
-        let incoming = direction == Direction::Incoming;
-        match self {
-            Predicate::FarPort { port, .. } if incoming => rule.source_ports = u32::from(port).into(),
-            Predicate::FarPort { port, .. } => rule.destination_ports = u32::from(port).into(),
-            Predicate::NearPort { port, .. } if incoming => rule.destination_ports = u32::from(port).into(),
-            Predicate::NearPort { port, .. } => rule.source_ports = u32::from(port).into(),
-            Predicate::TcpFlags(bits) => rule.tcp_flags = vec![bits],
-            Predicate::Icmp { any_code, kind, code, .. } => {
-                rule.icmp_types = u32::from(kind).into();
-                if !any_code {
-                    rule.icmp_codes = u32::from(code).into();
+impl Session<'_> {
+    fn run(self) -> Outcome {
+        let mut rules = self.chosen();
+        let most = self.most_rules();
+        let mut note = String::new();
+        if self.left(&rules) > UNEXPLAINED {
+            match self.limited(&rules).filter(|_| rules.len() < most) {
+                Some(limited) => rules.push(limited),
+                None if rules.is_empty() && self.peace.packets.is_empty() => {
+                    note = "nothing that its packets have in common is rare among hosts in general, and there is no baseline of \
+                            this one to tell its own traffic from the attack"
+                        .into();
                 }
+                None => note = "nothing sets the rest of the sample apart from the host's own traffic".into(),
             }
-            Predicate::Fragment { first_too, .. } => {
-                let bits = |set: u8| Bits { set: u16::from(set), clear: 0 };
-                rule.fragments = vec![bits(fragment::IS)];
-                if first_too {
-                    rule.fragments.push(bits(fragment::FIRST));
-                }
+        }
+        self.drop_superfluous(&mut rules);
+        Outcome { uncovered: self.left(&rules), rules, note }
+    }
+
+    fn most_rules(&self) -> usize {
+        self.task.limits.most_rules.min(self.task.profile.rules_max)
+    }
+
+    /// The rules that discard: one after the other, each the best for what the others leave. Since the best first rule does not
+    /// always begin the best set, others are tried where it leaves much: the next best ones, and naming the sources one by one.
+    fn chosen(&self) -> Vec<Mined> {
+        let members = (0..self.miner.table.packets.len() as u32).collect();
+        let none = Chosen { rules: Vec::new(), members, spent: 0.0, worth: 0.0 };
+        if self.most_rules() == 0 {
+            return Vec::new();
+        }
+        let sources = [self.miner.far];
+        let mut starts: Vec<(Option<&[Component]>, Chosen)> = Vec::new();
+        starts.extend(self.next(&none, STARTS, None).into_iter().map(|start| (None, start)));
+        starts.extend(self.next(&none, 1, Some(&sources)).into_iter().map(|start| (Some(&sources[..]), start)));
+        let mut best: Option<Chosen> = None;
+        for (kind, start) in starts {
+            let set = self.completed(self.completed(start, kind), None);
+            // Of equals the first.
+            if best.as_ref().is_none_or(|best| set.worth > best.worth) {
+                best = Some(set);
             }
-            Predicate::Length { bytes, .. } => rule.packet_lengths = bytes.into(),
-            Predicate::FarPrefix { prefix, .. } if incoming => rule.source = Some(prefix),
-            Predicate::FarPrefix { prefix, .. } => rule.destination = Some(prefix),
-            Predicate::Protocol(_) => {}
-        }
-        rule
-    }
-
-    /// All that the packet satisfies.
-    fn of(packet: &Headers, direction: Direction) -> Vec<Predicate> {
-        let protocol = packet.protocol;
-        let mut all = vec![Predicate::Protocol(protocol)];
-        match packet.upper {
-            Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => {
-                let (far, near) = match direction {
-                    Direction::Incoming => (source, destination),
-                    Direction::Outgoing => (destination, source),
-                };
-                all.extend([Predicate::FarPort { protocol, port: far }, Predicate::NearPort { protocol, port: near }]);
+            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < WELL_COVERED) {
+                break;
             }
-            Upper::Icmp { kind, code } => all.extend([
-                Predicate::Icmp { any_code: false, protocol, kind, code },
-                Predicate::Icmp { any_code: true, protocol, kind, code: 0 },
-            ]),
-            Upper::None => {}
         }
-        if let (Upper::Tcp { flags, .. }, TCP) = (packet.upper, protocol) {
-            all.push(Predicate::TcpFlags(flags_pattern(flags)));
-        }
-        if packet.is_fragment() {
-            all.push(Predicate::Fragment { first_too: true, protocol });
-        }
-        if packet.fragment & fragment::IS != 0 {
-            all.push(Predicate::Fragment { first_too: false, protocol });
-        }
-        if packet.ip_length <= Component::PacketLength.largest() {
-            all.push(Predicate::Length { protocol, bytes: packet.ip_length });
-        }
-        all.extend(far_prefixes(packet.addresses, direction));
-        all
+        best.map_or_else(Vec::new, |best| best.rules)
     }
-}
 
-/// What a filter would look for: the parts of a handshake and resets as such, all else exactly.
-fn flags_pattern(flags: u16) -> Bits {
-    match (flags & flag::SYN != 0, flags & flag::ACK != 0, flags & flag::RST != 0) {
-        (true, false, _) => Bits { set: flag::SYN, clear: flag::ACK },
-        (true, true, _) => Bits { set: flag::SYN | flag::ACK, clear: 0 },
-        (false, _, true) => Bits { set: flag::RST, clear: flag::SYN },
-        _ => Bits { set: flags & flag::CLASSIC, clear: !flags & flag::CLASSIC },
+    fn completed(&self, mut chosen: Chosen, kind: Option<&[Component]>) -> Chosen {
+        while chosen.rules.len() < self.most_rules()
+            && let Some(next) = self.next(&chosen, 1, kind).pop()
+        {
+            chosen = next;
+        }
+        chosen
     }
-}
 
-/// The far end's host, and the networks around it, narrowest first.
-fn far_prefixes(addresses: Addresses, direction: Direction) -> impl Iterator<Item = Predicate> {
-    let incoming = direction == Direction::Incoming;
-    let prefixes: [Option<IpNet>; 3] = match addresses {
-        Addresses::V4 { source, destination } => {
-            let far = if incoming { source } else { destination };
-            [32, 24, 16].map(|length| Ipv4Net::new(far.into(), length).ok().map(IpNet::V4))
-        }
-        Addresses::V6 { source, destination } => {
-            let far = std::net::Ipv6Addr::from(if incoming { source } else { destination });
-            // Routers refuse IPv4 mapped into IPv6.
-            let plain = far.to_ipv4_mapped().is_none();
-            [128, 64, 48].map(|length| Ipv6Net::new(far, length).ok().filter(|_| plain).map(IpNet::V6))
-        }
-    };
-    let numbered = (0..).zip(prefixes);
-    numbered.filter_map(|(step, prefix)| Some(Predicate::FarPrefix { step, prefix: prefix?.trunc() }))
-}
-
-fn count(packets: &[Headers], by: Unit, direction: Direction) -> HashMap<Predicate, f64> {
-    let mut counts = HashMap::with_capacity(packets.len());
-    for packet in packets {
-        for predicate in Predicate::of(packet, direction) {
-            *counts.entry(predicate).or_insert(0.0) += weight_of(packet, by);
-        }
+    /// The share of the sample that no rule matches.
+    fn left(&self, rules: &[Mined]) -> f64 {
+        let rest = self.sample.iter().filter(|packet| !rules.iter().any(|mined| mined.rule.matches(packet)));
+        rest.map(|packet| weight(packet, self.task.by)).fold(0.0, |sum, weight| sum + weight) / self.total()
     }
-    counts
-}
 
-/// The first in order of the telling ones that cover as much as any, and at least `least`.
-fn most_telling(counts: &HashMap<Predicate, f64>, least: f64, whitelist: &Whitelist) -> Option<Predicate> {
-    let may_be = |predicate: &Predicate| match predicate {
-        Predicate::FarPrefix { prefix, .. } => whitelist.may_be_far_end(*prefix),
-        _ => predicate.is_telling(),
-    };
-    let telling = || counts.iter().filter(|&(predicate, &weight)| weight >= least && may_be(predicate));
-    let best = telling().map(|(_, &weight)| weight).fold(0.0, f64::max);
-    telling().filter(|&(_, &weight)| weight >= best * (1.0 - TOLERANCE)).map(|(&predicate, _)| predicate).min()
-}
+    fn total(&self) -> f64 {
+        self.sample.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>().max(f64::MIN_POSITIVE)
+    }
 
-/// The protocol that covers most, narrowed by the port, flags and length that most of it has, as long as all of them
-/// together cover `least`.
-fn own_service(mut packets: Vec<Headers>, by: Unit, direction: Direction, least: f64) -> Option<Vec<Predicate>> {
-    let kinds: [fn(Predicate) -> bool; 4] = [
-        |predicate| matches!(predicate, Predicate::Protocol(_)),
-        |predicate| matches!(predicate, Predicate::NearPort { .. }),
-        |predicate| matches!(predicate, Predicate::TcpFlags(_)),
-        |predicate| matches!(predicate, Predicate::Length { .. }),
-    ];
-    let mut chosen = Vec::new();
-    let mut needed = least;
-    for kind in kinds {
-        let counts = count(&packets, by, direction);
-        let some = counts.into_iter().filter(|&(predicate, weight)| kind(predicate) && weight >= needed);
-        let heaviest = some.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
-        match heaviest {
-            Some((predicate, weight)) => {
-                if chosen.is_empty() {
-                    needed = least.max(weight * NARROWED);
-                }
-                packets.retain(|packet| Predicate::of(packet, direction).contains(&predicate));
-                chosen.push(predicate);
+    /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else. Where a kind
+    /// is given, only rules that ask for just that.
+    fn next(&self, chosen: &Chosen, most: usize, only: Option<&[Component]>) -> Vec<Chosen> {
+        let miner = &self.miner;
+        let allowed = miner.most_collateral(self.task.limits, chosen.spent);
+        let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
+        let worth = |node: &Node| node.worth(miner, PRICE);
+        let may_be = |node: &&Node| miner.collateral(node) <= allowed && worth(node) > 0.0 && self.can_be(&node.rule);
+        let mut good: Vec<&Node> = candidates.iter().filter(may_be).collect();
+        good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+        let mut kinds: Vec<Vec<Component>> = Vec::new();
+        let mut starts = Vec::new();
+        for node in good {
+            let kind = self.asked(&node.rule);
+            if starts.len() == most {
+                break;
             }
-            None if chosen.is_empty() => return None,
-            None => {}
+            let is_like = |known: &Vec<Component>| known.iter().all(|component| kind.contains(component));
+            if !kinds.iter().any(is_like) && only.is_none_or(|only| kind == only) {
+                kinds.push(kind);
+                starts.push(node);
+            }
         }
+        starts.into_iter().map(|best| self.with(chosen, best, &candidates, allowed)).collect()
     }
-    Some(chosen)
-}
 
-/// Drops each rule whose packets the others match as well, the one with the fewest packets first.
-fn without_superfluous<T>(mut rules: Vec<(T, FlowRule)>, attack: &[Headers]) -> Vec<(T, FlowRule)> {
-    let packets = |rule: &FlowRule| attack.iter().filter(|packet| rule.matches(packet)).count();
-    let mut by_size: Vec<FlowRule> = rules.iter().map(|(_, rule)| rule.clone()).collect();
-    by_size.sort_by_cached_key(packets);
-    for candidate in by_size {
-        let others = || rules.iter().map(|(_, rule)| rule).filter(|&rule| *rule != candidate);
-        let mut matched = attack.iter().filter(|packet| candidate.matches(packet));
-        if matched.all(|packet| others().any(|rule| rule.matches(packet))) {
-            rules.retain(|(_, rule)| *rule != candidate);
-        }
+    /// What a rule pays for each address and port that it names: as much of the sample as one conversation of the host's own can be,
+    /// which is no more than what no rule takes yet.
+    fn name_cost(&self, chosen: &Chosen) -> f64 {
+        let own = self.miner.own.min(self.miner.table.shares(&chosen.members).0);
+        let among = (own * self.sample.len() as f64) as usize;
+        own * own::conversation(&self.peace.packets, self.task.by, self.task.target.direction, among)
     }
-    rules
-}
 
-fn reason(predicates: &[Predicate], coverage: f64, by: Unit, packets: usize, of: usize) -> String {
-    let what: Vec<String> = predicates.iter().map(Predicate::to_string).collect();
-    let share = coverage * 100.0;
-    let unit = match by {
-        Unit::Pps | Unit::Fps => "packets",
-        Unit::Bps => "bytes",
-    };
-    let caution = match predicates.iter().any(|predicate| predicate.is_telling()) {
-        true => "",
-        false => "; nothing sets it apart from the host's own service",
-    };
-    format!("{}: {share:.1} % of the {unit} ({packets} of {of} packets){caution}", what.join(", "))
-}
+    /// With this rule; what it takes is gone from then on.
+    fn with(&self, chosen: &Chosen, best: &Node, candidates: &[Node], allowed: f64) -> Chosen {
+        let miner = &self.miner;
+        let polished = miner.polished(best.clone(), &chosen.members, allowed);
+        let best = if self.can_be(&polished.rule) { polished } else { best.clone() };
+        let runner_up = explain::runner_up(miner, &best, candidates, allowed);
+        let rule = [widen::widened, widen::named].into_iter().fold(best.rule.clone(), |rule, change| {
+            let changed = change(&rule, &self.sample, &self.peace.packets);
+            if self.can_be(&changed) { changed } else { rule }
+        });
 
-impl Display for Predicate {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let name = |protocol: u8| {
-            protocol_name(protocol.into()).map_or_else(|| format!("protocol {protocol}"), ToOwned::to_owned)
+        let mut chosen = chosen.clone();
+        chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
+        chosen.spent += miner.collateral(&best);
+        let doubt = DOUBT * best.name_cost * best.names as f64;
+        chosen.worth += best.sample - PRICE * miner.collateral(&best) - RULE_COST - doubt;
+        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
+        let lead = self.words(&rule);
+        chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
+            format!("{lead}: {counts}{}", instead.unwrap_or_default())
+        }));
+        chosen
+    }
+
+    /// What a rule asks for beside target and protocol.
+    fn asked(&self, rule: &FlowRule) -> Vec<Component> {
+        let asks = |&component: &Component| match (rule.ranges(component), rule.bits(component)) {
+            _ if component == Component::Protocol => false,
+            (Some(ranges), _) => !ranges.is_empty(),
+            (_, Some(bits)) => !bits.is_empty(),
+            _ => component == self.miner.far && rule.prefix(component).is_some(),
         };
-        match *self {
-            Predicate::FarPort { protocol, port } => write!(f, "{} port {port} at the far end", name(protocol)),
-            Predicate::NearPort { protocol, port } => write!(f, "{} port {port} at the target", name(protocol)),
-            Predicate::TcpFlags(bits) => write!(f, "tcp with {}", bits.terms(&TCP_FLAGS)),
-            Predicate::Icmp { any_code: false, protocol, kind, code } => {
-                write!(f, "{} type {kind} code {code}", name(protocol))
+        Component::ALL.into_iter().filter(asks).collect()
+    }
+
+    /// Whether routers take it, and nothing forbids it.
+    fn can_be(&self, rule: &FlowRule) -> bool {
+        let near = if self.miner.far == Component::SourcePrefix {
+            Component::DestinationPrefix
+        } else {
+            Component::SourcePrefix
+        };
+        self.task.profile.takes(rule, near) && nlri::encode(rule).is_ok()
+    }
+
+    /// A rule without its target, for people.
+    fn words(&self, rule: &FlowRule) -> String {
+        let mut rule = rule.clone();
+        match self.task.target.direction {
+            Direction::Incoming => rule.destination = None,
+            Direction::Outgoing => rule.source = None,
+        }
+        rule.to_string()
+    }
+
+    /// What is left looks like the host's own traffic: what tells it best, limited to what the baseline had of it.
+    fn limited(&self, rules: &[Mined]) -> Option<Mined> {
+        let miner = &self.miner;
+        let is_left =
+            |&index: &u32| !rules.iter().any(|mined| mined.rule.matches(&miner.table.packets[index as usize]));
+        let members = (0..miner.table.packets.len() as u32).filter(is_left).collect();
+        let candidates = miner.candidates(&self.base, members, 0.0);
+        let worth = |node: &Node| node.worth(miner, 1.0);
+        let wide: Vec<&Node> =
+            candidates.iter().filter(|node| self.can_be(&node.rule) && node.sample >= UNEXPLAINED / 2.0).collect();
+        let best = wide.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).filter(|best| worth(best) > TELLING);
+        // Where nothing tells it at all and no other rule helps: what most of it is.
+        let most = || wide.iter().filter(|_| rules.is_empty()).max_by(|a, b| a.sample.total_cmp(&b.sample));
+        let rule = best.or_else(most).filter(|_| !self.peace.packets.is_empty())?.rule.clone();
+        let peak = self.peace.peak_bps(&rule);
+        let rate = ((peak * RATE_MARGIN) as u64).max(RATE_MIN_BPS);
+        let lead = self.words(&rule);
+        Some(self.explained(rule, Action::RateBps(rate), None, |counts| {
+            format!(
+                "{lead}: {counts}; it looks like the host's own traffic and cannot be told from it, so it is limited to {RATE_MARGIN} times what \
+                 the baseline had of it in its busiest second"
+            )
+        }))
+    }
+
+    fn explained(
+        &self,
+        rule: FlowRule,
+        action: Action,
+        runner_up: Option<RunnerUp>,
+        words: impl FnOnce(String) -> String,
+    ) -> Mined {
+        let counted = self.counted(&rule);
+        let general = self.miner.measure(&rule).prior;
+        let reason = words(explain::counts(&counted, self.task.by, &self.peace, general));
+        let collateral = if counted.own_of == 0 { general } else { counted.collateral };
+        Mined { rule, action, coverage: counted.coverage, collateral, packets: counted.packets, reason, runner_up }
+    }
+
+    /// Counts over all packets, not only those that the search looked at.
+    fn counted(&self, rule: &FlowRule) -> Counted {
+        let side = |packets: &[Headers]| {
+            let (mut hits, mut share, mut total) = (0, 0.0, 0.0);
+            for packet in packets {
+                let weight = weight(packet, self.task.by);
+                total += weight;
+                if rule.matches(packet) {
+                    hits += 1;
+                    share += weight;
+                }
             }
-            Predicate::Icmp { protocol, kind, .. } => write!(f, "{} type {kind}", name(protocol)),
-            Predicate::Fragment { first_too: false, protocol } => write!(f, "{} later fragments", name(protocol)),
-            Predicate::Fragment { protocol, .. } => write!(f, "{} fragments", name(protocol)),
-            Predicate::Length { protocol, bytes } => write!(f, "{} of {bytes} bytes", name(protocol)),
-            Predicate::FarPrefix { prefix, .. } => write!(f, "{prefix} at the far end"),
-            Predicate::Protocol(protocol) => f.write_str(&name(protocol)),
+            (hits, if total > 0.0 { share / total } else { 0.0 })
+        };
+        let ((packets, coverage), (own, collateral)) = (side(&self.sample), side(&self.peace.packets));
+        Counted { coverage, packets, of: self.sample.len(), collateral, own, own_of: self.peace.packets.len() }
+    }
+
+    /// Drops each rule whose packets the others match as well and do the same with, the one with the fewest packets first.
+    fn drop_superfluous(&self, rules: &mut Vec<Mined>) {
+        let mut by_size: Vec<FlowRule> = rules.iter().map(|mined| mined.rule.clone()).collect();
+        by_size.sort_by_cached_key(|rule| self.sample.iter().filter(|packet| rule.matches(packet)).count());
+        for candidate in by_size {
+            let action = rules.iter().find(|mined| mined.rule == candidate).map(|mined| mined.action);
+            let others = rules.iter().filter(|mined| Some(mined.action) == action && mined.rule != candidate);
+            let others: Vec<&FlowRule> = others.map(|mined| &mined.rule).collect();
+            let mut matched = self.sample.iter().filter(|packet| candidate.matches(packet));
+            if matched.all(|packet| others.iter().any(|rule| rule.matches(packet))) {
+                rules.retain(|mined| mined.rule != candidate);
+            }
         }
     }
 }

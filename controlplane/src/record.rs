@@ -135,6 +135,20 @@ impl<'de> Deserialize<'de> for FlowSpec {
     }
 }
 
+/// What a mined rule takes of the host's own traffic, and what would have been the next best.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MinedRecord {
+    /// Share of the baseline that it matches; without one what is to be expected of hosts in general.
+    pub collateral: f64,
+    /// With 95 % confidence it is no more than this; 1 without a baseline.
+    pub collateral_at_most: f64,
+    /// The next best rule, and why it lost; empty: there was none.
+    pub runner_up: String,
+    /// Packets that it matched while it was held, from or to somebody whose packets it would have matched in peace: an estimate by
+    /// the always-on tap.
+    pub known_packets: u64,
+}
+
 /// A rule of an attack and what became of it. Times are wall-clock milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleRecord {
@@ -144,6 +158,9 @@ pub struct RuleRecord {
     pub flow_spec: FlowSpec,
     /// Share of the sample that it matched.
     pub coverage: f64,
+    /// What else the miner knows of it; none for a rule that was not mined.
+    #[serde(default)]
+    pub mined: Option<MinedRecord>,
     /// Why this rule, in words.
     pub reason: String,
     /// Since when it is wanted.
@@ -374,6 +391,7 @@ pub(crate) mod samples {
             id: Uuid::now_v7(),
             flow_spec: FlowSpec { rule, action: Action::Discard },
             coverage: 0.98,
+            mined: None,
             reason: "the shortest that covers most".into(),
             wanted_ms,
             held_ms: None,

@@ -420,6 +420,8 @@ impl Reloader {
             map,
             settings: plan::settings(&config),
             whitelist: config.whitelist.clone(),
+            miner: config.miner,
+            tap_per_second: config.tap_per_second,
             history: config.history.kept,
             samples: plan::samples(&config),
             reports,

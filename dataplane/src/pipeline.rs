@@ -22,7 +22,7 @@ use crate::networks::{NetworkId, Networks};
 use crate::packet::{Flow, Outline, Reading, Unparsed};
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
-use crate::tap::{Examples, Ring};
+use crate::tap::{Countdown, Examples, Ring, Tap};
 use crate::watch::Watch;
 
 /// What a worker shares with the control thread.
@@ -38,6 +38,8 @@ pub struct Shared {
     pub ring: Ring,
     /// Which examples of unparsed frames it put there.
     pub examples: Examples,
+    /// What it takes of all traffic.
+    pub tap: Tap,
     /// Its figures.
     pub stats: Stats,
 }
@@ -49,8 +51,8 @@ impl Shared {
     /// When the system has not enough memory.
     pub fn new(core: usize, layout: Layout, seed: [u64; 2]) -> Result<Shared, dpdk::Error> {
         let (slab, flows) = (Slab::new(layout, seed)?, Flows::new(&layout, seed)?);
-        let (ring, examples, stats) = (Ring::new()?, Examples::default(), Stats::default());
-        Ok(Shared { core, slab, flows, ring, examples, stats })
+        let (ring, examples, tap, stats) = (Ring::new()?, Examples::default(), Tap::default(), Stats::default());
+        Ok(Shared { core, slab, flows, ring, examples, tap, stats })
     }
 
     /// Worker only: counts a frame that cannot be parsed, and gives it as an example when one is due.
@@ -112,6 +114,7 @@ pub struct Pipeline {
     jobs: Box<Jobs>,
     others: Others,
     closer: Closer,
+    countdown: Countdown,
 }
 
 impl Pipeline {
@@ -126,6 +129,7 @@ impl Pipeline {
             jobs: Box::new(Jobs::new()),
             others: Others::default(),
             closer: Closer::default(),
+            countdown: Countdown::default(),
         }
     }
 
@@ -167,6 +171,10 @@ impl Pipeline {
                 self.count(tick)
             }
         };
+        if self.countdown.is_due(packets.len() as u32) {
+            let lost = self.countdown.take((&self.shared.tap, &self.shared.ring), now, packets.clone());
+            self.shared.stats.lost[Lost::RingFull as usize].add(lost);
+        }
         if is_watched {
             self.look_closer(packets, tick, now);
         }

@@ -4,6 +4,8 @@
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+use std::sync::atomic::AtomicU32;
+
 use crossbeam::utils::CachePadded;
 
 use crate::dpdk;
@@ -18,8 +20,9 @@ pub const SNAP: usize = if cfg!(loom) { 8 } else { 128 };
 /// Samples that a ring holds.
 pub const RING: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// Capture requests have numbers up to this; what is above it marks an example.
-pub const REQUEST_MAX: u32 = EXAMPLE - 1;
+/// Capture requests have numbers up to this; what is above it marks a packet of the always-on tap, or an example.
+pub const REQUEST_MAX: u32 = TAPPED - 1;
+const TAPPED: u32 = 1 << 30;
 const EXAMPLE: u32 = 1 << 31;
 
 const META_WORDS: usize = 2;
@@ -51,6 +54,16 @@ impl Sample {
     /// An example of frames that cannot be parsed for this reason, from the queue with this place among the worker's.
     pub fn example(reason: Unparsed, queue: u16, tsc: u64, frame: &[u8], frame_len: u32) -> Sample {
         Sample::new(EXAMPLE | u32::from(queue) << 8 | reason as u32, tsc, frame, frame_len)
+    }
+
+    /// A packet of the always-on tap, which takes one in `one_in` (below 2^30).
+    pub fn tapped(one_in: u32, tsc: u64, frame: &[u8], frame_len: u32) -> Sample {
+        Sample::new(TAPPED | one_in & (TAPPED - 1), tsc, frame, frame_len)
+    }
+
+    /// Of a packet of the always-on tap: it stands for so many.
+    pub fn one_in(&self) -> Option<u32> {
+        (self.request & (EXAMPLE | TAPPED) == TAPPED).then_some(self.request & (TAPPED - 1))
     }
 
     /// What it is an example of, and the place of its queue among the worker's.
@@ -90,6 +103,100 @@ impl Examples {
             given.set(tick.into());
             ring.push(&Sample::example(reason, self.queue.get() as u16, tsc, frame, frame_len));
         }
+    }
+}
+
+/// The always-on tap: one packet in so many of all traffic, whatever it is, so that it is known what hosts receive in peace. A
+/// worker counts down by bursts; only the burst that has the packet pays for it.
+#[derive(Debug)]
+pub struct Tap {
+    one_in: AtomicU32,
+    taken: Counter,
+}
+
+impl Default for Tap {
+    fn default() -> Tap {
+        Tap { one_in: AtomicU32::new(TAP_FIRST), taken: Counter::default() }
+    }
+}
+
+impl Tap {
+    /// Control: takes one packet in so many (at most [`TAP_ONE_IN_MAX`]) from now on, none if 0. A worker follows
+    /// within twice as many packets as it took one in before.
+    pub fn set_one_in(&self, one_in: u32) {
+        self.one_in.store(one_in.min(TAP_ONE_IN_MAX), Ordering::Relaxed);
+    }
+
+    /// One packet in so many is taken.
+    pub fn one_in(&self) -> u32 {
+        self.one_in.load(Ordering::Relaxed)
+    }
+
+    /// How many were.
+    pub fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+}
+
+/// One packet in so many is taken until control knows the rate.
+const TAP_FIRST: u32 = 64;
+/// Where the tap is off, a worker looks so often whether it still is.
+const TAP_OFF_GAP: u32 = 4096;
+/// One packet in no more than this is taken.
+pub const TAP_ONE_IN_MAX: u32 = 1 << 20;
+
+/// Where a worker is until the next packet of the [`Tap`].
+#[derive(Debug, Default)]
+pub(crate) struct Countdown {
+    /// The next look comes behind so many packets.
+    left: u32,
+    /// What that packet stands for; 0: it is not taken.
+    one_in: u32,
+    random: u64,
+}
+
+impl Countdown {
+    /// Whether the next look is among so many packets that come now.
+    #[inline(always)]
+    pub(crate) fn is_due(&mut self, packets: u32) -> bool {
+        let left = self.left.wrapping_sub(packets);
+        let is_due = self.left < packets;
+        if !is_due {
+            self.left = left;
+        }
+        is_due
+    }
+
+    /// Takes the packets that are due of a burst. Gaps are random, between 1 and twice the mean less 1: what comes in step with bursts
+    /// would otherwise be taken always, or never.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take<'a>(
+        &mut self,
+        (tap, ring): (&Tap, &Ring),
+        tsc: u64,
+        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+    ) -> u64 {
+        let mut lost = 0;
+        for (frame, frame_len) in packets {
+            if self.left > 0 {
+                self.left -= 1;
+                continue;
+            }
+            if self.one_in > 0 {
+                let is_kept = ring.push(&Sample::tapped(self.one_in, tsc, frame, frame_len));
+                tap.taken.add(u64::from(is_kept));
+                lost += u64::from(!is_kept);
+            }
+            self.one_in = tap.one_in();
+            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let wide = (2 * u64::from(self.one_in)).saturating_sub(1);
+            self.left = match self.one_in {
+                0 => TAP_OFF_GAP,
+                _ => (((self.random >> 32) * wide) >> 32) as u32,
+            };
+        }
+        lost
     }
 }
 

@@ -64,7 +64,7 @@ impl Leveed {
         let Setup { networks, ports, daemon, rest } = setup;
         let (socket, state) = (self.socket(), self.state());
         let mut text = format!(
-            "networks = {networks:?}\n[daemon]\nsocket = {socket:?}\nstate = {state:?}\nlog_level = \"debug\"\n{daemon}\n\
+            "networks = {networks:?}\n[daemon]\nsocket = {socket:?}\nstate = {state:?}\nlog_level = \"debug,h2=info,hyper=info,tower=info\"\n{daemon}\n\
              [dpdk]\nhuge_pages = \"never\"\nmemory_mb = 128\nmbufs = 4096\nfile_prefix = {:?}\n",
             unique("levee-test-")
         );

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
     Act, ActionPause, Attack, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse,
-    ListHostsResponse, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
+    ListHostsResponse, Mined, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -515,7 +515,7 @@ fn journal(attack: &Attack) -> String {
 }
 
 fn one_rule(rule: &Rule, now_ms: i64) -> String {
-    facts(&[
+    let mut lines = vec![
         ("rule", rule.text.clone()),
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
@@ -525,7 +525,30 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),
         ("reason", rule.reason.clone()),
-    ])
+    ];
+    if let Some(mined) = &rule.mined {
+        lines.insert(lines.len() - 1, ("collateral", collateral(mined)));
+        lines.insert(lines.len() - 1, ("known", known(mined)));
+        lines.push(("runner-up", mined.runner_up.clone()));
+    }
+    facts(&lines)
+}
+
+/// What a rule takes of the host's own traffic.
+fn collateral(mined: &Mined) -> String {
+    let share = percent(mined.collateral);
+    if mined.collateral_at_most >= 1.0 {
+        return format!("{share} of what hosts in general receive; there is no baseline");
+    }
+    format!("{share} of the baseline, at most {} with 95 % confidence", percent(mined.collateral_at_most))
+}
+
+/// What it took of somebody whom the baseline knows.
+fn known(mined: &Mined) -> String {
+    match mined.known_packets {
+        0 => String::new(),
+        packets => format!("about {} packets of known peers", count(packets)),
+    }
 }
 
 /// A rule's state, and since when an engine holds it.

@@ -342,6 +342,12 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
         refused: rule.refused.clone().unwrap_or_default(),
         last_resort: rule.last_resort,
+        mined: rule.mined.as_ref().map(|mined| v1::Mined {
+            collateral: mined.collateral,
+            collateral_at_most: mined.collateral_at_most,
+            runner_up: mined.runner_up.clone(),
+            known_packets: mined.known_packets,
+        }),
     }
 }
 

@@ -18,6 +18,7 @@ use super::diagnostics::{Diagnostics, Finding, Source};
 use super::networks;
 use super::raw::{self, Number, Text};
 use super::{Config, Daemon, Detection, Dpdk, History, Origin, Port, PortOrigin, Tables};
+use crate::miner;
 
 /// Largest snap length: no frame is longer.
 const SNAP_LENGTH_MAX: u32 = 65_535;
@@ -116,6 +117,8 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let detection = detection(&raw.detection, &mut findings);
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let history = history(&raw.history, &mut findings);
+    let miner = mining(&raw.miner, &mut findings);
+    let tap_per_second = findings.number("miner.tap_per_second", &raw.miner.tap_per_second, 2000, 0..=100_000);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
     super::groups::check_blackholes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
@@ -131,7 +134,21 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
     let origin = Origin { ports: origin.collect(), memory, source };
-    Ok(Config { daemon, dpdk, ports, tables, networks, groups, detection, whitelist, history, bgp, origin })
+    Ok(Config {
+        daemon,
+        dpdk,
+        ports,
+        tables,
+        networks,
+        groups,
+        detection,
+        whitelist,
+        history,
+        miner,
+        tap_per_second,
+        bgp,
+        origin,
+    })
 }
 
 fn daemon(raw: &raw::Daemon, findings: &mut Findings) -> Daemon {
@@ -419,6 +436,18 @@ fn history(raw: &raw::History, findings: &mut Findings) -> History {
         samples,
         samples_max: findings.number("history.samples_max", &raw.samples_max, default.samples_max, 1..=100_000),
         samples_mb: findings.number("history.samples_mb", &raw.samples_mb, default.samples_mb, 1..=1_000_000),
+    }
+}
+
+fn mining(raw: &raw::Miner, findings: &mut Findings) -> miner::Limits {
+    let default = miner::Limits::default();
+    let least = findings.number("miner.least_coverage_percent", &raw.least_coverage_percent, 2, 1..=100);
+    let most = findings.number("miner.most_collateral_permille", &raw.most_collateral_permille, 10, 0..=1000);
+    miner::Limits {
+        most_rules: findings.number("miner.rules_per_sample", &raw.rules_per_sample, 8, 1..=64),
+        least_coverage: f64::from(least) / 100.0,
+        most_collateral: f64::from(most) / 1000.0,
+        ..default
     }
 }
 

@@ -125,6 +125,10 @@ impl Config {
         leaves.list("whitelist.remote_networks", texts(&self.whitelist.remote_networks));
         let ignored = self.whitelist.ignored.iter().map(|rule| format!("'{}'", rule_json::rule_to_json(rule)));
         leaves.list("whitelist.ignored", ignored);
+        leaves.one("miner.rules_per_sample", self.miner.most_rules);
+        leaves.one("miner.least_coverage_percent", (self.miner.least_coverage * 100.0).round());
+        leaves.one("miner.most_collateral_permille", (self.miner.most_collateral * 1000.0).round());
+        leaves.one("miner.tap_per_second", self.tap_per_second);
         leaves.one("history.days", self.history.kept.as_secs() / 86_400);
         leaves.text("history.samples", self.history.samples.as_deref().unwrap_or("".as_ref()).display());
         leaves.one("history.samples_max", self.history.samples_max);

@@ -27,6 +27,8 @@ pub(super) struct Config {
     pub(super) detection: Detection,
     pub(super) whitelist: Whitelist,
     pub(super) history: History,
+    #[serde(default)]
+    pub(super) miner: Miner,
     pub(super) bgp: Option<Bgp>,
 }
 
@@ -135,6 +137,15 @@ pub(super) struct History {
     pub(super) samples: Option<Text>,
     pub(super) samples_max: Option<Number>,
     pub(super) samples_mb: Option<Number>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Miner {
+    pub(super) rules_per_sample: Option<Number>,
+    pub(super) least_coverage_percent: Option<Number>,
+    pub(super) most_collateral_permille: Option<Number>,
+    pub(super) tap_per_second: Option<Number>,
 }
 
 #[derive(Deserialize)]

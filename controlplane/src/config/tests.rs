@@ -6,6 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::miner::Limits;
 use dataplane::packet::{Reading, Tunnel};
 
 use crate::actions::bgp::NextHops;
@@ -62,6 +63,7 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
     assert_eq!(example.tables, Tables::default());
     assert_eq!(example.detection, Detection::default());
     assert_eq!((&example.whitelist, &small.whitelist), (&Whitelist::default(), &Whitelist::default()));
+    assert_eq!((example.miner, small.miner), (Limits::default(), Limits::default()));
     assert_eq!((&example.history, &small.history), (&History::default(), &History::default()));
     let port = Port { device: "0000:03:00.0".into(), cores: vec![1, 2], ..Port::default() };
     assert_eq!(example.ports, [port]);
@@ -389,6 +391,10 @@ fn bad_values_of_other_sections() {
         ("detection", "captures_at_once = 257", "captures_at_once", "257 is out of range", "1 to 256"),
         ("detection", "capture_flow_records = 0", "capture_flow_records", "0 is out of range", "1 to 100000"),
         ("detection", "capture_packets = 0", "capture_packets", "0 is out of range", "1 to 100000"),
+        ("miner", "rules_per_sample = 0", "rules_per_sample", "0 is out of range", "1 to 64"),
+        ("miner", "least_coverage_percent = 101", "least_coverage_percent", "out of range", "1 to 100"),
+        ("miner", "tap_per_second = 100001", "tap_per_second", "out of range", "0 to 100000"),
+        ("miner", "most_collateral_permille = 1001", "most_collateral_permille", "out of range", "0 to 1000"),
         ("history", "days = 0", "days", "0 is out of range", "1 to 3650"),
         ("history", "samples = \"samples\"", "samples", "not an absolute path", "/var/lib/levee/samples"),
         ("history", "samples_max = 0", "samples_max", "0 is out of range", "1 to 100000"),

@@ -323,6 +323,10 @@ impl Control {
         if lost.followed > 0 {
             alarms.push(format!("{} hosts over a threshold were not followed: too many at once", lost.followed));
         }
+        let baseline = self.baseline.fill().lost;
+        if baseline.hosts > 0 {
+            alarms.push(format!("{} packets of the tap found too many hosts: these have no baseline", baseline.hosts));
+        }
         for (shared, _) in self.dataplane.workers() {
             for lost in dataplane::stats::Lost::ALL {
                 let count = shared.stats.lost[lost as usize].get();

@@ -26,6 +26,8 @@ struct Open {
     /// The same packets as they came, as far as they are kept.
     frames: Vec<Frame>,
     counts: Counts,
+    /// The time-stamp counter at the first packet that was kept, and at the last one.
+    tsc: Option<(u64, u64)>,
 }
 
 impl Open {
@@ -37,12 +39,14 @@ impl Open {
 }
 
 /// What a capture held.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Closed {
     /// What it was of.
     pub(super) target: Target,
     /// Its packets, for the miner.
     pub(super) sample: Vec<Headers>,
+    /// In how many seconds so many packets came, of which the sample has one in so many; 0: nobody knows.
+    pub(super) seconds: f64,
     /// The same packets as they came; empty where nobody keeps them.
     pub(super) frames: Vec<Frame>,
 }
@@ -82,13 +86,18 @@ impl Captures {
             sample: Vec::with_capacity(request.wanted),
             frames: Vec::with_capacity(if self.keeps_frames { request.wanted.min(FRAMES_MAX) } else { 0 }),
             counts: Counts::default(),
+            tsc: None,
         };
         self.open.insert(request.attack, open);
     }
 
     /// Closes it; gives what it held.
     pub(super) fn close(&mut self, attack: Uuid) -> Option<Closed> {
-        self.remove(attack).map(|open| Closed { target: open.request.target, sample: open.sample, frames: open.frames })
+        self.remove(attack).map(|open| {
+            let cycles = open.tsc.map_or(0, |(first, last)| last.saturating_sub(first));
+            let seconds = cycles as f64 / dpdk::tsc_hz().max(1) as f64 / f64::from(open.request.stride.max(1));
+            Closed { target: open.request.target, sample: open.sample, seconds, frames: open.frames }
+        })
     }
 
     fn remove(&mut self, attack: Uuid) -> Option<Open> {
@@ -97,17 +106,25 @@ impl Captures {
         Some(open)
     }
 
-    /// Takes samples out of the workers' rings; examples go to `examples`. Gives the captures that are full now.
+    /// Takes samples out of the workers' rings; examples go to `examples`, packets of the always-on tap to `tapped` with how many
+    /// they stand for. Gives the captures that are full now.
     pub(super) fn drain<'a>(
         &mut self,
         workers: impl Iterator<Item = &'a Shared>,
         examples: &mut Examples,
+        mut tapped: impl FnMut(Headers, u32),
     ) -> Vec<(Uuid, Counts)> {
         let mut full = Vec::new();
         let clock = Clock::read();
         for worker in workers {
             while let Some(sample) = worker.ring.pop() {
                 if examples.take(worker.core, &sample) {
+                    continue;
+                }
+                if let Some(one_in) = sample.one_in() {
+                    if let Ok(headers) = parse(sample.data()) {
+                        tapped(headers, one_in);
+                    }
                     continue;
                 }
                 // Late samples of a closed capture find nobody.
@@ -119,6 +136,8 @@ impl Captures {
                     continue;
                 }
                 open.sample.push(headers);
+                let (first, last) = open.tsc.unwrap_or((sample.tsc, sample.tsc));
+                open.tsc = Some((first.min(sample.tsc), last.max(sample.tsc)));
                 if self.keeps_frames && open.frames.len() < FRAMES_MAX {
                     open.frames.push(Frame { time_us: clock.wall_us(sample.tsc), sample });
                 }
@@ -229,7 +248,7 @@ mod tests {
     }
 
     fn drain(captures: &mut Captures, workers: &[Shared]) -> Vec<(Uuid, Counts)> {
-        captures.drain(workers.iter(), &mut Examples::default())
+        captures.drain(workers.iter(), &mut Examples::default(), |_, _| ())
     }
 
     fn number(captures: &Captures, attack: Uuid) -> u32 {
@@ -318,7 +337,10 @@ mod tests {
         let frame = frame(OTHER, VICTIM);
         assert!(workers[0].ring.push(&Sample::example(Unparsed::NotIp, 0, 0, &frame, 60)));
         push(&workers[0], number(&captures, request.attack), OTHER, VICTIM);
-        captures.drain(workers.iter(), &mut examples);
+        let mut tapped = Vec::new();
+        assert!(workers[0].ring.push(&Sample::tapped(640, 0, &frame, 60)));
+        captures.drain(workers.iter(), &mut examples, |headers, one_in| tapped.push((headers, one_in)));
+        assert_eq!(tapped, [(parse(&frame).unwrap(), 640)]);
         assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
         assert_eq!(examples.get(Unparsed::NotIp).expect("an example").data, frame);
     }

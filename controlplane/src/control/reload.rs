@@ -29,6 +29,10 @@ pub struct Reload {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// Bounds of mining.
+    pub miner: crate::miner::Limits,
+    /// Packets a second that the always-on tap takes.
+    pub tap_per_second: u32,
     /// For how long attacks are kept.
     pub history: std::time::Duration,
     /// Where samples are kept; none: nowhere.
@@ -47,6 +51,8 @@ impl Control {
         self.settings = reload.settings;
         self.whitelist = Arc::new(reload.whitelist);
         self.reports = reload.reports;
+        self.miner = reload.miner;
+        self.tap.set_per_second(reload.tap_per_second);
         self.store.set_history(reload.history);
         let retired = self.change_samples(reload.samples);
         let (now, map) = (self.now(), self.meter.map());

@@ -336,7 +336,8 @@ impl Attack {
             } else {
                 let flow_spec = FlowSpec { rule: rule.rule, action: rule.action };
                 let id = self.id_of(turn, &flow_spec, taken(&flow_spec));
-                new.push(self.want(turn, new_rule(turn, id, flow_spec, rule.coverage, rule.reason)));
+                let record = new_rule(turn, id, flow_spec, rule.coverage, rule.reason);
+                new.push(self.want(turn, RuleRecord { mined: Some(rule.mined), ..record }));
             }
         }
         if refused > 0 {
@@ -558,6 +559,7 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         id,
         flow_spec,
         coverage,
+        mined: None,
         reason,
         wanted_ms: turn.now.wall_ms,
         held_ms: None,

@@ -67,7 +67,13 @@ pub(super) fn observed(target: Target, seconds: f64, all: u64, matched: u64) -> 
 pub(super) fn mined(source: &str) -> MinedRule {
     let rule =
         FlowRule { destination: Some(host().prefix), source: Some(source.parse().unwrap()), ..FlowRule::default() };
-    MinedRule { rule, action: Action::Discard, coverage: 0.98, reason: "covers most".into() }
+    MinedRule {
+        rule,
+        action: Action::Discard,
+        coverage: 0.98,
+        mined: MinedRecord::default(),
+        reason: "covers most".into(),
+    }
 }
 
 /// A detector, its clock, and what it asked for.

@@ -13,7 +13,7 @@ use crate::attack::{Now, Target};
 use crate::control::outgoing::Outgoing;
 use crate::detector::{CaptureRequest, Detector, Effect, Event, MinedRule, Observed, Place, Settings};
 use crate::mitigation;
-use crate::record::{AttackRecord, Counts};
+use crate::record::{AttackRecord, Counts, MinedRecord};
 use crate::store::writer::{Batch, Pending};
 use crate::whitelist::Whitelist;
 
@@ -168,6 +168,7 @@ impl Daemon {
                         rule,
                         action: Action::Discard,
                         coverage: 1.0,
+                        mined: MinedRecord::default(),
                         reason: "all of it".into(),
                     });
                     queue.extend(self.detector.sample_ready(now, attack, mined.into_iter().collect(), ""));

@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::tap::Sample;
 use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
 
+mod tap;
 mod watching;
 
 const OURS: [u8; 4] = [198, 18, 0, 1];

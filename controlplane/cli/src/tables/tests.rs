@@ -223,6 +223,25 @@ TIME (UTC)               JOURNAL
 }
 
 #[test]
+fn what_a_mined_rule_takes_of_the_hosts_own_is_shown() {
+    let mut mined = fixtures::attack(NOW);
+    let runner_up = "proto udp is no better".to_owned();
+    let taken = Mined { collateral: 0.002, collateral_at_most: 0.011, runner_up, known_packets: 1_280 };
+    mined.rules[0].mined = Some(taken);
+    let shown = attack(&mined, NOW);
+    for line in [
+        "collateral  0.2 % of the baseline, at most 1.1 % with 95 % confidence",
+        "known       about 1,280 packets of known peers",
+        "runner-up   proto udp is no better",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    mined.rules[0].mined = Some(Mined { collateral: 0.03, collateral_at_most: 1.0, ..Mined::default() });
+    let shown = attack(&mined, NOW);
+    assert!(shown.contains("3.0 % of what hosts in general receive; there is no baseline"), "{shown}");
+}
+
+#[test]
 fn what_was_done_beyond_the_limit_and_what_went_idle_is_shown() {
     let mut many = fixtures::attack(NOW);
     many.rules_forgotten = 1_234;

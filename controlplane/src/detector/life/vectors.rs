@@ -60,7 +60,7 @@ impl Attack {
         let known = self.record.rules.iter_mut().find(|known| known.flow_spec == rule.flow_spec);
         if let Some(known) = known {
             (known.id, known.last_resort) = (rule.id, rule.last_resort);
-            (known.coverage, known.reason) = (rule.coverage, rule.reason);
+            (known.coverage, known.mined, known.reason) = (rule.coverage, rule.mined, rule.reason);
             known.want_again(turn.now.wall_ms);
             return known.id;
         }

@@ -1,0 +1,184 @@
+//! What the baseline keeps, and what it never does.
+
+use dataplane::packet::{Class, Upper};
+use proptest::prelude::*;
+
+use super::*;
+use crate::attack::Unit;
+
+fn packet(source: u32, host: u32, port: u16) -> Headers {
+    Headers {
+        addresses: Addresses::V4 { source, destination: 0xc612_0000 | host },
+        protocol: 17,
+        class: Class::Udp,
+        fragment: 0,
+        dscp: 0,
+        ttl: 64,
+        ip_length: 100,
+        flow_label: 0,
+        upper: Upper::Ports { source: port, destination: 4_000 },
+    }
+}
+
+fn target(host: u32) -> Target {
+    let prefix = IpAddr::V4((0xc612_0000 | host).into()).into();
+    Target { prefix, direction: Direction::Incoming }
+}
+
+fn web() -> Arc<str> {
+    "web".into()
+}
+
+fn learn(baseline: &mut Baseline, second: u32, host: u32, port: u16) {
+    baseline.learn(second, (target(host), &web()), packet(second, host, port), 10);
+}
+
+fn recount(baseline: &Baseline) -> usize {
+    let count = |buckets: &Buckets| {
+        let len = buckets.buckets.iter().map(|bucket| bucket.packets.len()).sum::<usize>();
+        assert_eq!(len, buckets.len);
+        len
+    };
+    baseline.hosts.values().map(count).sum::<usize>() + baseline.groups.values().map(count).sum::<usize>()
+}
+
+#[test]
+fn what_came_shortly_before_the_crossing_and_while_it_is_hot_is_left_out() {
+    let mut baseline = Baseline::default();
+    for second in 0..100 {
+        (0..4).for_each(|_| learn(&mut baseline, second, 1, if second < 97 { 443 } else { 53 }));
+        learn(&mut baseline, second, 2, 80);
+    }
+    // The window is a second, and the margin two.
+    baseline.heat(100, 1, [target(1)].into_iter());
+    for second in 100..120 {
+        baseline.heat(second, 1, [target(1)].into_iter());
+        learn(&mut baseline, second, 1, 53);
+    }
+    let peace = baseline.peace(&target(1), &web());
+    assert_eq!((peace.whose, peace.packets.len(), peace.one_in), (Whose::Target, 97 * 4, 10.0));
+    assert_eq!(peace.seconds.iter().max(), Some(&96));
+    assert!(peace.packets.iter().all(|packet| matches!(packet.upper, Upper::Ports { source: 443, .. })));
+    // Nor does the group tell of it: neighbours would be judged by the attack.
+    let peace = baseline.peace(&target(9), &web());
+    assert_eq!((peace.whose, peace.packets.len(), peace.one_in), (Whose::Group, 97 * 4 + 100, 5.0));
+    assert!(peace.packets.iter().all(|packet| !matches!(packet.upper, Upper::Ports { source: 53, .. })));
+    // Once it is quiet, it learns again.
+    baseline.heat(122, 1, [].into_iter());
+    learn(&mut baseline, 122, 1, 53);
+    assert_eq!(baseline.peace(&target(1), &web()).seconds.iter().max(), Some(&96));
+    baseline.heat(123, 1, [].into_iter());
+    learn(&mut baseline, 123, 1, 53);
+    assert_eq!(baseline.peace(&target(1), &web()).seconds.iter().max(), Some(&123));
+    assert_eq!(baseline.peace(&target(9), &"other".into()), Peace::unknown());
+}
+
+#[test]
+fn a_hot_network_is_hot_in_all_its_hosts() {
+    let mut baseline = Baseline::default();
+    let network = Target { prefix: "198.18.0.0/24".parse().unwrap(), direction: Direction::Incoming };
+    learn(&mut baseline, 5, 1, 80);
+    baseline.heat(5, 1, [network].into_iter());
+    learn(&mut baseline, 5, 2, 80);
+    assert_eq!(baseline.fill().packets, 0);
+    learn(&mut baseline, 5, 0x100, 80);
+    assert_eq!(baseline.fill().packets, 2, "for the host and for its group");
+}
+
+#[test]
+fn a_second_keeps_a_fair_part_of_what_it_had_and_says_what_it_stands_for() {
+    let mut baseline = Baseline::default();
+    for second in 0..20 {
+        for index in 0..100 {
+            baseline.learn(second, (target(1), &web()), packet(index, 1, 80), 4);
+        }
+    }
+    let peace = baseline.peace(&target(1), &web());
+    assert_eq!((peace.packets.len(), peace.one_in), (20 * HOST.second, 25.0));
+    let late = peace.packets.iter().filter(|packet| matches!(packet.addresses, Addresses::V4 { source: 50.., .. }));
+    assert!((100..220).contains(&late.count()), "half of them came in its second half");
+}
+
+#[test]
+fn somebody_is_known_by_what_the_rule_matches_of_theirs() {
+    let mut baseline = Baseline::default();
+    baseline.learn(1, (target(1), &web()), packet(7, 1, 53), 1);
+    let rule = |port: u32| FlowRule { source_ports: port.into(), ..FlowRule::default() };
+    let seen = packet(7, 1, 53);
+    assert!(baseline.knows(&target(1), &rule(53), &seen));
+    assert!(!baseline.knows(&target(1), &rule(123), &seen), "in peace they sent nothing like that");
+    assert!(!baseline.knows(&target(1), &rule(53), &packet(8, 1, 53)), "nobody knows them");
+    assert!(!baseline.knows(&target(2), &rule(53), &seen));
+}
+
+#[test]
+fn old_seconds_go_and_those_of_a_hot_host_stay() {
+    let mut baseline = Baseline::default();
+    (0..100).for_each(|second| (1..3).for_each(|host| learn(&mut baseline, second, host, 80)));
+    baseline.heat(103, 1, [target(1)].into_iter());
+    learn(&mut baseline, HISTORY_S + 110, 3, 80);
+    assert_eq!(baseline.peace(&target(1), &web()).packets.len(), 100);
+    assert_eq!(baseline.fill().hosts, 2, "of the other one nothing is left");
+    assert_eq!(baseline.fill().packets, recount(&baseline));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn it_is_bounded_and_counts_what_it_has(
+        steps in proptest::collection::vec((0u32..3, 0u32..40, 1usize..200, any::<bool>()), 1..60)
+    ) {
+        let (mut baseline, mut second) = (Baseline::default(), 0);
+        let mut hot_since = BTreeMap::new();
+        for (gap, host, packets, is_hot) in steps {
+            second += gap;
+            let hot = is_hot.then(|| target(host));
+            baseline.heat(second, 1, hot.into_iter());
+            if is_hot {
+                hot_since.insert(host, second);
+            }
+            (0..packets).for_each(|_| learn(&mut baseline, second, host, 80));
+            prop_assert_eq!(baseline.fill().packets, recount(&baseline));
+            for (target, buckets) in &baseline.hosts {
+                prop_assert!(buckets.len <= HOST.all + HOST.second);
+                prop_assert!(buckets.buckets.iter().all(|bucket| bucket.packets.len() <= HOST.second));
+                let host = match target.prefix.addr() { IpAddr::V4(address) => u32::from(address) & 0xffff, IpAddr::V6(_) => 0 };
+                if let Some(&since) = hot_since.get(&host) {
+                    // Not of the seconds around the latest crossing, even where it began with an earlier one.
+                    let hot = |bucket: &Bucket| bucket.second <= since && bucket.second + MARGIN_S + 1 > since;
+                    prop_assert!(!buckets.buckets.iter().any(hot));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_are_held_against_the_baseline_all_together() {
+    let mut baseline = Baseline::default();
+    for second in 0..100 {
+        let port = match second % 10 {
+            0 => 53,
+            1 => 123,
+            _ => 443,
+        };
+        learn(&mut baseline, second, 1, port);
+    }
+    let rule = |port: u32| FlowRule {
+        destination: Some("198.18.0.9/32".parse().unwrap()),
+        source_ports: port.into(),
+        ..FlowRule::default()
+    };
+    // Those of the group stand for a host that has none.
+    let peace = baseline.peace(&target(9), &web());
+    let mut check = Check::new(&peace, &target(9), Unit::Pps);
+    assert_eq!(check.add(&rule(53), 0.15), Ok(0.1));
+    assert_eq!(check.add(&rule(123), 0.15), Err(0.2));
+    assert_eq!(check.add(&rule(53), 0.15), Ok(0.1), "what was refused does not count");
+    assert!((0.17..0.18).contains(&check.at_most(&rule(53))), "{}", check.at_most(&rule(53)));
+    assert!((0.03..0.04).contains(&check.at_most(&rule(80))));
+    let unknown = Peace::unknown();
+    let mut unknown = Check::new(&unknown, &target(9), Unit::Pps);
+    assert_eq!((unknown.add(&rule(53), 0.0), unknown.at_most(&rule(53))), (Ok(0.0), 1.0));
+}

@@ -1,0 +1,146 @@
+//! What of a sample is the host's own: how large a share, and how much of it one conversation can be. Values only.
+//!
+//! The baseline tells what kinds of traffic a host has, and not who its next client is: a conversation that begins after it comes from an
+//! address and port that it never saw, and looks like an attack to whoever looks at these alone. So a rule that names an address or a
+//! conversation's port must take more than one conversation of the host's own can be.
+
+use std::collections::{HashMap, HashSet};
+
+use dataplane::packet::{Headers, Upper};
+
+use super::table::{Table, far_end, number};
+use super::{Component, Direction, Peace, Unit, weight};
+
+/// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
+const LEAST_TOUCHED: f64 = 0.3;
+/// Longer packets carry something.
+const LONG: u32 = 100;
+/// The host's own may be at so many times its mean rate.
+const RATE_SLACK: f64 = 2.0;
+/// No more of a sample is held to be the host's own: something crossed a threshold.
+const MOST: f64 = 0.5;
+/// A port with more than this of the baseline is a service.
+const SERVICE: f64 = 0.02;
+/// Ports below are services of their own accord.
+const WELL_KNOWN: u32 = 1024;
+/// Packets of the host's own in a sample, at least, among which one conversation may be.
+const AMONG_LEAST: usize = 8;
+/// So many of the latest packets of the baseline are looked at for conversations.
+const LATEST: usize = 2_048;
+
+/// A kind of traffic: what the baseline can know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind {
+    protocol: u8,
+    fragment: u8,
+    flags: u16,
+    service: u32,
+    is_long: bool,
+}
+
+/// Whether a number names a conversation, and not what kind of traffic it is.
+pub(super) fn is_name(component: Component, number: u32) -> bool {
+    match component {
+        Component::SourcePort | Component::DestinationPort => number >= WELL_KNOWN,
+        Component::FlowLabel => number > 0,
+        _ => false,
+    }
+}
+
+/// How many conversations of the host's own a range is held to be about, as many as may well be in it by chance.
+pub(super) fn names(component: Component, (low, high): (u32, u32)) -> usize {
+    match is_name(component, high) {
+        true if low == high => 1,
+        true => 2,
+        false => 0,
+    }
+}
+
+/// The share of the sample that the host's own would be at the rate of the baseline, where the times of both are known.
+pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit) -> Option<f64> {
+    let (first, last) = (peace.seconds.iter().min()?, peace.seconds.iter().max()?);
+    // A capture of one protocol tells nothing of the others.
+    let mut seen = [false; 256];
+    sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
+    let own: f64 = peace
+        .packets
+        .iter()
+        .filter(|packet| seen[usize::from(packet.protocol)])
+        .map(|packet| weight(packet, by) * peace.one_in)
+        .sum();
+    let a_second = own / f64::from(last - first + 1);
+    let all: f64 = sample.iter().map(|packet| weight(packet, by)).sum();
+    (seconds > 0.0 && last > first && all > 0.0).then(|| a_second * seconds / all)
+}
+
+/// The share of the sample that is the host's own: as large as the kinds of traffic let it be that the attack adds least to, and what
+/// chance can make of it.
+pub(super) fn share(table: &Table, near_port: Component, far_port: Component, rate: Option<f64>) -> f64 {
+    let (sample, baseline) = table.packets.split_at(table.split);
+    if baseline.is_empty() || sample.is_empty() {
+        return MOST;
+    }
+    let mut ports: HashMap<u32, f64> = HashMap::new();
+    for (packet, weight) in baseline.iter().zip(&table.weights[table.split..]) {
+        *ports.entry(number(near_port, packet).unwrap_or(0)).or_default() += weight;
+    }
+    let is_service = |port: &u32| *port < WELL_KNOWN || ports.get(port).is_some_and(|&share| share > SERVICE);
+    let kind = |packet: &Headers| {
+        let near = number(near_port, packet).filter(is_service);
+        let far = number(far_port, packet).filter(|&port| port < WELL_KNOWN);
+        Kind {
+            protocol: packet.protocol,
+            fragment: packet.fragment & !1,
+            flags: if let Upper::Tcp { flags, .. } = packet.upper { flags & 0x37 } else { 0 },
+            is_long: packet.ip_length > LONG,
+            service: near.map_or(0, |port| port + 1) << 16 | far.map_or(0, |port| port + 1),
+        }
+    };
+    let mut kinds: HashMap<Kind, [f64; 2]> = HashMap::new();
+    for (index, (packet, weight)) in table.packets.iter().zip(&table.weights).enumerate() {
+        kinds.entry(kind(packet)).or_default()[usize::from(index >= table.split)] += weight;
+    }
+    // A capture of one protocol tells nothing of the others.
+    let mut seen = [false; 256];
+    sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
+    let kinds = kinds.into_iter().filter(|(kind, shares)| seen[usize::from(kind.protocol)] && shares[1] > 0.0);
+    let mut kinds: Vec<[f64; 2]> = kinds.map(|(_, shares)| shares).collect();
+    kinds.sort_by(|a, b| (a[0] / a[1]).total_cmp(&(b[0] / b[1])).then(b[1].total_cmp(&a[1])));
+    let all: f64 = kinds.iter().map(|shares| shares[1]).sum();
+    let (mut of_sample, mut of_baseline) = (0.0, 0.0);
+    for [of_kind, own] in kinds {
+        of_sample += of_kind;
+        of_baseline += own;
+        if of_baseline >= LEAST_TOUCHED * all {
+            break;
+        }
+    }
+    if of_baseline == 0.0 {
+        return MOST;
+    }
+    let packets = of_sample * sample.len() as f64;
+    let by_kinds = (packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline;
+    // Kinds come and go, and rates go up and down.
+    let share = rate.map_or(by_kinds, |rate| by_kinds.max(rate).min(RATE_SLACK * rate));
+    share.min(MOST)
+}
+
+/// How many far ends there are.
+pub(super) fn far_ends(packets: &[Headers], direction: Direction) -> usize {
+    packets.iter().map(|packet| far_end(packet, direction)).collect::<HashSet<u128>>().len()
+}
+
+/// The largest share that one far end has among so many packets in a row.
+pub(super) fn conversation(packets: &[Headers], by: Unit, direction: Direction, among: usize) -> f64 {
+    let latest = &packets[packets.len().saturating_sub(LATEST)..];
+    let slices = latest.chunks_exact(among.max(AMONG_LEAST).min(latest.len().max(1)));
+    let largest = slices.map(|slice| {
+        let mut far_ends: HashMap<u128, f64> = HashMap::new();
+        for packet in slice {
+            *far_ends.entry(far_end(packet, direction)).or_default() += weight(packet, by);
+        }
+        let total: f64 = far_ends.values().sum();
+        far_ends.into_values().fold(0.0, f64::max) / total.max(f64::MIN_POSITIVE)
+    });
+    largest.fold(0.0, f64::max)
+}

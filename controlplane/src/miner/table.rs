@@ -1,0 +1,172 @@
+//! Packets as columns: the sample and behind it the baseline, each number sorted into bins. What search and fit look at.
+//! Values only.
+
+use dataplane::packet::{Addresses, Headers, Upper};
+use dataplane::rule::Component;
+
+use crate::attack::{Direction, Unit};
+
+/// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
+pub(super) const SAMPLE_MAX: usize = 1_000;
+const BASELINE_MAX: usize = 1_500;
+/// A number with a larger share of either side than this has a bin of its own.
+const BIN_SHARE: f64 = 0.01;
+
+/// The bin of a packet that has no such number.
+pub(super) const ABSENT: u16 = u16::MAX;
+
+/// Numbers that are not told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bin {
+    pub(super) low: u32,
+    pub(super) high: u32,
+}
+
+/// A component of numbers.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) component: Component,
+    /// Ascending.
+    pub(super) bins: Vec<Bin>,
+    /// By packet.
+    pub(super) of: Vec<u16>,
+}
+
+/// Sample and baseline.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// The sample, then the baseline.
+    pub(super) packets: Vec<Headers>,
+    /// Where the baseline begins.
+    pub(super) split: usize,
+    /// What each packet is of its side, as a share.
+    pub(super) weights: Vec<f64>,
+    /// Components of numbers.
+    pub(super) fields: Vec<Field>,
+    /// Far ends, the first bit at the top.
+    pub(super) far: Vec<u128>,
+    /// All packets in the order of their far ends.
+    pub(super) by_far: Vec<u32>,
+}
+
+/// A component of numbers of a packet.
+pub(super) fn number(component: Component, packet: &Headers) -> Option<u32> {
+    let ports = match packet.upper {
+        Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => Some((source, destination)),
+        _ => None,
+    };
+    match (component, packet.upper) {
+        (Component::Protocol, _) => Some(packet.protocol.into()),
+        (Component::SourcePort, _) => ports.map(|(source, _)| source.into()),
+        (Component::DestinationPort, _) => ports.map(|(_, destination)| destination.into()),
+        (Component::IcmpType, Upper::Icmp { kind, .. }) => Some(kind.into()),
+        (Component::IcmpCode, Upper::Icmp { code, .. }) => Some(code.into()),
+        (Component::PacketLength, _) => Some(packet.ip_length.min(Component::PacketLength.largest())),
+        (Component::Dscp, _) => Some(packet.dscp.into()),
+        (Component::FlowLabel, _) => matches!(packet.addresses, Addresses::V6 { .. }).then_some(packet.flow_label),
+        _ => None,
+    }
+}
+
+/// What a packet weighs.
+pub(super) fn weight(packet: &Headers, by: Unit) -> f64 {
+    match by {
+        Unit::Pps | Unit::Fps => 1.0,
+        Unit::Bps => f64::from(packet.ip_length),
+    }
+}
+
+/// The end that is not the target, the first bit at the top.
+pub(super) fn far_end(packet: &Headers, direction: Direction) -> u128 {
+    let incoming = direction == Direction::Incoming;
+    match packet.addresses {
+        Addresses::V4 { source, destination } => u128::from(if incoming { source } else { destination }) << 96,
+        Addresses::V6 { source, destination } => {
+            if incoming {
+                source
+            } else {
+                destination
+            }
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn new(sample: &[Headers], baseline: &[Headers], by: Unit, direction: Direction) -> Table {
+        let mut packets = thinned(sample, SAMPLE_MAX);
+        let split = packets.len();
+        packets.extend(thinned(baseline, BASELINE_MAX));
+        let mut weights: Vec<f64> = packets.iter().map(|packet| weight(packet, by)).collect();
+        for side in [0..split, split..packets.len()] {
+            let total: f64 = weights[side.clone()].iter().sum();
+            weights[side].iter_mut().for_each(|weight| *weight /= total.max(1.0));
+        }
+        let far: Vec<u128> = packets.iter().map(|packet| far_end(packet, direction)).collect();
+        let mut by_far: Vec<u32> = (0..packets.len() as u32).collect();
+        by_far.sort_unstable_by_key(|&index| far[index as usize]);
+        let components = [
+            Component::Protocol,
+            Component::DestinationPort,
+            Component::SourcePort,
+            Component::IcmpType,
+            Component::IcmpCode,
+            Component::PacketLength,
+            Component::Dscp,
+            Component::FlowLabel,
+        ];
+        let fields = components.map(|component| field(component, &packets, &weights, split)).into();
+        Table { packets, split, weights, fields, far, by_far }
+    }
+
+    /// Shares of the sample and of the baseline that these packets make up.
+    pub(super) fn shares(&self, members: &[u32]) -> (f64, f64) {
+        let mut shares = (0.0, 0.0);
+        for &index in members {
+            let share = if (index as usize) < self.split { &mut shares.0 } else { &mut shares.1 };
+            *share += self.weights[index as usize];
+        }
+        shares
+    }
+}
+
+fn thinned(packets: &[Headers], most: usize) -> Vec<Headers> {
+    let step = packets.len() as f64 / most as f64;
+    if step <= 1.0 {
+        return packets.to_vec();
+    }
+    (0..most).map(|index| packets[(index as f64 * step) as usize]).collect()
+}
+
+/// Sorts the numbers into bins: frequent ones alone, rare neighbours together.
+fn field(component: Component, packets: &[Headers], weights: &[f64], split: usize) -> Field {
+    let mut sorted: Vec<(u32, u32)> =
+        (0u32..).zip(packets).filter_map(|(index, packet)| Some((number(component, packet)?, index))).collect();
+    sorted.sort_unstable();
+    let mut bins: Vec<Bin> = Vec::new();
+    let mut of = vec![ABSENT; packets.len()];
+    let mut in_bin = [0.0; 2];
+    for same in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let number = same[0].0;
+        let mut shares = [0.0; 2];
+        for &(_, index) in same {
+            shares[usize::from(index as usize >= split)] += weights[index as usize];
+        }
+        let is_full = |shares: &[f64; 2]| shares.iter().any(|&share| share > BIN_SHARE);
+        let (with, alone) = ([in_bin[0] + shares[0], in_bin[1] + shares[1]], is_full(&shares));
+        match bins.last_mut() {
+            Some(last) if !alone && !is_full(&with) => {
+                last.high = number;
+                in_bin = with;
+            }
+            _ => {
+                bins.push(Bin { low: number, high: number });
+                // Nothing joins a frequent number.
+                in_bin = if alone { [f64::INFINITY; 2] } else { shares };
+            }
+        }
+        for &(_, index) in same {
+            of[index as usize] = bins.len() as u16 - 1;
+        }
+    }
+    Field { component, bins, of }
+}

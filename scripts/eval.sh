@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# How good mined rules are: generated attacks and real captures, mixed with legitimate traffic, go through `leveed mine`, and a judge of its own holds
+# the rules against fresh traffic. Prints a table, writes target/eval/results.json, and fails when a bar is missed, saying which.
+#
+# eval.sh [--seeds N] [--first-seed N] [--only NAME] [--quick] [--json] [--miner leveed|ideal|destination]
+#   --quick: one seed, and no other sizes of samples and shares of legitimate traffic than the usual ones
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+arguments=()
+program=true
+seeds=()
+while (($#)); do
+  case $1 in
+  --quick)
+    arguments+=(--quick)
+    seeds=(--seeds 1)
+    ;;
+  --miner)
+    [[ ${2:-} == leveed || ${2:-} == ideal || ${2:-} == destination ]] || die "--miner leveed, ideal or destination"
+    if [[ $2 != leveed ]]; then
+      program=false
+      arguments+=(--miner "$2")
+    fi
+    shift
+    ;;
+  --json) arguments+=(--json) ;;
+  --seeds | --first-seed | --only)
+    (($# > 1)) || die "$1 needs a value"
+    arguments+=("$1" "$2")
+    [[ $1 != --seeds ]] || seeds=()
+    shift
+    ;;
+  *) die "unknown: $1 (see the head of $0)" ;;
+  esac
+  shift
+done
+
+$program && cargo build --locked --quiet -p controlplane --bin leveed
+cargo run --locked --quiet -p scenarios -- eval "${arguments[@]}" "${seeds[@]}"
