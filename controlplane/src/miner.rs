@@ -14,6 +14,7 @@
 //! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
 //! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
+mod expect;
 mod explain;
 mod fit;
 mod own;
@@ -31,9 +32,10 @@ use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
 use crate::whitelist::Whitelist;
+use expect::Trust;
 pub use explain::RunnerUp;
 pub use profile::Profile;
-use search::{Miner, Node, Trust};
+use search::{Miner, Node};
 use table::{Table, weight};
 
 /// A share of the host's own traffic counts as much as so many of the attack.
@@ -364,7 +366,7 @@ impl Session<'_> {
         let allowed = miner.most_collateral(self.task.limits, chosen.spent);
         let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
         let worth = |node: &Node| node.worth(miner, PRICE);
-        let may_be = |node: &&Node| miner.collateral(node) <= allowed && worth(node) > 0.0 && self.can_be(&node.rule);
+        let may_be = |node: &&Node| node.expected <= allowed && worth(node) > 0.0 && self.can_be(&node.rule);
         let mut good: Vec<&Node> = candidates.iter().filter(may_be).collect();
         good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
         let mut kinds: Vec<Vec<Component>> = Vec::new();
@@ -404,9 +406,9 @@ impl Session<'_> {
 
         let mut chosen = chosen.clone();
         chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
-        chosen.spent += miner.collateral(&best);
-        let doubt = DOUBT * best.name_cost * best.names as f64;
-        chosen.worth += best.sample - PRICE * miner.collateral(&best) - RULE_COST - doubt;
+        chosen.spent += best.expected;
+        let doubt = DOUBT * best.name_cost * best.measure.names as f64;
+        chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
         let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
         let lead = self.words(&rule);
         chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
