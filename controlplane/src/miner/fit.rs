@@ -32,6 +32,15 @@ pub(super) enum Predicate {
     Far(IpNet),
 }
 
+/// Which far ends rules may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Prefixes of any length.
+    Networks,
+    /// Single addresses.
+    Hosts,
+}
+
 /// A predicate and what of its node it takes.
 #[derive(Clone, Debug)]
 pub(super) struct Fit {
@@ -187,15 +196,15 @@ impl Miner<'_> {
     }
 
     /// The prefix at the far end that gains most: of the tree of the sample's far ends, every node that holds enough.
-    pub(super) fn fit_far(&self, node: &Node, price: f64) -> Option<Fit> {
+    pub(super) fn fit_far(&self, node: &Node, price: f64, ends: Ends) -> Option<Fit> {
         let who = node.measure.who.and(Who { ends: true, flows: false });
         let (by_baseline, in_general) = self.rates(&node.measure, &node.kinds, who);
         let mut is_member = vec![false; self.table.packets.len()];
         node.members.iter().for_each(|&index| is_member[index as usize] = true);
-        let (mut sample, mut baseline) = (Ends::default(), Ends::default());
+        let (mut sample, mut baseline) = (Sorted::default(), Sorted::default());
         for &index in self.table.by_far.iter().filter(|&&index| is_member[index as usize]) {
-            let ends = if (index as usize) < self.table.split { &mut sample } else { &mut baseline };
-            ends.push(self.table.far[index as usize], self.table.weights[index as usize]);
+            let side = if (index as usize) < self.table.split { &mut sample } else { &mut baseline };
+            side.push(self.table.far[index as usize], self.table.weights[index as usize]);
         }
         let mut best: Option<(f64, Fit)> = None;
         let mut open = vec![(0, sample.addresses.len())];
@@ -207,7 +216,9 @@ impl Miner<'_> {
             let (first, last) = (sample.addresses[from], sample.addresses[to - 1]);
             let common = (first ^ last).leading_zeros() as u8;
             let length = common.min(if self.is_v6 { 128 } else { 32 });
-            if let Some(prefix) = self.far_prefix(first, length) {
+            if (ends == Ends::Networks || first == last)
+                && let Some(prefix) = self.far_prefix(first, length)
+            {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
                 let own = baseline.between(first & mask, first | !mask);
                 let general = self.prefix_share(length);
@@ -243,12 +254,12 @@ impl Miner<'_> {
 
 /// Far ends in order, and what those up to each weigh.
 #[derive(Default)]
-struct Ends {
+struct Sorted {
     addresses: Vec<u128>,
     sums: Vec<f64>,
 }
 
-impl Ends {
+impl Sorted {
     fn push(&mut self, address: u128, weight: f64) {
         self.addresses.push(address);
         self.sums.push(self.sums.last().unwrap_or(&0.0) + weight);

@@ -7,7 +7,7 @@ use dataplane::rule::{Component, FlowRule, Ranges};
 use ipnet::IpNet;
 
 use super::expect::{Kinds, Trust, Who};
-use super::fit::{Fit, Predicate};
+use super::fit::{Ends, Fit, Predicate};
 use super::profile::Profile;
 use super::table::{ABSENT, Table};
 use super::{Limits, PRICE, own, prior};
@@ -46,6 +46,8 @@ pub(super) struct Miner<'a> {
     pub(super) of_names: Trust,
     /// The share of the sample that is the host's own, at most.
     pub(super) own: f64,
+    /// And at least: what rules must leave.
+    pub(super) own_least: f64,
     /// Least share of the sample that is worth a rule.
     pub(super) least: f64,
     pub(super) is_v6: bool,
@@ -100,6 +102,18 @@ impl Miner<'_> {
         kinds.expected = self.expected(&measure, &kinds, baseline);
         let (rule, expected) = (base.clone(), kinds.expected);
         Node { rule, members, sample, measure, kinds, expected, name_cost }
+    }
+
+    /// The best rules that are no more than a far end.
+    pub(super) fn of_ends(&self, root: &Node, ends: Ends) -> Vec<Node> {
+        if !self.profile.has(self.far) {
+            return Vec::new();
+        }
+        PRICES
+            .into_iter()
+            .filter_map(|price| self.fit_far(root, price, ends))
+            .map(|fit| self.child(root, &fit))
+            .collect()
     }
 
     /// Every rule that was looked at, of those packets that no rule took yet.
@@ -176,7 +190,7 @@ impl Miner<'_> {
 
     fn fit(&self, node: &Node, component: Component, price: f64) -> Option<Fit> {
         match component {
-            _ if component == self.far => self.fit_far(node, price),
+            _ if component == self.far => self.fit_far(node, price, Ends::Networks),
             Component::TcpFlags | Component::Fragment => self.fit_bits(node, component, price),
             _ => {
                 let field = self.table.fields.iter().position(|field| field.component == component)?;
