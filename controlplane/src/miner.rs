@@ -49,6 +49,8 @@ const WORD_COST_UNKNOWN: f64 = 0.02;
 /// So many sets of rules are tried, each with another first rule, until one leaves less than this of the sample.
 const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
+/// Or, where half of what the host's own may be is more, than that; but no more than this.
+const WELL_COVERED_MOST: f64 = 0.1;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
@@ -326,7 +328,7 @@ impl Session<'_> {
         }
         let mut starts = self.next(&none, STARTS);
         starts.extend([Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends)));
-        let enough = WELL_COVERED.max(self.miner.own_least);
+        let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
         for start in starts {
             let set = self.completed(start);
@@ -387,10 +389,13 @@ impl Session<'_> {
     /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else.
     fn next(&self, chosen: &Chosen, most: usize) -> Vec<Chosen> {
         let miner = &self.miner;
+        let left = miner.table.shares(&chosen.members).0;
+        if left - miner.own_least < miner.least {
+            return Vec::new();
+        }
         let allowed = miner.most_collateral(self.task.limits, chosen.spent);
         let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
         let worth = |node: &Node| node.worth(miner, PRICE);
-        let left = miner.table.shares(&chosen.members).0;
         let mut good: Vec<&Node> = candidates.iter().filter(|node| self.may_be(node, allowed, left)).collect();
         good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
         let mut kinds: Vec<Vec<Component>> = Vec::new();

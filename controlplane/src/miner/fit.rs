@@ -116,11 +116,13 @@ impl Miner<'_> {
         let mut closed = vec![NONE; most + 1];
         let mut open = vec![NONE; most + 1];
         closed[0].gain = 0.0;
-        for (at, (bin, &[sample, baseline])) in (0u16..).zip(bins.iter().zip(&shares)) {
+        // Bins without a packet are gaps.
+        let filled = (0u16..).zip(bins.iter().zip(&shares)).filter(|(_, (_, shares))| **shares != [0.0; 2]);
+        let mut previous: Option<u32> = None;
+        for (at, (bin, &[sample, baseline])) in filled {
             let is_single = bin.low == bin.high;
             let gain = sample - price_of(baseline, general(bin.low, bin.high));
-            let previous = at.checked_sub(1).map(|before| bins[usize::from(before)].high);
-            let gap = match previous {
+            let gap = match previous.replace(bin.high) {
                 Some(before) if before + 1 < bin.low => price_of(0.0, general(before + 1, bin.low - 1)),
                 _ => 0.0,
             };
