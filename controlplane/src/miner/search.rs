@@ -16,7 +16,7 @@ use crate::whitelist::Whitelist;
 /// Most components beside the target.
 const DEPTH: usize = 4;
 /// So many of the best rules of a depth get a further component, by each price.
-const WIDTH: usize = 3;
+const WIDTH: usize = 2;
 /// What a share of the host's own may cost, in shares of the attack: a rule that takes nearly all of the attack and some of the host's is
 /// worth narrowing, and so is one that takes part of the attack and nearly nothing of the host's.
 const PRICES: [f64; 2] = [1.0, PRICE];
