@@ -7,12 +7,13 @@
 
 mod support;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Mark, Report, Wanted, WantedRules};
+use controlplane::actions::bgp::{self, AtStop, Community, Engine, Engines, Mark, NextHops, Report, Told, Wanted};
 use dataplane::packet::fragment;
 use dataplane::rule::{Action, Bits, FlowRule, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -24,6 +25,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const MARK: Mark = Mark([64_512, 7_653, 1]);
+const NEXT_HOPS: NextHops =
+    NextHops { v4: Some(Ipv4Addr::new(192, 0, 2, 66)), v6: Some(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)) };
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a wrong withdrawal to reach the router, which takes milliseconds.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -33,7 +36,7 @@ const DISCARD: &str = "(generic, 0x80060000, 0x0)";
 struct Levee {
     runtime: Runtime,
     engine: Engine,
-    wanted: watch::Sender<WantedRules>,
+    told: watch::Sender<Told>,
     report: watch::Receiver<Report>,
     stop: watch::Sender<Option<AtStop>>,
     task: JoinHandle<Result<(), bgp::Error>>,
@@ -44,18 +47,19 @@ impl Levee {
         let runtime = Runtime::new().unwrap();
         let engine = Engine {
             communities: vec![Community::Standard(0xfde8_0001)],
+            next_hops: NEXT_HOPS,
             reconcile_period: Duration::from_secs(3),
             ..Engine::new("edge", &address, MARK)
         };
-        let (wanted, wanted_receiver) = watch::channel(None);
+        let (told, told_receiver) = watch::channel(Told::default());
         let (report_sender, report) = watch::channel(Report::new(&engine));
         let (stop, stop_receiver) = watch::channel(None);
-        let task = runtime.spawn(bgp::run(engine.clone(), wanted_receiver, report_sender, stop_receiver));
-        Levee { runtime, engine, wanted, report, stop, task }
+        let task = runtime.spawn(bgp::run(engine.clone(), told_receiver, report_sender, stop_receiver));
+        Levee { runtime, engine, told, report, stop, task }
     }
 
     fn want(&self, wanted: &[Wanted]) {
-        self.wanted.send_replace(Some(Arc::new(wanted.to_vec())));
+        self.told.send_modify(|told| told.wanted = Some(Arc::new(wanted.to_vec())));
     }
 
     #[track_caller]
@@ -144,6 +148,55 @@ fn a_rule_comes_changes_and_goes() {
     wait_flow6(&bird, &[]);
     levee.wait_held(&[]);
     levee.stop(AtStop::Keep);
+}
+
+#[test]
+fn blackholes_are_routes_and_others_routes_stay_untouched() {
+    let (link, mut gobgpd, bird) = routers();
+    gobgpd.gobgp("global rib add 192.0.2.200/32 -a ipv4 community 65535:666");
+    let levee = Levee::start(gobgpd.address());
+    let blackhole = |destination| Wanted { action: Action::Blackhole, ..discard(destination) };
+    let wanted = [blackhole("192.0.2.5/32"), discard("192.0.2.5/32"), blackhole("2001:db8::5/128")];
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    let shown = || -> Vec<String> { bird.routes().into_iter().map(|route| route.components.concat()).collect() };
+    let wait = |expected: &[&str]| {
+        wait_until(SOON, &format!("routes {expected:?}"), || (shown() == expected).then_some(()));
+    };
+    wait(&["192.0.2.5/32", "192.0.2.200/32", "2001:db8::5/128"]);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    let routes = bird.routes();
+    for (index, next_hop) in [(0, "192.0.2.66"), (2, "100::1")] {
+        let attribute = |name: &str| routes[index].attributes[name].as_str();
+        assert!(attribute("BGP.next_hop").starts_with(next_hop), "{routes:?}");
+        assert_eq!(attribute("BGP.community"), "(65000,1) (65535,666) (65535,65281)");
+        assert_eq!(attribute("BGP.large_community"), "(64512, 7653, 1)");
+    }
+
+    // Reconciled as rules are. A comparison with what the engine lists finds nothing to do: the ages stay.
+    levee.want(&wanted[..2]);
+    wait(&["192.0.2.5/32", "192.0.2.200/32"]);
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    let ages = || ["ipv4", "ipv6"].map(|family| gobgpd.gobgp(&format!("global rib -j -a {family}")));
+    let before = ages();
+    assert!(before.iter().all(|listing| listing.contains("\"age\"")));
+    std::thread::sleep(levee.engine.reconcile_period + Duration::from_millis(1_100));
+    assert_eq!(ages(), before);
+    gobgpd.gobgp("global rib del all -a ipv4");
+    wait(&["2001:db8::5/128"]);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    gobgpd.kill();
+    gobgpd.start(&link.engine);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    levee.want(&wanted[1..2]);
+    wait(&[]);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    levee.want(&wanted);
+    wait(&["192.0.2.5/32", "2001:db8::5/128"]);
+    levee.stop(AtStop::Withdraw);
+    wait(&[]);
+    wait_flow4(&bird, &[]);
 }
 
 #[test]
@@ -383,6 +436,62 @@ fn at_the_stop_announcements_stay_or_go() {
     levee.want(&wanted);
     levee.wait_held(&wanted);
     levee.stop(AtStop::Withdraw);
+    wait_flow4(&bird, &[]);
+}
+
+#[test]
+fn engines_come_and_go_and_one_at_another_address_keeps_its_rules() {
+    let (_link, gobgpd, bird) = routers();
+    let runtime = Runtime::new().unwrap();
+    let _context = runtime.enter();
+    let rules = Some(Arc::new(vec![discard("198.18.0.1/32")]));
+    let (told, told_receiver) = watch::channel(Told { wanted: rules, paused: false });
+    let mut engines = Engines::new(told_receiver);
+    let at = |address: &str, mark| Engine::new("edge", address, mark);
+    let discards = [("dst 198.18.0.1/32", DISCARD)];
+    engines.set(vec![at(&gobgpd.address(), MARK)]);
+    wait_flow4(&bird, &discards);
+
+    // The same engine by another name, of which nobody can tell.
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("other.sock");
+    std::os::unix::fs::symlink(gobgpd.address().trim_start_matches("unix://"), &link).unwrap();
+    let other = format!("unix://{}", link.display());
+    let started = std::time::Instant::now();
+    let reports = engines.set(vec![at(&other, MARK)]);
+    wait_until(SOON, "held by the other name", || (reports[0].borrow().held.len() == 1).then_some(()));
+    std::thread::sleep(A_WHILE);
+    wait_flow4(&bird, &discards);
+    assert!(started.elapsed() < Duration::from_secs(20), "not only when all is compared again, once a minute");
+
+    // Another mark: never a moment without.
+    let changed = Mark([64_512, 7_653, 2]);
+    engines.set(vec![at(&other, changed)]);
+    wait_until(SOON, "the new mark", || {
+        let routes = bird.flow4();
+        assert!(!routes.is_empty());
+        let text = format!("{routes:?}");
+        (text.contains("7653, 2") && !text.contains("7653, 1")).then_some(())
+    });
+
+    // Without next hops nobody would look for the blackholes that there are: they go first.
+    let blackhole = Wanted { action: Action::Blackhole, ..discard("198.18.0.2/32") };
+    told.send_modify(|told| told.wanted = Some(Arc::new(vec![discard("198.18.0.1/32"), blackhole])));
+    let next_hops = NextHops { v4: Some([192, 0, 2, 66].into()), v6: None };
+    engines.set(vec![Engine { next_hops, ..at(&other, changed) }]);
+    wait_until(SOON, "the blackhole", || (bird.routes().len() == 1).then_some(()));
+    engines.set(vec![at(&other, changed)]);
+    wait_until(SOON, "no blackhole", || bird.routes().is_empty().then_some(()));
+    std::thread::sleep(A_WHILE);
+    wait_flow4(&bird, &discards);
+
+    // In a pause everything stays as it is, also at an engine that is served no more.
+    told.send_modify(|told| told.paused = true);
+    engines.set(Vec::new());
+    never(A_WHILE, "a withdrawal", || bird.flow4().is_empty().then_some("withdrawn"));
+    told.send_modify(|told| told.paused = false);
+    engines.set(vec![at(&other, changed)]);
+    engines.set(Vec::new());
     wait_flow4(&bird, &[]);
 }
 

@@ -7,6 +7,8 @@
 //! ```
 
 mod support;
+#[path = "life/vectors.rs"]
+mod vectors;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ const SOON: Duration = Duration::from_secs(30);
 const A_WHILE: Duration = Duration::from_secs(2);
 const ATTACK_PPS: u32 = 3_000;
 const BAN_TIME_MS: i64 = 3_000;
+const BGP: &str = "[bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n";
 const NETWORKS: [&str; 2] = ["198.18.78.0/24", "2001:db8::/48"];
 const DETECTION: &str = "[groups.default.incoming]\nudp_pps = 1000\n[groups.default.outgoing]\nudp_pps = 1000\n\
                          [detection]\nban_time_s = 3\ncapture_packets = 100\nprobation_s = 1\n";
@@ -66,8 +69,7 @@ impl Site {
         let core = [*cores().last().unwrap()];
         let device = "net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192";
         let address = self.gobgpd.address();
-        let bgp =
-            format!("[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{address}\"\n");
+        let bgp = format!("{BGP}[[bgp.engines]]\nname = \"edge\"\naddress = \"{address}\"\n");
         let rest = format!("{detection}{bgp}");
         self.leveed.configure(&Setup { networks: &NETWORKS, ports: &[(device, &core)], daemon, rest: &rest });
     }

@@ -27,13 +27,16 @@ const SETTINGS: Settings = Settings {
     check_period_ms: TICK_MS,
     capture_packets: 500,
     capture_timeout_ms: 120_000,
+    captures_max: 256,
+    threshold_specific_ban_details: false,
     ban_time_ms: 60_000,
     ban_time_max_ms: 60_000,
     probation_ms: 60_000,
     unban_only_if_attack_finished: true,
     tap: Tap::BeforeRouter,
+    rule_idle_ms: 60_000,
     attacks_max: 100,
-    limits: Limits { rules_per_target: 3, rules_in_all: 100, dry_run: false },
+    limits: Limits { rules_per_target: 3, rules_in_all: 100, blackholes_in_all: 10, dry_run: false },
 };
 
 struct Levee {
@@ -95,9 +98,10 @@ impl Levee {
         self.flush();
         self.tick += 1;
         self.meter.follow(self.detector.followed());
-        let tick = self.meter.tick(self.tick, TICK_MS as f64 / 1000.0, |_| Volumes::default());
+        let seconds = TICK_MS as f64 / 1000.0;
+        let tick = self.meter.tick(self.tick, seconds, |_| Volumes::default());
         let mono_ms = u64::from(self.tick) * TICK_MS;
-        self.detector.tick(Now { mono_ms, wall_ms: mono_ms as i64 }, &tick.observed);
+        self.detector.tick(Now { mono_ms, wall_ms: mono_ms as i64 }, seconds, &tick.observed);
         tick.active
     }
 

@@ -1,6 +1,7 @@
 //! The gRPC service over a Unix socket: clients' questions to the control thread, its answers in the types of `proto`,
 //! which stop here. No detection logic.
 
+mod config;
 mod convert;
 
 use std::collections::HashSet;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
@@ -25,9 +27,13 @@ use tonic::{Response, Status};
 use uuid::Uuid;
 
 use crate::attack::{self, Direction, Target};
-use crate::control::{Answered, Reply, Request};
+use crate::config::edit::Edit;
+use crate::control::{Answered, Order, Reply, Request};
 use crate::detector::Event;
-use crate::meter::Order;
+use crate::meter;
+use crate::record::FlowSpec;
+use crate::reload::{LogFilter, Reloader};
+use crate::rule_json;
 use crate::samples;
 use crate::search::{self, Place, Search};
 use crate::store::Archive;
@@ -37,10 +43,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Listings have so many rows when the client does not say.
 const HOSTS_DEFAULT: u32 = 20;
 const ATTACKS_DEFAULT: u32 = 100;
+const ACTS_DEFAULT: u32 = 100;
 /// Most rows of a listing.
 const ROWS_MAX: u32 = 1000;
 /// Longest text that a client may give as a reason, in bytes.
 const REASON_MAX: usize = 500;
+/// Longest rule in JSON.
+const RULE_MAX: usize = 16_384;
+/// Longest key with its value, in bytes.
+const EDIT_MAX: usize = 64 << 10;
 /// Longest id of an attack.
 const ID_MAX: usize = 36;
 /// Most kinds of attacks in one search.
@@ -98,9 +109,6 @@ pub enum BindError {
     },
 }
 
-/// Changes the log's filter, or says why the new one is none.
-pub type SetLog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
-
 /// The service.
 pub struct Api {
     /// To the control thread.
@@ -108,17 +116,13 @@ pub struct Api {
     /// What it tells.
     pub events: broadcast::Sender<Event>,
     /// The log's filter.
-    pub set_log: SetLog,
-    /// The log's filter at the start.
-    pub log_level: tokio::sync::RwLock<String>,
+    pub log: Arc<LogFilter>,
+    /// The configuration that runs, and how it changes.
+    pub reloader: Arc<Reloader>,
     /// By which prefix IPv6 hosts are counted.
     pub ipv6_prefix_length: u8,
     /// Attacks on disk.
     pub archive: Archive,
-    /// For how long they are kept.
-    pub history: Duration,
-    /// The folder of samples, if they are kept.
-    pub samples: Option<PathBuf>,
     /// One permit for each of those who may read from the disk at once.
     pub readers: Semaphore,
 }
@@ -180,10 +184,7 @@ impl Api {
 
     /// What a client asks for, as far back as the history goes.
     fn search(&self, request: v1::ListAttacksRequest, limit: usize) -> Result<Search, Error> {
-        let id = request.id.to_ascii_lowercase();
-        if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Err(Error::Invalid(format!("\"{id}\" is not the id of an attack, nor its beginning")));
-        }
+        let id = id_or_beginning(&request.id)?;
         if request.kinds.len() > KINDS_MAX {
             return Err(Error::Invalid(format!("more than {KINDS_MAX} kinds of attacks")));
         }
@@ -195,8 +196,9 @@ impl Api {
             "" => None,
             page => Some(page.parse().map_err(Error::Invalid)?),
         };
-        let kept_since =
-            SystemTime::now().checked_sub(self.history).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let kept_since = SystemTime::now()
+            .checked_sub(self.reloader.running().history.kept)
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let kept_since_ms = kept_since.map_or(0, |since| since.as_millis() as i64);
         Ok(Search {
             alive_only: request.alive_only,
@@ -265,6 +267,24 @@ fn host(text: &str, ipv6_prefix_length: u8) -> Result<IpNet, Error> {
     Some(attack::host(given.addr(), ipv6_prefix_length)).filter(|host| host.contains(&given)).ok_or_else(wrong)
 }
 
+/// In lower case.
+fn id_or_beginning(text: &str) -> Result<String, Error> {
+    let id = text.to_ascii_lowercase();
+    if id.len() > ID_MAX || !id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+        return Err(Error::Invalid(format!("\"{id}\" is not an id, nor its beginning")));
+    }
+    Ok(id)
+}
+
+fn flow_spec(json: &str) -> Result<FlowSpec, Error> {
+    if json.len() > RULE_MAX {
+        return Err(Error::Invalid(format!("the rule is longer than {RULE_MAX} bytes")));
+    }
+    let value = serde_json::from_str(json).map_err(|error| Error::Invalid(format!("no JSON: {error}")))?;
+    let (rule, action) = rule_json::from_json(&value).map_err(|error| Error::Invalid(error.to_string()))?;
+    Ok(FlowSpec { rule, action })
+}
+
 fn reason(text: String) -> Result<String, Error> {
     if text.len() > REASON_MAX {
         return Err(Error::Invalid(format!("the reason is longer than {REASON_MAX} bytes")));
@@ -281,8 +301,9 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>
 #[tonic::async_trait]
 impl Levee for Api {
     async fn get_status(&self, _: tonic::Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
-        let status = self.ask(Request::Status).await?;
-        Ok(Response::new(convert::status(&status, self.log_level.read().await.clone())))
+        let mut status = self.ask(Request::Status).await?;
+        status.alarms.extend(self.reloader.alarm());
+        Ok(Response::new(convert::status(&status, self.log.level())))
     }
 
     async fn list_hosts(
@@ -291,12 +312,12 @@ impl Levee for Api {
     ) -> Result<Response<v1::ListHostsResponse>, Status> {
         let request = request.into_inner();
         let order = match request.order() {
-            v1::HostOrder::Pps => Order::Pps,
-            v1::HostOrder::Bps => Order::Bps,
-            v1::HostOrder::IncomingPps => Order::DirectionPps(Direction::Incoming),
-            v1::HostOrder::IncomingBps => Order::DirectionBps(Direction::Incoming),
-            v1::HostOrder::OutgoingPps => Order::DirectionPps(Direction::Outgoing),
-            v1::HostOrder::OutgoingBps => Order::DirectionBps(Direction::Outgoing),
+            v1::HostOrder::Pps => meter::Order::Pps,
+            v1::HostOrder::Bps => meter::Order::Bps,
+            v1::HostOrder::IncomingPps => meter::Order::DirectionPps(Direction::Incoming),
+            v1::HostOrder::IncomingBps => meter::Order::DirectionBps(Direction::Incoming),
+            v1::HostOrder::OutgoingPps => meter::Order::DirectionPps(Direction::Outgoing),
+            v1::HostOrder::OutgoingBps => meter::Order::DirectionBps(Direction::Outgoing),
         };
         let prefix = self.prefix(&request.prefix)?;
         let limit = rows(request.limit, HOSTS_DEFAULT);
@@ -341,7 +362,8 @@ impl Levee for Api {
     async fn get_sample(&self, request: tonic::Request<v1::GetSampleRequest>) -> Result<Response<v1::Sample>, Status> {
         let id = request.into_inner().attack_id;
         let attack: Uuid = id.parse().map_err(|_| Error::Invalid(format!("\"{id}\" is not the id of an attack")))?;
-        let Some(folder) = &self.samples else {
+        let running = self.reloader.running();
+        let Some(folder) = &running.history.samples else {
             return Err(Error::Refused("no samples are kept: set history.samples to a folder".to_owned()).into());
         };
         let path = samples::path(folder, attack);
@@ -373,8 +395,8 @@ impl Levee for Api {
             v1::Direction::Incoming | v1::Direction::Unspecified => Direction::Incoming,
         };
         let target = Target { prefix: self.host(&request.host)?, direction };
-        let (seconds, reason) = (u64::from(request.seconds), reason(request.reason)?);
-        let banned = self.ask(|reply| Request::Ban { target, seconds, reason, by, reply }).await?;
+        let order = Order { seconds: request.seconds.into(), reason: reason(request.reason)?, by };
+        let banned = self.ask(|reply| Request::Ban { target, order, reply }).await?;
         let attack = banned.map_err(Error::Refused)?;
         Ok(Response::new(v1::BanResponse { attack_id: attack.to_string(), host: attack::name(target.prefix) }))
     }
@@ -382,14 +404,68 @@ impl Levee for Api {
     async fn unban(&self, request: tonic::Request<v1::UnbanRequest>) -> Result<Response<v1::UnbanResponse>, Status> {
         let by = who(&request);
         let request = request.into_inner();
-        let (host, reason) = (self.host(&request.host)?, reason(request.reason)?);
+        let (host, order) = (self.host(&request.host)?, Order { seconds: 0, reason: reason(request.reason)?, by });
         let name = attack::name(host);
-        let ended = self.ask(|reply| Request::Unban { host, reason, by, reply }).await?;
+        let ended = self.ask(|reply| Request::Unban { host, order, reply }).await?;
         if ended.is_empty() {
             return Err(Error::Refused(format!("no attack on {name} is alive")).into());
         }
         let attack_ids = ended.iter().map(ToString::to_string).collect();
         Ok(Response::new(v1::UnbanResponse { attack_ids, host: name }))
+    }
+
+    async fn add_rule(
+        &self,
+        request: tonic::Request<v1::AddRuleRequest>,
+    ) -> Result<Response<v1::AddRuleResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let flow_spec = Box::new(flow_spec(&request.flow_spec_json)?);
+        let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
+        let added = self.ask(|reply| Request::AddRule { flow_spec, order, reply }).await?.map_err(Error::Refused)?;
+        Ok(Response::new(v1::AddRuleResponse { rule: convert::wanted_rules(&added).pop() }))
+    }
+
+    async fn remove_rule(
+        &self,
+        request: tonic::Request<v1::RemoveRuleRequest>,
+    ) -> Result<Response<v1::RemoveRuleResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let id = id_or_beginning(&request.id)?;
+        if id.is_empty() {
+            return Err(Error::Invalid("give the id of a rule".to_owned()).into());
+        }
+        let order = Order { seconds: 0, reason: reason(request.reason)?, by };
+        let removed = self.ask(|reply| Request::RemoveRule { id, order, reply }).await?.map_err(Error::Refused)?;
+        let text = removed.rules.first().map(|rule| convert::rule_text(&rule.flow_spec)).unwrap_or_default();
+        Ok(Response::new(v1::RemoveRuleResponse { attack_id: removed.id.to_string(), text }))
+    }
+
+    async fn pause(&self, request: tonic::Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
+        let pause = self.ask(|reply| Request::Pause { order, reply }).await?;
+        Ok(Response::new(v1::PauseResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn resume(&self, request: tonic::Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let by = who(&request);
+        let order = Order { seconds: 0, reason: reason(request.into_inner().reason)?, by };
+        let pause = self.ask(|reply| Request::Resume { order, reply }).await?;
+        let pause = pause.ok_or_else(|| Error::Refused("actions are not paused".to_owned()))?;
+        Ok(Response::new(v1::ResumeResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn list_acts(
+        &self,
+        request: tonic::Request<v1::ListActsRequest>,
+    ) -> Result<Response<v1::ListActsResponse>, Status> {
+        let (limit, archive) = (rows(request.into_inner().limit, ACTS_DEFAULT), self.archive.clone());
+        let acts = self.read(move || archive.acts(limit)).await?;
+        let acts = acts.map_err(|error| Error::Refused(error.to_string()))?;
+        Ok(Response::new(v1::ListActsResponse { acts: acts.into_iter().map(convert::act).collect() }))
     }
 
     type WatchEventsStream = EventStream;
@@ -414,11 +490,61 @@ impl Levee for Api {
     ) -> Result<Response<v1::SetLogLevelResponse>, Status> {
         let by = who(&request);
         let level = request.into_inner().level;
-        let mut current = self.log_level.write().await;
-        (self.set_log)(&level).map_err(Error::Invalid)?;
+        let previous = self.log.change(&level).map_err(Error::Invalid)?;
         tracing::info!(by, level, "log level changed");
-        let previous = std::mem::replace(&mut *current, level);
         Ok(Response::new(v1::SetLogLevelResponse { previous }))
+    }
+
+    async fn get_config(
+        &self,
+        request: tonic::Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let leaves = self.reloader.show(&request.into_inner().key)?;
+        Ok(Response::new(config::shown(self.reloader.path(), leaves)))
+    }
+
+    async fn diff_config(&self, _: tonic::Request<v1::DiffConfigRequest>) -> Result<Response<v1::ConfigDiff>, Status> {
+        Ok(Response::new(config::diff(self.reloader.path(), self.reloader.diff().await)))
+    }
+
+    async fn reload_config(
+        &self,
+        request: tonic::Request<v1::ReloadConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let outcome = self.reloader.reload(&who(&request)).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn set_config(
+        &self,
+        request: tonic::Request<v1::SetConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let by = who(&request);
+        let v1::SetConfigRequest { key, value } = request.into_inner();
+        if key.len() + value.as_ref().map_or(0, String::len) > EDIT_MAX {
+            return Err(Error::Invalid(format!("key and value have more than {EDIT_MAX} bytes: edit the file")).into());
+        }
+        let outcome = self.reloader.set(Edit { key, value }, &by).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn commit_config(
+        &self,
+        request: tonic::Request<v1::CommitConfigRequest>,
+    ) -> Result<Response<v1::ConfigChanged>, Status> {
+        let by = who(&request);
+        let outcome = self.reloader.commit(request.into_inner().force, &by).await?;
+        Ok(Response::new(config::changed(self.reloader.path(), outcome)))
+    }
+
+    async fn rollback_config(
+        &self,
+        request: tonic::Request<v1::RollbackConfigRequest>,
+    ) -> Result<Response<v1::RollbackConfigResponse>, Status> {
+        let by = who(&request);
+        let (candidate_dropped, outcome) = self.reloader.rollback(request.into_inner().force, &by).await?;
+        let changed = Some(config::changed(self.reloader.path(), outcome));
+        Ok(Response::new(v1::RollbackConfigResponse { candidate_dropped, changed }))
     }
 }
 

@@ -360,22 +360,17 @@ impl Thresholds {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Of the thresholds that `volumes`, seen over `seconds`, are above: the one exceeded by the largest factor, with its
-    /// value and the rate measured.
+    /// The thresholds that `volumes`, seen over `seconds`, are above: each with its value and the rate measured.
+    pub fn exceeded(&self, volumes: &Volumes, seconds: f64) -> impl Iterator<Item = (Metric, u64, f64)> {
+        let set = Metric::ALL.into_iter().zip(self.0).filter_map(|(metric, value)| value.map(|value| (metric, value)));
+        set.map(move |(metric, value)| (metric, value, volumes.of(metric) / seconds))
+            .filter(|&(_, value, rate)| rate > value as f64)
+    }
+
+    /// Of those, the one exceeded by the largest factor.
     pub fn worst(&self, volumes: &Volumes, seconds: f64) -> Option<(Metric, u64, f64)> {
-        let mut worst: Option<(Metric, u64, f64)> = None;
-        for (index, metric) in Metric::ALL.into_iter().enumerate() {
-            let Some(threshold) = self.0[index] else { continue };
-            let rate = volumes.of(metric) / seconds;
-            if rate <= threshold as f64 {
-                continue;
-            }
-            let factor = rate / threshold as f64;
-            if worst.is_none_or(|(_, value, measured)| factor > measured / value as f64) {
-                worst = Some((metric, threshold, rate));
-            }
-        }
-        worst
+        let factor = |(_, value, rate): (Metric, u64, f64)| rate / value as f64;
+        self.exceeded(volumes, seconds).reduce(|worst, other| if factor(other) > factor(worst) { other } else { worst })
     }
 }
 

@@ -6,7 +6,9 @@
 mod bgp;
 mod check;
 mod diagnostics;
+pub mod edit;
 mod groups;
+mod leaves;
 mod machine;
 mod networks;
 mod raw;
@@ -21,10 +23,11 @@ use std::time::Duration;
 
 use dataplane::dpdk;
 use dataplane::packet::Reading;
+use dataplane::watch::CAPTURES_MAX;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::actions::bgp::{Community, Mark};
+use crate::actions::bgp::{Community, Mark, NextHops};
 pub use crate::group::Group;
 use crate::miner;
 use crate::plan::memory::Misfit;
@@ -32,7 +35,9 @@ use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
+pub use leaves::{Change, Leaf, changes};
 pub use machine::check_machine;
+pub use raw::suggestion;
 
 /// The name of the group of hosts that are in no other group.
 pub const DEFAULT_GROUP: &str = "default";
@@ -83,6 +88,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.origin.source.text
+    }
+
     /// A finding about a port at its place in the file, for what shows only when DPDK probes the port.
     ///
     /// # Panics
@@ -302,6 +312,12 @@ pub struct Detection {
     pub check_period: Duration,
     /// Packets of a full sample.
     pub capture_packets: u32,
+    /// The same of flow exports, for collectors.
+    pub capture_flow_records: u32,
+    /// Most captures open at once.
+    pub captures_at_once: u32,
+    /// Whether a sample has only packets of the kind and direction that crossed.
+    pub threshold_specific_ban_details: bool,
     /// After this time a sample that is not full is an orphan.
     pub capture_timeout: Duration,
     /// How long under the threshold until an attack is over.
@@ -316,8 +332,12 @@ pub struct Detection {
     pub probation: Duration,
     /// Most rules for one target.
     pub rules_per_target: u32,
+    /// A rule that matches nothing for so long is withdrawn while its attack lives on.
+    pub rule_idle: Duration,
     /// Most rules at the same time.
     pub rules_in_all: u32,
+    /// Most blackholes at the same time.
+    pub blackholes_in_all: u32,
     /// Most attacks at the same time.
     pub attacks_at_once: u32,
 }
@@ -328,6 +348,9 @@ impl Default for Detection {
             average_calculation_time: Duration::from_millis(1000),
             check_period: Duration::from_millis(100),
             capture_packets: 500,
+            capture_flow_records: 20,
+            captures_at_once: CAPTURES_MAX as u32,
+            threshold_specific_ban_details: false,
             capture_timeout: Duration::from_secs(120),
             ban_time: Duration::from_secs(60),
             ban_time_max: Duration::from_secs(3600),
@@ -335,7 +358,9 @@ impl Default for Detection {
             tap: Tap::BeforeRouter,
             probation: Duration::from_secs(300),
             rules_per_target: 10,
+            rule_idle: Duration::from_secs(60),
             rules_in_all: 1000,
+            blackholes_in_all: 10,
             attacks_at_once: 256,
         }
     }
@@ -375,6 +400,8 @@ impl Default for History {
 pub struct Bgp {
     /// A large community on every route of this Levee instance, and on no other.
     pub mark: Mark,
+    /// Where blackholes lead: none, or one of each family.
+    pub blackhole_next_hops: NextHops,
     /// The GoBGP daemons; at least one.
     pub engines: Vec<Engine>,
 }

@@ -3,9 +3,12 @@
 //! looks, so that no room needs a lock.
 
 mod answers;
+mod by_hand;
 mod captures;
 mod examples;
 mod health;
+pub(crate) mod outgoing;
+mod reload;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -21,9 +24,12 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
+pub use by_hand::Order;
+pub use reload::Reload;
 
 use crate::actions::bgp;
 use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
+use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
 use crate::miner;
@@ -32,13 +38,17 @@ use crate::record::AttackRecord;
 use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
+use by_hand::Paused;
 use captures::Captures;
 use examples::Examples;
 use health::Health;
+use outgoing::Outgoing;
 use watching::Watching;
 
 /// Samples and engines are looked at this often.
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
+/// The same while something waits for the disk.
+const WAITING_PERIOD: Duration = Duration::from_millis(1);
 /// A look at the thresholds that came late is an alarm for this long.
 const LATE_ALARM: Duration = Duration::from_secs(60);
 /// Ended attacks that are kept at hand for clients.
@@ -62,16 +72,24 @@ pub struct Parts {
     pub samples: Option<samples::Handle>,
     /// Attacks on record, the newest first.
     pub records: Vec<AttackRecord>,
-    /// Alarms that stand from the start.
-    pub alarms: Vec<String>,
+    /// The pause of all actions, where one goes on.
+    pub pause: Option<Pause>,
     /// What engines are told.
-    pub wanted: watch::Sender<bgp::WantedRules>,
+    pub wanted: watch::Sender<bgp::Told>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
     /// Where events go.
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
     pub requests: Receiver<Request>,
+}
+
+/// What others are told once it is on record.
+enum Message {
+    /// Clients.
+    Event(Event),
+    /// Engines.
+    Wanted(Arc<Vec<bgp::Wanted>>),
 }
 
 /// The control thread's state.
@@ -88,14 +106,16 @@ pub struct Control {
     examples: Examples,
     watching: Watching,
     health: Health,
-    wanted: watch::Sender<bgp::WantedRules>,
+    wanted: watch::Sender<bgp::Told>,
+    paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
     standing: BTreeMap<Uuid, Standing>,
     wanted_rules: usize,
     plan_alarms: Vec<String>,
-    start_alarms: Vec<String>,
+    saves: u64,
+    outgoing: Outgoing<Message>,
     ended: VecDeque<Arc<AttackRecord>>,
     started: Instant,
     started_ms: i64,
@@ -125,13 +145,15 @@ impl Control {
             examples: Examples::default(),
             watching: Watching::default(),
             wanted: parts.wanted,
+            paused: parts.pause.map(Paused::from),
             reports: parts.reports,
             events: parts.events,
             requests: parts.requests,
             standing: BTreeMap::new(),
             wanted_rules: 0,
             plan_alarms: Vec::new(),
-            start_alarms: parts.alarms,
+            saves: 0,
+            outgoing: Outgoing::default(),
             ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
             started,
             started_ms: wall_ms(),
@@ -143,9 +165,13 @@ impl Control {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
         let (now, map) = (control.now(), control.meter.map());
-        let is_counted = |target: &Target| map.host(target.prefix.addr()) == target.prefix;
+        let is_counted = |record: &AttackRecord| Control::place(map, &record.target, record.is_order).is_some();
         let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
+        if let Some(pause) = control.pause_alarm() {
+            warn!("{pause}");
+            control.wanted.send_modify(|told| told.paused = true);
+        }
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
         control
@@ -153,19 +179,24 @@ impl Control {
 
     /// Runs until a client or a signal says stop. Workers have stopped counting when it returns.
     pub fn run(mut self) {
-        let check_period = Duration::from_millis(self.settings.check_period_ms);
-        let mut next_tick = Instant::now() + check_period;
+        let mut next_tick = Instant::now() + Duration::from_millis(self.settings.check_period_ms);
         let mut next_service = Instant::now();
         loop {
-            match self.requests.recv_deadline(next_service) {
+            match self.requests.recv_deadline(next_service.min(next_tick)) {
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(request) => self.answer(request),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.service();
-                    next_service = Instant::now() + SERVICE_PERIOD;
-                }
+                Err(RecvTimeoutError::Timeout) => (),
             }
+            // However many clients ask.
+            if Instant::now() >= next_service {
+                self.service();
+                let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
+                next_service = Instant::now() + period;
+            }
+            let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
+            // It may be shorter than it was.
+            next_tick = next_tick.min(now + check_period);
             if now >= next_tick {
                 self.tick();
                 next_tick += check_period;
@@ -186,7 +217,9 @@ impl Control {
 
     /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
     fn service(&mut self) {
-        for (kind, text) in self.health.look(&self.dataplane) {
+        let mut news = self.health.look(&self.dataplane);
+        news.extend(self.store.news());
+        for (kind, text) in news {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
@@ -200,18 +233,45 @@ impl Control {
             changed |= report.has_changed().unwrap_or(false);
         }
         if changed {
-            let held: HashSet<Uuid> =
-                self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
-            let mut refused = BTreeMap::new();
-            for report in self.reports.iter().map(|report| report.borrow()) {
-                refused
-                    .extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
-            }
-            let mut effects = self.detector.held(self.now(), &held);
-            effects.extend(self.detector.refused(self.now(), &refused));
-            self.carry_out(effects);
-            self.watch();
+            self.look_at_reports();
         }
+        self.let_go();
+    }
+
+    /// Tells others what is on record now.
+    fn let_go(&mut self) {
+        while let Some(message) = self.outgoing.pop(self.store.settled(), self.now().mono_ms) {
+            match message {
+                // Nobody listening is no error.
+                Message::Event(event) => drop(self.events.send(event)),
+                Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
+            }
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.outgoing.push(message, self.saves, self.now().mono_ms);
+    }
+
+    /// What engines hold and refuse. One that was not told yet what is wanted has nothing to say, and all others wait for it.
+    fn look_at_reports(&mut self) {
+        let is_uninformed = |report: &watch::Receiver<bgp::Report>| {
+            let report = report.borrow();
+            report.connected && !report.informed
+        };
+        if self.reports.iter().any(is_uninformed) {
+            return;
+        }
+        let held: HashSet<Uuid> =
+            self.reports.iter_mut().flat_map(|report| report.borrow_and_update().held.clone()).collect();
+        let mut refused = BTreeMap::new();
+        for report in self.reports.iter().map(|report| report.borrow()) {
+            refused.extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
+        }
+        let mut effects = self.detector.held(self.now(), &held);
+        effects.extend(self.detector.refused(self.now(), &refused));
+        self.carry_out(effects);
+        self.watch();
     }
 
     /// One look at the thresholds.
@@ -228,8 +288,9 @@ impl Control {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);
         }
-        let effects = self.detector.tick(self.now(), &ticked.observed);
+        let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
         self.carry_out(effects);
+        self.mind_pause();
         self.watching.mark(&self.dataplane);
         self.watching.sweep(&mut self.dataplane);
         self.dataplane.networks.sweep();
@@ -251,6 +312,8 @@ impl Control {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut queue = VecDeque::from(effects);
         let (mut rewatch, mut replan) = (false, false);
+        // All that is one step is one transaction: no kill leaves half of it.
+        let (mut records, mut events) = (Vec::new(), Vec::new());
         while let Some(effect) = queue.pop_front() {
             match effect {
                 Effect::OpenCapture(request) => {
@@ -267,14 +330,21 @@ impl Control {
                         queue.extend(self.mine(attack, &closed.target, closed.sample));
                     }
                 }
-                Effect::Save(record) => self.save(record),
-                Effect::Event(event) => self.tell(event),
+                Effect::Save(record) => {
+                    self.remember(&record);
+                    records.push(record);
+                }
+                Effect::Event(event) => events.push(event),
                 Effect::WantedChanged => {
                     rewatch = true;
                     replan = true;
                 }
             }
         }
+        if !records.is_empty() {
+            self.saves = self.store.save(records);
+        }
+        events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
         }
@@ -313,23 +383,23 @@ impl Control {
         self.detector.sample_ready(self.now(), attack, mined, &outcome.note)
     }
 
-    fn save(&mut self, record: Arc<AttackRecord>) {
+    /// Keeps what is over at hand.
+    fn remember(&mut self, record: &Arc<AttackRecord>) {
         if !record.state.is_alive() {
-            self.ended.push_front(Arc::clone(&record));
+            self.ended.push_front(Arc::clone(record));
             self.ended.truncate(ENDED_MAX);
         }
-        self.store.save(record);
     }
 
     fn tell(&mut self, event: Event) {
         let attack = event.attack.as_ref().map(|attack| attack.id.to_string());
         match event.kind {
             EventKind::Alarm => error!(kind = event.kind.as_str(), "{}", event.text),
+            EventKind::Paused | EventKind::Resumed => warn!(kind = event.kind.as_str(), "{}", event.text),
             EventKind::FalsePositive => warn!(attack, kind = event.kind.as_str(), "{}", event.text),
             _ => info!(attack, kind = event.kind.as_str(), "{}", event.text),
         }
-        // Nobody listening is no error.
-        drop(self.events.send(event));
+        self.send(Message::Event(event));
     }
 
     /// From the attacks alive to what engines are told.
@@ -348,12 +418,16 @@ impl Control {
             rule: wanted.rule,
             action: wanted.action,
         });
-        self.wanted.send_replace(Some(Arc::new(wanted.collect())));
+        self.send(Message::Wanted(Arc::new(wanted.collect())));
     }
 
     /// Tells workers which hosts to look at closer.
     fn watch(&mut self) {
-        let fresh = self.watching.rebuild(&mut self.dataplane, self.detector.attacks(), self.captures.open_ones());
+        let map = self.meter.map();
+        // Only what is on a host can be counted rule by rule.
+        let is_on_host = |record: &&AttackRecord| map.host(record.target.prefix.addr()) == record.target.prefix;
+        let attacks = self.detector.attacks().filter(is_on_host);
+        let fresh = self.watching.rebuild(&mut self.dataplane, attacks, self.captures.open_ones());
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
             self.meter.forget_rule(slot);

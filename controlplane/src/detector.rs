@@ -2,9 +2,11 @@
 //! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the
 //! states.
 
+mod by_hand;
 mod life;
 #[cfg(test)]
 mod properties;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -17,11 +19,14 @@ use ipnet::IpNet;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::attack::{Now, Target, Thresholds, Volumes};
+use crate::attack::{Kind, Now, Target, Thresholds, Volumes};
+use crate::group::LastResort;
 use crate::mitigation::Limits;
 use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
 use crate::whitelist::Whitelist;
+pub use life::order::Wish;
 use life::{Attack, Turn};
+pub use reload::Place;
 use window::History;
 
 /// Most targets without an attack that are followed at once; where there are more, those over their threshold the most.
@@ -49,10 +54,16 @@ pub struct Settings {
     pub capture_packets: usize,
     /// A capture that is not full by then is an orphan.
     pub capture_timeout_ms: u64,
+    /// Most captures open at once.
+    pub captures_max: usize,
+    /// Whether a capture keeps only packets of the kind and direction that crossed.
+    pub threshold_specific_ban_details: bool,
     /// How long rules stay after the attack (before the router) or in all (behind it).
     pub ban_time_ms: u64,
     /// The ban time doubles up to this.
     pub ban_time_max_ms: u64,
+    /// A rule that matches nothing for so long is withdrawn while its attack lives on; only before the router.
+    pub rule_idle_ms: u64,
     /// How long the rules of an attack that ended are kept in mind.
     pub probation_ms: u64,
     /// If false, rules are lifted `ban_time_ms` after the start in any case.
@@ -72,6 +83,8 @@ pub struct Observed {
     pub target: Target,
     /// Its host group.
     pub group: Arc<str>,
+    /// What its group does when no more rules are allowed.
+    pub last_resort: LastResort,
     /// The thresholds that hold for it.
     pub thresholds: Thresholds,
     /// How long the tick really was.
@@ -106,6 +119,8 @@ pub struct CaptureRequest {
     pub wanted: usize,
     /// One of so many packets is taken, so that the capture spans more than one burst.
     pub stride: u32,
+    /// Only packets of this kind, in the attack's direction; none: all, in both.
+    pub only: Option<Kind>,
 }
 
 /// What an event is about.
@@ -113,6 +128,8 @@ pub struct CaptureRequest {
 pub enum EventKind {
     /// An attack was detected, or ordered by hand.
     Detected,
+    /// Its capture waits for a place.
+    Waiting,
     /// Its capture is full.
     Captured,
     /// Its first rules are wanted, or wanted again.
@@ -129,10 +146,16 @@ pub enum EventKind {
     Ended,
     /// It was none.
     FalsePositive,
+    /// A person paused all actions.
+    Paused,
+    /// Actions go on.
+    Resumed,
     /// An operator should look.
     Alarm,
     /// What an alarm said is over.
     Recovered,
+    /// The configuration changed, and the attack with it.
+    Changed,
 }
 
 impl EventKind {
@@ -140,6 +163,7 @@ impl EventKind {
     pub fn as_str(self) -> &'static str {
         match self {
             EventKind::Detected => "detected",
+            EventKind::Waiting => "waiting",
             EventKind::Captured => "captured",
             EventKind::Mitigating => "mitigating",
             EventKind::RuleWanted => "rule_wanted",
@@ -148,8 +172,11 @@ impl EventKind {
             EventKind::Ending => "ending",
             EventKind::Ended => "ended",
             EventKind::FalsePositive => "false_positive",
+            EventKind::Paused => "paused",
+            EventKind::Resumed => "resumed",
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
+            EventKind::Changed => "changed",
         }
     }
 }
@@ -210,12 +237,19 @@ pub enum Error {
         /// The network around it.
         network: IpNet,
     },
+    /// Too many rules by hand.
+    #[error("{0} rules by hand are wanted, and no more are allowed (detection.rules_in_all)")]
+    TooManyOrders(usize),
+    /// A router holds a rule once.
+    #[error("rule {0} does otherwise with the same packets: remove it first")]
+    OtherAction(Uuid),
 }
 
 #[derive(Debug)]
 struct Followed {
     history: History,
     group: Arc<str>,
+    last_resort: LastResort,
     // The tick that was last put into the history.
     tick: u64,
     attack: Option<Attack>,
@@ -229,8 +263,9 @@ pub struct Detector {
     // In order, so that the same input gives the same output.
     followed: BTreeMap<Target, Followed>,
     targets: HashMap<Uuid, Target>,
+    // Rules by hand.
+    orders: BTreeMap<Uuid, Attack>,
     ticks: u64,
-    last_ms: Option<u64>,
     lost: Lost,
     alarmed_ms: Option<u64>,
 }
@@ -243,8 +278,8 @@ impl Detector {
             whitelist,
             followed: BTreeMap::new(),
             targets: HashMap::new(),
+            orders: BTreeMap::new(),
             ticks: 0,
-            last_ms: None,
             lost: Lost::default(),
             alarmed_ms: None,
         }
@@ -257,16 +292,19 @@ impl Detector {
         &mut self,
         now: Now,
         records: Vec<AttackRecord>,
-        is_counted: impl Fn(&Target) -> bool,
+        is_counted: impl Fn(&AttackRecord) -> bool,
     ) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
         for record in records.into_iter().filter(|record| record.state.is_alive()) {
             let target = record.target;
+            let is_counted = is_counted(&record);
             let mut attack = Attack::restore(&turn, record);
-            if !is_counted(&target) {
-                attack.unban(&mut turn, "the configuration changed: this target is counted no more");
+            if !is_counted {
+                attack.unban(&mut turn, reload::COUNTED_NO_MORE);
+            } else if attack.record.is_order {
+                self.orders.insert(attack.record.id, attack);
             } else if attack.record.whitelisted.is_some() != self.whitelisted(&target).is_some() {
-                attack.unban(&mut turn, "the configuration changed: whitelist.networks");
+                attack.unban(&mut turn, reload::WHITELIST_CHANGED);
             } else if self.attack_on(&target).is_some() {
                 attack.unban(&mut turn, "another attack on this target is on record");
             } else {
@@ -278,12 +316,18 @@ impl Detector {
 
     /// Targets whose traffic each tick must tell, however little; one that is left out had none.
     pub fn followed(&self) -> impl Iterator<Item = Target> + '_ {
-        self.followed.keys().copied()
+        self.followed.keys().copied().chain(self.orders.values().map(|order| order.record.target))
     }
 
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
-        self.followed.values().filter_map(|followed| followed.attack.as_ref()).map(|attack| &attack.record)
+        let attacks = self.followed.values().filter_map(|followed| followed.attack.as_ref());
+        attacks.chain(self.orders.values()).map(|attack| &attack.record)
+    }
+
+    /// How many attacks want a capture that has no place.
+    pub fn waiting(&self) -> usize {
+        self.attacks().filter(|record| record.capture.is_some_and(|capture| capture.waiting)).count()
     }
 
     /// What did not fit.
@@ -291,19 +335,21 @@ impl Detector {
         self.lost
     }
 
-    /// One tick: `observed` has every followed target with traffic, and every other whose rate within this tick was over
-    /// a threshold.
-    pub fn tick(&mut self, now: Now, observed: &[Observed]) -> Vec<Effect> {
+    /// One tick, which really lasted `seconds`: `observed` has every followed target with traffic, and every other whose
+    /// rate within this tick was over a threshold.
+    pub fn tick(&mut self, now: Now, seconds: f64, observed: &[Observed]) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        self.remember(now, observed);
+        self.remember(now, seconds, observed);
         for followed in self.followed.values_mut() {
             if let Some(attack) = &mut followed.attack {
-                attack.live(&mut turn, &followed.history);
+                attack.live(&mut turn, &followed.history, followed.last_resort);
             }
         }
+        self.obey(&mut turn, observed);
         self.bury();
         self.detect(&mut turn);
         self.forget();
+        self.open_captures(&mut turn);
         turn.effects
     }
 
@@ -320,7 +366,11 @@ impl Detector {
             .map(|known| (known.id, known.flow_spec.clone()))
             .collect();
         let taken = |rule: &FlowSpec| others.iter().find(|(_, known)| known == rule).map(|&(id, _)| id);
-        self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken))
+        let mut effects = self.with(now, attack, |turn, attack, _| attack.mined(turn, mined, note, taken));
+        let mut turn = Turn::new(now, &self.settings);
+        self.open_captures(&mut turn);
+        effects.extend(turn.effects);
+        effects
     }
 
     /// All rules that engines hold now: what is missing is held no more. From then on what they match counts as matched;
@@ -330,8 +380,12 @@ impl Detector {
         let mut turn = Turn::new(now, &self.settings);
         for followed in self.followed.values_mut() {
             if let Some(attack) = &mut followed.attack {
-                attack.held(&mut turn, &mut followed.history, rules);
+                attack.held(&mut turn, Some(&mut followed.history), rules);
             }
+        }
+        for order in self.orders.values_mut() {
+            let followed = self.followed.get_mut(&order.record.target);
+            order.held(&mut turn, followed.map(|followed| &mut followed.history), rules);
         }
         turn.effects
     }
@@ -339,7 +393,8 @@ impl Detector {
     /// All rules that engines refuse now, with the engine's words: told once, and on record.
     pub fn refused(&mut self, now: Now, rules: &BTreeMap<Uuid, String>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        for attack in self.followed.values_mut().filter_map(|followed| followed.attack.as_mut()) {
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        for attack in attacks.chain(self.orders.values_mut()) {
             attack.refused(&mut turn, rules);
         }
         turn.effects
@@ -348,54 +403,10 @@ impl Detector {
     /// What a rule of an attack matched within the last `seconds`.
     pub fn rule_matched(&mut self, attack: Uuid, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
         let followed = self.targets.get(&attack).and_then(|target| self.followed.get_mut(target));
-        if let Some(attack) = followed.and_then(|followed| followed.attack.as_mut()) {
+        let attack_or_order = followed.and_then(|followed| followed.attack.as_mut());
+        if let Some(attack) = attack_or_order.or_else(|| self.orders.get_mut(&attack)) {
             attack.rule_matched(rule, packets, bytes, seconds);
         }
-    }
-
-    /// A person wants an attack on a target, for `seconds` or (0) until it ends by itself. One that is alive goes on.
-    pub fn ban(
-        &mut self,
-        now: Now,
-        target: Target,
-        group: &str,
-        seconds: u64,
-        reason: &str,
-        by: &str,
-    ) -> Result<(Uuid, Vec<Effect>), Error> {
-        if let Some(network) = self.whitelisted(&target) {
-            return Err(Error::Whitelisted { target, network });
-        }
-        let mut turn = Turn::new(now, &self.settings);
-        if let Some(attack) = self.followed.get_mut(&target).and_then(|followed| followed.attack.as_mut()) {
-            attack.ban(&mut turn, seconds, reason, by);
-            return Ok((attack.record.id, turn.effects));
-        }
-        if self.targets.len() >= self.settings.attacks_max {
-            return Err(Error::Full(self.targets.len()));
-        }
-        let attack = Attack::by_hand(&mut turn, target, group, seconds, reason, by);
-        let id = attack.record.id;
-        self.add(&turn, attack);
-        Ok((id, turn.effects))
-    }
-
-    /// A person ends every attack on a prefix, in both directions. It takes a whole new crossing to start another.
-    pub fn unban(&mut self, now: Now, prefix: IpNet, reason: &str, by: &str) -> (Vec<Uuid>, Vec<Effect>) {
-        let mut turn = Turn::new(now, &self.settings);
-        let mut ids = Vec::new();
-        self.followed.retain(|target, followed| match &mut followed.attack {
-            Some(attack) if target.prefix == prefix => {
-                attack.unban(&mut turn, &format!("unban by {by}: {reason}"));
-                ids.push(attack.record.id);
-                false
-            }
-            _ => true,
-        });
-        for id in &ids {
-            self.targets.remove(id);
-        }
-        (ids, turn.effects)
     }
 }
 
@@ -416,6 +427,7 @@ impl Detector {
         let followed = self.followed.entry(target).or_insert_with(|| Followed {
             history: History::new(turn.settings.window_ms),
             group,
+            last_resort: LastResort::Nothing,
             tick: 0,
             attack: None,
         });
@@ -432,16 +444,17 @@ impl Detector {
     }
 
     /// Puts the tick into the histories; begins one for each target that is over a threshold now.
-    fn remember(&mut self, now: Now, observed: &[Observed]) {
+    fn remember(&mut self, now: Now, seconds: f64, observed: &[Observed]) {
         self.ticks += 1;
         for observed in observed {
-            let Observed { target, group, thresholds, seconds, all, matched } = observed;
+            let Observed { target, group, last_resort, thresholds, seconds, all, matched } = observed;
             if !self.followed.contains_key(target) && thresholds.worst(all, *seconds).is_none() {
                 continue;
             }
             let followed = self.followed.entry(*target).or_insert_with(|| Followed {
                 history: History::new(self.settings.window_ms),
                 group: Arc::clone(group),
+                last_resort: *last_resort,
                 tick: 0,
                 attack: None,
             });
@@ -449,13 +462,11 @@ impl Detector {
             let rest = if settled { all.less(matched) } else { Volumes::default() };
             followed.history.push(*seconds, *all, rest, *thresholds);
             followed.group = Arc::clone(group);
+            followed.last_resort = *last_resort;
             followed.tick = self.ticks;
         }
-        if let Some(last_ms) = self.last_ms.replace(now.mono_ms) {
-            let seconds = now.mono_ms.saturating_sub(last_ms) as f64 / 1000.0;
-            for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {
-                silent.history.push_silence(seconds);
-            }
+        for silent in self.followed.values_mut().filter(|followed| followed.tick != self.ticks) {
+            silent.history.push_silence(seconds);
         }
     }
 
@@ -483,6 +494,23 @@ impl Detector {
             let text =
                 format!("{crowded_out} targets are over a threshold without an attack: attacks_at_once is reached");
             self.alarm(turn, text);
+        }
+    }
+
+    /// Opens as many of the captures that are wanted as there are places for: the attack that exceeds its threshold by the
+    /// largest factor first; of those that are alike the oldest. One that is open is never displaced.
+    fn open_captures(&mut self, turn: &mut Turn) {
+        let attacks = || self.followed.values().filter_map(|followed| Some((followed, followed.attack.as_ref()?)));
+        let open = attacks().filter(|(_, attack)| attack.has_open_capture()).count();
+        let mut waiting: Vec<(f64, i64, Target)> = attacks()
+            .filter(|(_, attack)| attack.waits_for_capture())
+            .map(|(followed, attack)| (followed.history.factor(), attack.record.detected_ms, attack.record.target))
+            .collect();
+        waiting.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let room = self.settings.captures_max.saturating_sub(open);
+        for (index, (_, _, target)) in waiting.into_iter().enumerate() {
+            let Some(Followed { history, attack: Some(attack), .. }) = self.followed.get_mut(&target) else { continue };
+            if index < room { attack.open_capture(turn, history) } else { attack.wait_for_capture(turn) }
         }
     }
 

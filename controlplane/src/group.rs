@@ -37,6 +37,32 @@ impl fmt::Display for Family {
     }
 }
 
+/// What is done about a target when its rules are as many as are allowed, and what they leave is still over a threshold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LastResort {
+    /// Nothing but an alarm.
+    #[default]
+    Nothing,
+    /// All that no rule takes is let through at so many bits a second.
+    RateLimit {
+        /// Bits a second.
+        bps: u64,
+    },
+    /// The target is taken off the net: a route to nowhere.
+    Blackhole,
+}
+
+impl fmt::Display for LastResort {
+    /// The word of the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastResort::Nothing => f.write_str("nothing"),
+            LastResort::RateLimit { .. } => f.write_str("rate_limit"),
+            LastResort::Blackhole => f.write_str("blackhole"),
+        }
+    }
+}
+
 /// A host group as it is in force: with what it inherits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -52,6 +78,8 @@ pub struct Group {
     pub families: Vec<Family>,
     /// Whether attacks are seen, recorded and mined, but nothing is announced.
     pub monitor_only: bool,
+    /// What is done when there are no more rules to be had.
+    pub last_resort: LastResort,
     /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
     pub thresholds: [Thresholds; 2],
 }
@@ -66,6 +94,7 @@ impl Default for Group {
             directions: Direction::ALL.to_vec(),
             families: Family::ALL.to_vec(),
             monitor_only: false,
+            last_resort: LastResort::Nothing,
             thresholds: Default::default(),
         }
     }

@@ -3,9 +3,11 @@
 pub mod actions;
 pub mod api;
 pub mod attack;
+pub mod by_hand;
 pub mod capture_file;
 pub mod config;
 pub mod control;
+pub mod crash;
 pub mod detector;
 pub mod group;
 pub mod interface;
@@ -15,8 +17,11 @@ pub mod mitigation;
 pub mod offline;
 pub mod plan;
 pub mod record;
+pub mod reload;
 pub mod rule_json;
 pub mod samples;
 pub mod search;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod whitelist;

@@ -3,25 +3,28 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use controlplane::actions::bgp;
 use controlplane::api::{self, Api};
-use controlplane::config::{self, Config, Log, OnShutdown};
+use controlplane::by_hand::Pause;
+use controlplane::config::{self, Config, Log};
 use controlplane::control::{Control, Parts, Request};
 use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
+use controlplane::record::AttackRecord;
+use controlplane::reload::{LogFilter, Reloader};
 use controlplane::samples;
-use controlplane::store::{self, Archive, Store};
+use controlplane::store::{self, Archive};
 use crossbeam::channel;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -32,8 +35,6 @@ const EVENTS_BEHIND: usize = 1024;
 const REQUESTS_MAX: usize = 256;
 /// Attacks on record that are kept at hand.
 const RECORDS_MAX: usize = 1000;
-/// How long engines may take to withdraw everything at the end.
-const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(10);
 /// Exit status for a configuration that is wrong.
 const EXIT_CONFIG: u8 = 2;
 
@@ -157,9 +158,10 @@ impl Drop for SocketFile<'_> {
 fn run(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
     check_memory(&config, &Need::of(&config), &Machine::read())?;
-    let set_log = start_log(&config)?;
+    let log = Arc::new(start_log(&config)?);
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "leveed starts");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let signals = runtime.block_on(async { Signals::new() })?;
     // The socket comes before all that another daemon may be using, the state after all that can be wrong with this machine.
     let listener = runtime.block_on(api::bind(&config.daemon.socket))?;
     let socket = SocketFile(&config.daemon.socket);
@@ -167,22 +169,17 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let (store, records, alarms) = open_store(&config)?;
+    let Opened { store, pause, records } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
-    let (wanted, wanted_rules) = watch::channel(None);
-    let (stop_engines, stopped) = watch::channel(None);
+    let (wanted, told) = watch::channel(bgp::Told::default());
 
-    let mut engines = Vec::new();
-    let mut reports = Vec::new();
-    for engine in config.bgp.iter().flat_map(plan::engines) {
-        let (report, reported) = watch::channel(bgp::Report::new(&engine));
-        reports.push(reported);
-        engines.push(runtime.spawn(bgp::run(engine, wanted_rules.clone(), report, stopped.clone())));
-    }
+    let mut engines = bgp::Engines::new(told);
+    let reports = runtime.block_on(async { engines.set(config.bgp.iter().flat_map(plan::engines).collect()) });
+    let networks = dataplane.networks.get();
     let control = Control::new(Parts {
-        map: plan::map(&config, dataplane.networks.get())?,
+        map: plan::map(&config, Arc::clone(&networks))?,
         dataplane,
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
@@ -190,70 +187,74 @@ fn run(path: &Path) -> anyhow::Result<()> {
         store,
         samples: plan::samples(&config).map(samples::spawn).transpose()?,
         records,
-        alarms,
+        pause,
         wanted,
         reports,
         events: events.clone(),
         requests: asked,
     });
     let control = std::thread::Builder::new().name("levee-control".into()).spawn(move || control.run())?;
+    let (dry_run, ipv6_prefix_length) = (config.daemon.dry_run, config.tables.ipv6_prefix_length);
+    let archive = Archive::new(config.daemon.state.clone());
+    let reloader = Reloader::new(path, config.clone(), networks, engines, Arc::clone(&log), requests.clone());
+    let reloader = Arc::new(reloader);
     let api = Api {
         requests: requests.clone(),
         events,
-        set_log,
-        log_level: tokio::sync::RwLock::new(config.daemon.log_level.clone()),
-        ipv6_prefix_length: config.tables.ipv6_prefix_length,
-        archive: Archive::new(config.daemon.state.clone()),
-        history: config.history.kept,
-        samples: config.history.samples.clone(),
+        log,
+        reloader: Arc::clone(&reloader),
+        ipv6_prefix_length,
+        archive,
         readers: Semaphore::new(api::READERS_MAX),
     };
     let serving = runtime.spawn(api::serve(api, listener));
-    info!(socket = %config.daemon.socket.display(), dry_run = config.daemon.dry_run, "ready");
+    info!(socket = %config.daemon.socket.display(), dry_run, "ready");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
 
-    runtime.block_on(signalled())?;
+    runtime.block_on(signals.serve(&reloader));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-    let at_stop = match config.daemon.on_shutdown {
-        OnShutdown::Keep => bgp::AtStop::Keep,
-        OnShutdown::Withdraw => bgp::AtStop::Withdraw,
-    };
     drop(requests.send(Request::Stop));
     if control.join().is_err() {
         error!("the control thread panicked; see above");
     }
-    stop_engines.send_replace(Some(at_stop));
-    runtime.block_on(finish(engines));
+    runtime.block_on(reloader.stop_engines());
     serving.abort();
     drop(socket);
     info!("leveed stops");
     Ok(())
 }
 
-/// Waits for the engines' tasks: they withdraw what they were told to.
-async fn finish(engines: Vec<tokio::task::JoinHandle<Result<(), bgp::Error>>>) {
-    for engine in engines {
-        match tokio::time::timeout(WITHDRAW_TIMEOUT, engine).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => error!("announcements were not withdrawn: {error}"),
-            Ok(Err(error)) => error!("an engine's task failed: {error}"),
-            Err(_) => error!("an engine did not let go of announcements in time"),
+/// Signals, from the start on: one that comes before all is ready waits.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP, until it is time to stop.
+    async fn serve(mut self, reloader: &Reloader) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return info!("SIGTERM"),
+                _ = self.interrupt.recv() => return info!("SIGINT"),
+                // What is wrong is in the log, and an alarm.
+                _ = self.hang_up.recv() => drop(reloader.reload("SIGHUP").await),
+            }
         }
     }
 }
 
-async fn signalled() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM"),
-        _ = interrupt.recv() => info!("SIGINT"),
-    }
-    Ok(())
-}
-
 /// Starts the log; what it gives changes the filter.
-fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
+fn start_log(config: &Config) -> anyhow::Result<LogFilter> {
     let filter = EnvFilter::try_new(&config.daemon.log_level).context("daemon.log_level")?;
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
@@ -268,45 +269,30 @@ fn start_log(config: &Config) -> anyhow::Result<api::SetLog> {
             .try_init()?,
         Log::Journald => registry.with(tracing_journald::layer().context("daemon.log: no journal")?).try_init()?,
     }
-    Ok(Box::new(move |level| {
+    let set = move |level: &str| {
         if !config::is_log_level(level) {
             return Err(format!("unknown level \"{level}\": write {}", config::LOG_LEVELS));
         }
         let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
-    }))
+    };
+    Ok(LogFilter::new(Box::new(set), config.daemon.log_level.clone()))
 }
 
-type Records = Vec<controlplane::record::AttackRecord>;
+/// The store, and what it knew.
+struct Opened {
+    store: store::StoreHandle,
+    pause: Option<Pause>,
+    records: Vec<AttackRecord>,
+}
 
-/// Opens the store. One that is damaged is put aside: acting on what is seen now comes before the past.
-fn open_store(config: &Config) -> anyhow::Result<(store::StoreHandle, Records, Vec<String>)> {
-    let path = &config.daemon.state;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("daemon.state: {}", folder.display()))?;
+/// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
+fn open_store(config: &Config) -> anyhow::Result<Opened> {
+    let store::Found { disk, pause, records, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    if let Some(trouble) = trouble {
+        error!("cannot store attacks: {trouble}; trying on");
     }
-    let mut alarms = Vec::new();
-    let store = match Store::open(path) {
-        Err(store::Error::Damaged { reason, .. }) => {
-            let aside = path.with_extension(format!("damaged-{}", std::process::id()));
-            std::fs::rename(path, &aside)?;
-            for suffix in ["-wal", "-shm"] {
-                let mut beside = path.as_os_str().to_owned();
-                beside.push(suffix);
-                drop(std::fs::remove_file(PathBuf::from(beside)));
-            }
-            let text = format!("{}: damaged ({reason}); put aside as {}", path.display(), aside.display());
-            warn!("{text}");
-            alarms.push(text);
-            Store::open(path)?
-        }
-        opened => opened?,
-    };
-    let mut records = store.recent(RECORDS_MAX)?;
-    let alive = store.alive()?;
-    records.retain(|record| !record.state.is_alive());
-    records.extend(alive);
-    Ok((store::spawn(store, config.history.kept)?, records, alarms))
+    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records })
 }
 
 #[cfg(test)]

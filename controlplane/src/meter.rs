@@ -6,6 +6,7 @@ mod counted;
 mod flows;
 mod footprint;
 mod ipv6;
+mod replace;
 mod seen;
 mod smooth;
 mod sweep;
@@ -91,17 +92,42 @@ impl Map {
 
     /// The group of what was counted for none of a network's hosts: that of its first address.
     fn group_of_rest(&self, network: NetworkId) -> usize {
-        self.group_index(self.networks.list()[usize::from(network)].network())
+        self.networks.get(network).map_or(0, |network| self.group_index(network.network()))
+    }
+
+    /// The network and the group that all hosts of a /24 have.
+    fn of_block(&self, key: u32) -> (Option<NetworkId>, Option<usize>) {
+        let addresses = || (0..256).map(|index| key << 8 | index);
+        let network = self.networks.find_v4(key << 8);
+        let group = self.group_index(Ipv4Addr::from(key << 8).into());
+        (
+            network.filter(|_| addresses().all(|address| self.networks.find_v4(address) == network)),
+            addresses().all(|address| self.group_index(Ipv4Addr::from(address).into()) == group).then_some(group),
+        )
     }
 
     /// The protected network of a host.
     pub fn network(&self, host: IpAddr) -> Option<IpNet> {
-        self.networks.find(host).map(|id| self.networks.list()[usize::from(id)])
+        self.networks.find(host).and_then(|id| self.networks.get(id))
+    }
+
+    /// Whether all of a prefix lies within one protected network.
+    pub fn protects(&self, prefix: IpNet) -> bool {
+        self.networks.iter().any(|(_, network)| network.contains(&prefix))
+    }
+
+    /// What of a network belongs to a group that is only monitored: all of it, or one of the group's networks in it.
+    pub fn monitored_part(&self, network: IpNet) -> Option<IpNet> {
+        if self.group(network.addr()).monitor_only {
+            return Some(network);
+        }
+        let monitored = self.groups.iter().filter(|group| group.monitor_only).flat_map(|group| &group.networks);
+        monitored.copied().find(|part| network.contains(part))
     }
 
     /// How many protected networks there are.
     pub fn networks_count(&self) -> usize {
-        self.networks.list().len()
+        self.networks.iter().count()
     }
 
     /// Whether so many packets and bytes may be too many for some group.
@@ -205,7 +231,7 @@ impl Meter {
         let ipv6 = Ipv6::new(workers.iter().map(|shared| shared.slab.layout().ipv6_slots()));
         let hashed_max = workers.iter().map(|shared| 2 * shared.slab.layout().ipv6_slots()).sum();
         let group_accounts = map.groups.iter().map(|_| Account::default()).collect();
-        let accounts = map.networks.list().iter().map(|_| Account::default()).collect();
+        let accounts = (0..map.networks.places()).map(|_| Account::default()).collect();
         let workers = workers.into_iter().map(|shared| {
             let seen = Seen::new(&shared.slab);
             (shared, seen)
@@ -487,8 +513,8 @@ impl Meter {
 
     /// What each protected network has.
     pub fn networks(&self) -> Vec<(IpNet, SumRates)> {
-        let rates = self.accounts.iter().map(|account| account.at(self.tick));
-        self.map.networks.list().iter().copied().zip(rates).collect()
+        let rates = |id: NetworkId| self.accounts[usize::from(id)].at(self.tick);
+        self.map.networks.iter().map(|(id, network)| (network, rates(id))).collect()
     }
 }
 
@@ -500,15 +526,12 @@ impl Account {
 
 impl Block {
     fn new(map: &Map, followed: &HashSet<Target>, key: u32) -> Block {
-        let first = map.networks.find_v4(key << 8);
-        let same = (1..256).all(|index| map.networks.find_v4(key << 8 | index) == first);
         let here = |target: &&Target| matches!(target.prefix.addr(), IpAddr::V4(host) if u32::from(host) >> 8 == key);
-        let group = |index: u32| map.group_index(Ipv4Addr::from(key << 8 | index).into());
-        let of_first = group(0);
+        let (network, group) = map.of_block(key);
         Block {
             hosts: Box::new([HostRates::default(); 256]),
-            group: (1..256).all(|index| group(index) == of_first).then_some(of_first),
-            network: first.filter(|_| same),
+            group,
+            network,
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
             marks: Marks::default(),
@@ -552,9 +575,11 @@ fn observe(
         let all = came.copied().unwrap_or_default();
         let group = map.group(host.into());
         let thresholds = group.thresholds_of(host.into(), direction);
-        if follow || thresholds.worst(&all, seconds).is_some() {
-            let group = Arc::clone(&group.name);
-            observed.push(Observed { target: target(), group, thresholds, seconds, all, matched: Volumes::default() });
+        // What was protected a moment ago may still be counted: by a worker in the middle of its burst.
+        if follow || thresholds.worst(&all, seconds).is_some() && map.network(host.into()).is_some() {
+            let (last_resort, group) = (group.last_resort, Arc::clone(&group.name));
+            let matched = Volumes::default();
+            observed.push(Observed { target: target(), group, last_resort, thresholds, seconds, all, matched });
         }
     }
 }

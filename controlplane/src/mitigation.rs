@@ -17,6 +17,8 @@ pub struct Limits {
     pub rules_per_target: usize,
     /// Most rules in all.
     pub rules_in_all: usize,
+    /// Most of them blackholes.
+    pub blackholes_in_all: usize,
     /// Do all but announce.
     pub dry_run: bool,
 }
@@ -39,6 +41,8 @@ pub struct Wanted {
 pub enum Standing {
     /// It is on the list.
     Wanted,
+    /// It is on the list, and all actions are paused: no plan says so, but answers do.
+    Paused,
     /// It would be, but for the dry run.
     DryRun,
     /// It would be, but the host group of its target is only monitored.
@@ -56,6 +60,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Standing::Wanted => "wanted",
+            Standing::Paused => "paused",
             Standing::DryRun => "dry_run",
             Standing::MonitorOnly => "monitor_only",
             Standing::HeldBack => "held_back",
@@ -105,10 +110,11 @@ pub fn plan<'a>(
     let mut list: Vec<Wanted> = Vec::new();
     let mut at: HashMap<&FlowRule, usize> = HashMap::new();
     let mut of_target: HashMap<Target, usize> = HashMap::new();
-    let (mut over_target, mut over_all) = (0, 0);
+    let (mut over_target, mut over_all, mut blackholes, mut over_blackholes) = (0, 0, 0, 0);
     for (attack, record) in asked {
         let rule = &record.flow_spec.rule;
         let target = attack.target;
+        let is_blackhole = record.flow_spec.action == Action::Blackhole;
         let standing = if !within(&target, rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
             Standing::Refused
@@ -119,15 +125,20 @@ pub fn plan<'a>(
             Standing::MonitorOnly
         } else if let Some(&index) = at.get(rule) {
             twin(&list[index], record, &target, &mut plan.alarms)
-        } else if of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
+        } else if !record.last_resort && of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
             over_target += 1;
             Standing::HeldBack
         } else if list.len() >= limits.rules_in_all {
             over_all += 1;
             Standing::HeldBack
+        } else if is_blackhole && blackholes >= limits.blackholes_in_all {
+            over_blackholes += 1;
+            Standing::HeldBack
         } else {
             at.insert(rule, list.len());
-            *of_target.entry(target).or_default() += 1;
+            // The last resort comes on top of the rules that a target may have.
+            *of_target.entry(target).or_default() += usize::from(!record.last_resort);
+            blackholes += usize::from(is_blackhole);
             list.push(Wanted { id: record.id, rule: rule.clone(), action: record.flow_spec.action, attack: attack.id });
             Standing::Wanted
         };
@@ -142,6 +153,10 @@ pub fn plan<'a>(
     if over_all > 0 {
         let limit = limits.rules_in_all;
         plan.alarms.push(format!("{over_all} rules held back: no more than {limit} rules in all"));
+    }
+    if over_blackholes > 0 {
+        let limit = limits.blackholes_in_all;
+        plan.alarms.push(format!("{over_blackholes} blackholes held back: no more than {limit} in all"));
     }
     if !limits.dry_run {
         plan.wanted = list;
@@ -170,7 +185,7 @@ mod tests {
     use crate::record::FlowSpec;
     use crate::record::samples::{attack, rule};
 
-    const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, dry_run: false };
+    const LIMITS: Limits = Limits { rules_per_target: 10, rules_in_all: 1000, blackholes_in_all: 10, dry_run: false };
 
     /// As [`super::plan`], with an empty whitelist.
     fn plan<'a>(
@@ -305,12 +320,38 @@ mod tests {
         let sources = ["203.0.113.1/32", "203.0.113.2/32", "203.0.113.3/32"];
         young.rules = sources.iter().map(|source| rule("198.18.0.2/32", Some(source), 20)).collect();
         old.rules = sources.iter().map(|source| rule("198.18.0.1/32", Some(source), 10)).collect();
-        let limits = Limits { rules_per_target: 2, rules_in_all: 3, dry_run: false };
+        let limits = Limits { rules_per_target: 2, rules_in_all: 3, ..LIMITS };
         let plan = plan([&young, &old], &limits, never);
         assert_eq!(ids(&plan), [old.rules[0].id, old.rules[1].id, young.rules[0].id]);
         assert_eq!(plan.standing[&old.rules[2].id], Standing::HeldBack);
         assert_eq!(plan.standing[&young.rules[1].id], Standing::HeldBack);
         assert_eq!(plan.alarms.len(), 2);
+    }
+
+    #[test]
+    fn the_last_resort_comes_on_top_of_the_rules_and_blackholes_have_a_limit_of_their_own() {
+        let mut attacks = [1, 2, 3].map(|host| attack(&format!("198.18.0.{host}/32"), State::Mitigating));
+        for (index, attack) in (0..).zip(&mut attacks) {
+            let target = attack.target.prefix.to_string();
+            attack.rules = (1..=3).map(|at| rule(&target, Some(&format!("203.0.113.{at}/32")), at)).collect();
+            let mut last = rule(&target, None, 10 + index);
+            (last.last_resort, last.flow_spec.action) = (true, Action::Blackhole);
+            attack.rules.push(last);
+        }
+        let limits = Limits { rules_per_target: 2, blackholes_in_all: 2, ..LIMITS };
+        let plan = plan(&attacks, &limits, never);
+        assert!(attacks.iter().all(|attack| plan.standing[&attack.rules[2].id] == Standing::HeldBack));
+        let blackholes = attacks.each_ref().map(|attack| plan.standing[&attack.rules[3].id]);
+        assert_eq!(blackholes, [Standing::Wanted, Standing::Wanted, Standing::HeldBack]);
+        assert_eq!(plan.wanted.len(), 3 * 2 + 2);
+        // Nor does it take the place of a rule that comes after it.
+        attacks[0].rules[3].wanted_ms = 0;
+        assert_eq!(super::plan(&attacks, &limits, &Whitelist::default(), never).wanted.len(), 3 * 2 + 2);
+        assert!(
+            plan.alarms.iter().any(|alarm| alarm == "1 blackholes held back: no more than 2 in all"),
+            "{:?}",
+            plan.alarms
+        );
     }
 
     #[test]
@@ -366,7 +407,7 @@ mod tests {
                 let source = format!("203.0.113.{source}/32");
                 attack.rules.push(rule(&attack.target.prefix.to_string(), Some(&source), wanted_ms));
             }
-            let limits = Limits { rules_per_target: 3, rules_in_all: in_all, dry_run: false };
+            let limits = Limits { rules_per_target: 3, rules_in_all: in_all, ..LIMITS };
             let is_monitored = |target: &Target| {
                 let place = attacks.iter().position(|attack| attack.target == *target).unwrap();
                 monitored[place]

@@ -10,7 +10,7 @@ use dataplane::{Plan, PortPlan};
 use ipnet::IpNet;
 
 use crate::actions::bgp;
-use crate::attack::Metric;
+use crate::attack::{Direction, Metric};
 use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
 use crate::meter::Map;
@@ -46,6 +46,53 @@ pub fn dataplane(config: &Config, wanted: impl Fn(usize) -> bool) -> Result<Plan
         layout: layout(config),
         burst_max: usize::from(config.dpdk.burst_max),
         networks: Networks::new(&config.networks)?.ignoring(&config.whitelist.ignored),
+    })
+}
+
+/// The networks of a configuration, in the place of those that are in force.
+///
+/// # Errors
+/// When there are too many.
+pub fn networks(config: &Config, in_force: &Networks) -> Result<Networks, dataplane::networks::Error> {
+    Ok(in_force.successor(&config.networks)?.ignoring(&config.whitelist.ignored))
+}
+
+/// What a configuration asks for that was not allocated at the start: keys, and why.
+pub fn beyond(allocated: &Layout, config: &Config, networks: &Networks) -> Vec<(String, String)> {
+    let mut beyond = Vec::new();
+    if networks.places() > allocated.networks {
+        let (places, room) = (networks.places(), allocated.networks);
+        let why = format!("{places} networks, with those that just went, and there are counters for {room}");
+        beyond.push(("networks".to_owned(), why));
+    }
+    let ticks = flow_ticks(config);
+    if ticks != 0 && allocated.flow_ticks == 0 {
+        let with_flows = config
+            .groups
+            .iter()
+            .filter(|group| group.thresholds.iter().any(|thresholds| thresholds.get(Metric::FLOWS).is_some()));
+        let why = "flows were not counted so far: there is no memory for their sketches";
+        beyond.extend(with_flows.flat_map(|group| {
+            let watched = Direction::ALL.into_iter().zip(&group.thresholds);
+            let on = watched.filter(|(_, thresholds)| thresholds.get(Metric::FLOWS).is_some());
+            on.map(|(direction, _)| (format!("groups.{}.{direction}.{}", group.name, Metric::FLOWS), why.to_owned()))
+        }));
+    } else if ticks != 0 && ticks != allocated.flow_ticks {
+        let why = "flows are counted, in epochs of so many checks that they last a second".to_owned();
+        beyond.push(("detection.check_period_ms".to_owned(), why));
+    }
+    beyond
+}
+
+/// What is allocated and in force serves a configuration worse than a restart with it would, in words.
+pub fn cramped(allocated: &Layout, config: &Config) -> Option<String> {
+    let wanted = layout(config).ipv4_blocks;
+    (wanted > allocated.ipv4_blocks).then(|| {
+        format!(
+            "the networks have {wanted} /24s, and {} have counters of their own: those that come late are counted with the \
+             IPv6 hosts; a restart makes room",
+            allocated.ipv4_blocks
+        )
     })
 }
 
@@ -168,6 +215,8 @@ pub fn settings(config: &Config) -> detector::Settings {
         window_ms: detection.average_calculation_time.as_millis() as u64,
         check_period_ms: detection.check_period.as_millis() as u64,
         capture_packets: detection.capture_packets as usize,
+        captures_max: detection.captures_at_once as usize,
+        threshold_specific_ban_details: detection.threshold_specific_ban_details,
         capture_timeout_ms: detection.capture_timeout.as_millis() as u64,
         ban_time_ms: detection.ban_time.as_millis() as u64,
         ban_time_max_ms: detection.ban_time_max.as_millis() as u64,
@@ -177,10 +226,12 @@ pub fn settings(config: &Config) -> detector::Settings {
             Tap::BeforeRouter => detector::Tap::BeforeRouter,
             Tap::BehindRouter => detector::Tap::BehindRouter,
         },
+        rule_idle_ms: detection.rule_idle.as_millis() as u64,
         attacks_max: detection.attacks_at_once as usize,
         limits: Limits {
             rules_per_target: detection.rules_per_target as usize,
             rules_in_all: detection.rules_in_all as usize,
+            blackholes_in_all: detection.blackholes_in_all as usize,
             dry_run: config.daemon.dry_run,
         },
     }
@@ -196,7 +247,8 @@ pub fn engines(bgp: &Bgp) -> Vec<bgp::Engine> {
                 EngineAddress::Http(url) => url.clone(),
             };
             let communities = engine.communities.clone();
-            bgp::Engine { communities, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
+            let next_hops = bgp.blackhole_next_hops;
+            bgp::Engine { communities, next_hops, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
         })
         .collect()
 }

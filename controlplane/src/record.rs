@@ -94,8 +94,11 @@ pub struct CaptureRecord {
     pub wanted: usize,
     /// How many it holds.
     pub counts: Counts,
-    /// Whether its sample is still awaited: it is being filled, or mined.
+    /// Whether its sample is still awaited: it waits for a place, is being filled, or mined.
     pub open: bool,
+    /// Whether it waits for a place: too many captures are open.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// A rule and what a router does with what it matches. Its JSON is that of `docs/rules.md`.
@@ -144,6 +147,15 @@ pub struct RuleRecord {
     pub held_ms: Option<i64>,
     /// When it was withdrawn; none while it is wanted.
     pub withdrawn_ms: Option<i64>,
+    /// Whether it takes all that the other rules leave, since no more of them are allowed.
+    #[serde(default)]
+    pub last_resort: bool,
+    /// Withdrawn since it matched nothing, and kept in mind.
+    #[serde(default)]
+    pub idle: bool,
+    /// For how long it has matched nothing (or, the last resort, was not needed), of the time that this was counted.
+    #[serde(default)]
+    pub quiet_ms: u64,
     /// Which engine refuses it, and why; none while none does.
     #[serde(default)]
     pub refused: Option<String>,
@@ -159,6 +171,21 @@ impl RuleRecord {
     /// Whether the attack still asks for this rule.
     pub fn is_wanted(&self) -> bool {
         self.withdrawn_ms.is_none()
+    }
+
+    /// Asks for it once more.
+    pub fn want_again(&mut self, now_ms: i64) {
+        self.wanted_ms = now_ms;
+        (self.held_ms, self.withdrawn_ms) = (None, None);
+        (self.idle, self.quiet_ms) = (false, 0);
+    }
+
+    /// So much was matched within `seconds`.
+    pub fn add_matches(&mut self, packets: u64, bytes: u64, seconds: f64) {
+        self.matched_packets += packets;
+        self.matched_bytes += bytes;
+        let seconds = seconds.max(1e-6);
+        self.matched = Rate { pps: packets as f64 / seconds, bps: bytes as f64 * 8.0 / seconds };
     }
 
     /// Whether it is in force: only then does what it matches count as matched.
@@ -210,8 +237,11 @@ pub struct AttackRecord {
     pub capture: Option<CaptureRecord>,
     /// How many captures were filled.
     pub captures: u32,
-    /// All rules it ever asked for, in the order of mining.
+    /// The rules it asked for, in the order of mining.
     pub rules: Vec<RuleRecord>,
+    /// Rules, withdrawn long ago, that it had no room for.
+    #[serde(default)]
+    pub rules_forgotten: u64,
     /// In words: why no rule, who asked for what.
     pub note: String,
     /// "threshold", or the person who asked.
@@ -219,6 +249,9 @@ pub struct AttackRecord {
     /// The whitelisted network around the target: nothing is done about this attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whitelisted: Option<IpNet>,
+    /// A rule by hand: all that it is about is its one rule, which a person gave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_order: bool,
     /// What happened and was done, and what came of it: every state it was in, rules wanted, held and withdrawn.
     #[serde(default)]
     pub journal: Vec<Entry>,
@@ -274,7 +307,12 @@ impl AttackRecord {
         self.rules.iter().filter(|rule| rule.is_wanted())
     }
 
-    /// The rules in force: what the packet path counts as matched.
+    /// The rules in force whose matches the packet path counts. What the last resort takes is what these leave.
+    pub fn counted_rules(&self) -> impl Iterator<Item = &RuleRecord> {
+        self.held_rules().filter(|rule| !rule.last_resort)
+    }
+
+    /// The rules in force.
     pub fn held_rules(&self) -> impl Iterator<Item = &RuleRecord> {
         self.rules.iter().filter(|rule| rule.is_held())
     }
@@ -310,9 +348,11 @@ pub(crate) mod samples {
             capture: None,
             captures: 0,
             rules: Vec::new(),
+            rules_forgotten: 0,
             note: String::new(),
             by: "threshold".into(),
             whitelisted: None,
+            is_order: false,
             journal: Vec::new(),
             journal_lost: 0,
         }
@@ -333,6 +373,9 @@ pub(crate) mod samples {
             wanted_ms,
             held_ms: None,
             withdrawn_ms: None,
+            last_resort: false,
+            idle: false,
+            quiet_ms: 0,
             refused: None,
             matched_packets: 0,
             matched_bytes: 0,
@@ -354,8 +397,13 @@ mod tests {
         record.rules[2].flow_spec.rule.tcp_flags = vec![dataplane::rule::Bits { set: 0x02, clear: 0x10 }];
         record.rules[2].flow_spec.action = Action::RatePps(100);
         record.rules[0].held_ms = Some(9);
-        record.capture =
-            Some(CaptureRecord { opened_ms: 2, wanted: 500, counts: Counts { incoming: 2, outgoing: 1 }, open: false });
+        record.capture = Some(CaptureRecord {
+            opened_ms: 2,
+            wanted: 500,
+            counts: Counts { incoming: 2, outgoing: 1 },
+            open: false,
+            waiting: false,
+        });
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.contains("\"state\":\"mitigating\""), "{json}");
         assert_eq!(serde_json::from_str::<AttackRecord>(&json).unwrap(), record);

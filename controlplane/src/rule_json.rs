@@ -22,9 +22,9 @@ pub enum Error {
     UnknownKey(String),
     #[error("{key}: {found} is wrong: {right}")]
     Wrong { key: &'static str, found: String, right: String },
-    #[error("action_type is missing: give \"discard\" or \"rate-limit\"")]
+    #[error("action_type is missing: give \"discard\", \"rate-limit\" or \"blackhole\"")]
     NoAction,
-    #[error("action_type {0:?} is not supported: give \"discard\" or \"rate-limit\"")]
+    #[error("action_type {0:?} is not supported: give \"discard\", \"rate-limit\" or \"blackhole\"")]
     UnsupportedAction(String),
 }
 
@@ -45,6 +45,26 @@ fn wrong<T>(key: &'static str, found: &Value, right: impl Into<String>) -> Resul
 
 /// The rule as an object, keys in the order of the components, then the action.
 pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
+    let mut object = components(rule);
+    let (kind, details) = match action {
+        Action::Discard => ("discard", None),
+        Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
+        Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
+        Action::Blackhole => ("blackhole", None),
+    };
+    object.insert("action_type".to_owned(), json!(kind));
+    if let Some(details) = details {
+        object.insert("action".to_owned(), details);
+    }
+    Value::Object(object)
+}
+
+/// The same without an action.
+pub fn rule_to_json(rule: &FlowRule) -> Value {
+    Value::Object(components(rule))
+}
+
+fn components(rule: &FlowRule) -> Map<String, Value> {
     let mut object = Map::new();
     for component in Component::ALL {
         if let Some(prefix) = rule.prefix(component) {
@@ -60,16 +80,7 @@ pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
             object.insert(component.name().to_owned(), Value::Array(list));
         }
     }
-    let (kind, details) = match action {
-        Action::Discard => ("discard", None),
-        Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
-        Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
-    };
-    object.insert("action_type".to_owned(), json!(kind));
-    if let Some(details) = details {
-        object.insert("action".to_owned(), details);
-    }
-    Value::Object(object)
+    object
 }
 
 fn range_json(component: Component, (low, high): (u32, u32)) -> Value {
@@ -219,9 +230,10 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
     let found = || Value::Object(details.clone());
     match object.get("action_type") {
         None => Err(Error::NoAction),
-        Some(Value::String(kind)) if kind == "discard" => match details.is_empty() {
-            true => Ok(Action::Discard),
-            false => wrong("action", &found(), "discard takes no action"),
+        Some(Value::String(kind)) if kind == "discard" || kind == "blackhole" => match details.is_empty() {
+            true if kind == "discard" => Ok(Action::Discard),
+            true => Ok(Action::Blackhole),
+            false => wrong("action", &found(), format!("{kind} takes no action")),
         },
         Some(Value::String(kind)) if kind == "rate-limit" => {
             let only = details.iter().next().filter(|_| details.len() == 1);
@@ -236,7 +248,7 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
             }
         }
         Some(Value::String(kind)) => Err(Error::UnsupportedAction(kind.clone())),
-        Some(other) => wrong("action_type", other, "give \"discard\" or \"rate-limit\""),
+        Some(other) => wrong("action_type", other, "give \"discard\", \"rate-limit\" or \"blackhole\""),
     }
 }
 
@@ -356,6 +368,7 @@ mod tests {
                 Just(Action::Discard),
                 any::<u64>().prop_map(Action::RateBps),
                 any::<u64>().prop_map(Action::RatePps),
+                Just(Action::Blackhole),
             ],
         ) {
             let mut rule = FlowRule { destination, source, tcp_flags, fragments, ..FlowRule::default() };

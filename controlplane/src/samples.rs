@@ -14,6 +14,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dataplane::tap::{SNAP, Sample};
 use uuid::Uuid;
 
+use crate::crash::{self, Step, When};
+
 /// Captures that may wait for the disk. One more is not written, and counted.
 const WAITING_MAX: usize = 64;
 /// What is too old is looked for this often.
@@ -54,6 +56,8 @@ pub fn path(folder: &Path, attack: Uuid) -> PathBuf {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Others than before, not taken up yet.
+    limits: Option<Limits>,
     lost: u64,
     error: Option<String>,
 }
@@ -87,6 +91,11 @@ impl Handle {
         }
     }
 
+    /// From the next capture on, samples are kept within these.
+    pub fn set_limits(&self, limits: Limits) {
+        lock(&self.state).limits = Some(limits);
+    }
+
     /// What an operator should know: that samples cannot be written, or were lost. None when all is well.
     pub fn alarm(&self) -> Option<String> {
         let state = lock(&self.state);
@@ -111,7 +120,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run(limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<State>) {
+fn run(mut limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<State>) {
     let mut folder = Folder::open(limits.clone());
     loop {
         let written = match &mut folder {
@@ -126,7 +135,9 @@ fn run(limits: Limits, queued: &Receiver<(Uuid, Vec<Frame>)>, state: &Mutex<Stat
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if folder.is_err() {
+        let new = lock(state).limits.take();
+        if folder.is_err() || new.is_some() {
+            limits = new.unwrap_or(limits);
             folder = Folder::open(limits.clone());
         }
         let written = match &mut folder {
@@ -191,11 +202,13 @@ impl Folder {
             put(&mut content, frame);
         }
         let part = path.with_extension("part");
+        crash::point(Step::Sample, When::Before);
         if let Err(error) = write(&part, &content).and_then(|()| fs::rename(&part, &path)) {
             // A full disk should not keep half of it.
             drop(fs::remove_file(&part));
             return Err(named(&path, error));
         }
+        crash::point(Step::Sample, When::After);
         self.files.insert(attack, File { bytes: content.len() as u64, written: SystemTime::now() });
         Ok(())
     }

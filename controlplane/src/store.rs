@@ -1,24 +1,31 @@
 //! Attacks on disk: SQLite in one file. Knows files and records, nothing that runs; [`writer`] keeps the disk's pace
 //! away from whoever saves.
 
+mod acts;
 mod archive;
-mod writer;
+mod recovery;
+pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 use thiserror::Error;
 
+use crate::crash::{self, Step, When};
 use crate::record::AttackRecord;
 
 pub use archive::Archive;
+#[cfg(test)]
+pub(crate) use recovery::lost_sight_of;
+pub use recovery::{Disk, Found, take_up};
+use writer::Batch;
 pub use writer::{StoreHandle, spawn};
 
 /// The layout of the file that this version writes, in `PRAGMA user_version`.
 const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// What makes each layout of the one before.
-const LAYOUTS: [&str; 2] = [
+const LAYOUTS: [&str; 3] = [
     "
 CREATE TABLE attacks (
     id TEXT PRIMARY KEY,
@@ -43,6 +50,20 @@ CREATE INDEX attacks_first ON attacks (first);
 CREATE INDEX attacks_target ON attacks (target);
 CREATE INDEX attacks_kind ON attacks (kind, detected_ms);
 CREATE INDEX attacks_ended ON attacks (ended_ms) WHERE alive = 0;
+",
+    // What persons did, and the pause of all actions while there is one.
+    "
+CREATE TABLE acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    act TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE TABLE pause (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    pause TEXT NOT NULL
+) STRICT;
 ",
 ];
 
@@ -77,6 +98,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the same connection may do better later: the disk is full, or somebody has the lock.
+    fn passes(&self) -> bool {
+        let Error::Sqlite { source, .. } = self else { return false };
+        matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
+}
+
 /// The open file. One thread's own.
 #[derive(Debug)]
 pub struct Store {
@@ -101,6 +133,27 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a file that cannot be written just now, for what it has on record.
+    fn open_to_read(path: &Path) -> Result<Store, Error> {
+        let fail = |source| classify(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let open = |address: &str| -> rusqlite::Result<Store> {
+            let store = Store { connection: Connection::open_with_flags(address, flags)?, path: path.to_owned() };
+            store.version()?;
+            Ok(store)
+        };
+        // Without a log beside it, which a clean end leaves, SQLite may find no place for one: then nobody writes either.
+        let address = format!("file:{}", path.display());
+        open(&address).or_else(|_| open(&format!("{address}?immutable=1"))).map_err(fail)
+    }
+
+    /// How many frames of the write-ahead log hold.
+    fn replayed(&self) -> rusqlite::Result<usize> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(passive)", [], |row| row.get::<_, i64>(1))
+            .map(|frames| frames.max(0) as usize)
+    }
+
     /// WAL: readers do not wait, and a kill at any moment leaves whole transactions. synchronous=FULL: a power cut must
     /// not forget an attack whose rules stand at an engine; the wait for the disk is the writer thread's alone.
     fn prepare(&self) -> rusqlite::Result<()> {
@@ -120,31 +173,32 @@ impl Store {
 
     /// Makes the layout of this version of an earlier one, or of nothing: all of it or, when it is cut short, none of it.
     fn upgrade(&mut self, found: usize) -> Result<(), Error> {
-        let path = self.path.clone();
-        let fail = |source| classify(&path, source);
-        let transaction = self.connection.transaction().map_err(fail)?;
-        for layout in &LAYOUTS[found..] {
-            transaction.execute_batch(layout).map_err(fail)?;
-        }
-        for json in rows(&transaction, "SELECT record FROM attacks LIMIT ?1", i64::MAX).map_err(fail)? {
-            put(&transaction, &parse(&path, &json)?).map_err(fail)?;
-        }
-        transaction.pragma_update(None, "user_version", VERSION).map_err(fail)?;
-        transaction.commit().map_err(fail)
+        self.write(|transaction, path| {
+            let fail = |source| classify(path, source);
+            for layout in &LAYOUTS[found..] {
+                transaction.execute_batch(layout).map_err(fail)?;
+            }
+            for json in rows(transaction, "SELECT record FROM attacks LIMIT ?1", i64::MAX).map_err(fail)? {
+                put(transaction, &parse(path, &json)?).map_err(fail)?;
+            }
+            transaction.pragma_update(None, "user_version", VERSION).map_err(fail)
+        })
     }
 
     /// Writes records in one transaction, each in place of what was there for its id.
     pub fn save<'a>(&mut self, records: impl IntoIterator<Item = &'a AttackRecord>) -> Result<(), Error> {
-        let path = self.path.clone();
-        self.replace(records).map_err(|source| classify(&path, source))
+        self.write(|transaction, path| {
+            records.into_iter().try_for_each(|record| put(transaction, record)).map_err(|source| classify(path, source))
+        })
     }
 
-    fn replace<'a>(&mut self, records: impl IntoIterator<Item = &'a AttackRecord>) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
-        for record in records {
-            put(&transaction, record)?;
-        }
-        transaction.commit()
+    /// Writes all that waited, likewise.
+    fn save_batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.write(|transaction, path| {
+            let records = batch.records.values().try_for_each(|record| put(transaction, record));
+            let pause = batch.pause.as_ref().map(Option::as_ref);
+            records.and_then(|()| acts::put(transaction, &batch.acts, pause)).map_err(|source| classify(path, source))
+        })
     }
 
     /// Forgets attacks that were over before this time, at most so many at once. Gives how many they were.
@@ -152,8 +206,21 @@ impl Store {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let forget = "DELETE FROM attacks WHERE id IN
                       (SELECT id FROM attacks WHERE alive = 0 AND ended_ms < ?1 ORDER BY ended_ms LIMIT ?2)";
-        let forgotten = self.connection.execute(forget, params![before_ms, most]);
-        forgotten.map_err(|source| classify(&self.path, source))
+        self.write(|transaction, path| {
+            transaction.execute(forget, params![before_ms, most]).map_err(|source| classify(path, source))
+        })
+    }
+
+    /// The one way to the file: all of a change or, when it is cut short, none of it.
+    fn write<T>(&mut self, change: impl FnOnce(&Transaction<'_>, &Path) -> Result<T, Error>) -> Result<T, Error> {
+        let path = self.path.clone();
+        crash::point(Step::Write, When::Before);
+        let transaction = self.connection.transaction().map_err(|source| classify(&path, source))?;
+        let changed = change(&transaction, &path)?;
+        crash::point(Step::Write, When::After);
+        transaction.commit().map_err(|source| classify(&path, source))?;
+        crash::point(Step::Commit, When::After);
+        Ok(changed)
     }
 
     /// Attacks whose life goes on, the oldest first.

@@ -4,13 +4,14 @@
 //! not ours, whatever it is, costs one read from a table that stays in the cache. Of IPv6 the bits that all networks have in
 //! common are compared first, and the levels begin behind them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::rule::{FlowRule, RuleSet};
 
-/// Which network: its place in the list that the snapshot was made from.
+/// Which network: its place in the list that the snapshot was made from. In later snapshots it keeps that as long as it is there.
 pub type NetworkId = u16;
 
 /// Most networks in one snapshot.
@@ -112,7 +113,7 @@ impl Trie {
 pub struct Networks {
     v4: Trie,
     v6: Trie,
-    list: Vec<IpNet>,
+    places: Vec<Option<IpNet>>,
     ignored: Option<Box<RuleSet>>,
 }
 
@@ -122,17 +123,41 @@ impl Networks {
     /// # Errors
     /// [`Error`] when there are too many.
     pub fn new(list: &[IpNet]) -> Result<Networks, Error> {
-        if list.len() > NETWORKS_MAX {
-            return Err(Error::TooMany(list.len()));
+        Networks::at(list.iter().copied().map(Some).collect())
+    }
+
+    /// The snapshot to come after this one. Networks that stay keep their numbers, so that what is counted by number goes on.
+    /// The number of one that goes is not given to another at once: some worker may still count by this snapshot.
+    ///
+    /// # Errors
+    /// As [`Networks::new`].
+    pub fn successor(&self, list: &[IpNet]) -> Result<Networks, Error> {
+        let known: HashSet<IpNet> = self.iter().map(|(_, network)| network).collect();
+        let wanted: HashSet<IpNet> = list.iter().copied().collect();
+        let stays = |place: &Option<IpNet>| place.filter(|network| wanted.contains(network));
+        let mut places: Vec<Option<IpNet>> = self.places.iter().map(stays).collect();
+        let mut free = (0..).filter(|&place: &usize| self.places.get(place).is_none_or(Option::is_none));
+        for network in list.iter().filter(|network| !known.contains(network)) {
+            let place = free.next().unwrap_or(places.len());
+            places.resize(places.len().max(place + 1), None);
+            places[place] = Some(*network);
         }
-        let mut order: Vec<usize> = (0..list.len()).collect();
-        order.sort_by_key(|&index| list[index].prefix_len());
-        let (common, skip) = common_v6(list);
+        Networks::at(places)
+    }
+
+    fn at(places: Vec<Option<IpNet>>) -> Result<Networks, Error> {
+        if places.len() > NETWORKS_MAX {
+            return Err(Error::TooMany(places.len()));
+        }
+        let mut order: Vec<(usize, IpNet)> =
+            places.iter().enumerate().filter_map(|(place, network)| Some((place, (*network)?))).collect();
+        order.sort_by_key(|(_, network)| network.prefix_len());
+        let (common, skip) = common_v6(&order);
         let (v4, v6) = (Trie::new(0, 0), Trie::new(common, skip));
-        let mut networks = Networks { v4, v6, list: list.to_vec(), ignored: None };
-        for index in order {
-            let value = index as u16 + 1;
-            match list[index] {
+        let mut networks = Networks { v4, v6, places, ignored: None };
+        for (place, network) in order {
+            let value = place as u16 + 1;
+            match network {
                 IpNet::V4(net) => {
                     let address = u128::from(u32::from(net.network())) << 96;
                     networks.v4.insert(address, net.prefix_len(), value)?;
@@ -201,17 +226,27 @@ impl Networks {
         }
     }
 
-    /// The networks, by number.
-    pub fn list(&self) -> &[IpNet] {
-        &self.list
+    /// A network by its number; none where no network has it.
+    pub fn get(&self, id: NetworkId) -> Option<IpNet> {
+        self.places.get(usize::from(id)).copied().flatten()
+    }
+
+    /// The networks and their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (NetworkId, IpNet)> {
+        (0..).zip(&self.places).filter_map(|(id, network)| Some((id, (*network)?)))
+    }
+
+    /// One more than the largest number, also of networks that are there no more.
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 }
 
 /// The bits that all IPv6 networks begin with: an operator's are nearly always parts of few large ones.
-fn common_v6(list: &[IpNet]) -> (u128, u8) {
+fn common_v6(list: &[(usize, IpNet)]) -> (u128, u8) {
     /// The first level reads 16 bits behind them, of the upper half.
     const SKIP_MAX: u32 = 64 - 16;
-    let networks = || list.iter().filter_map(|net| if let IpNet::V6(net) = net { Some(net) } else { None });
+    let networks = || list.iter().filter_map(|(_, net)| if let IpNet::V6(net) = net { Some(net) } else { None });
     let Some(first) = networks().next().map(|net| u128::from(net.network())) else { return (0, 0) };
     let common = |net: &Ipv6Net| (u128::from(net.network()) ^ first).leading_zeros().min(net.prefix_len().into());
     (first, (networks().map(common).fold(SKIP_MAX, u32::min) & !7) as u8)
@@ -255,6 +290,25 @@ mod tests {
         assert_eq!(find("2001:db8:1::1"), Some(6));
         assert_eq!(find("2001:db8:1::2"), Some(5));
         assert_eq!(find("2001:db9::"), None);
+    }
+
+    #[test]
+    fn a_successor_gives_no_number_to_another_network_at_once() {
+        let numbers = |networks: &Networks| -> Vec<String> {
+            networks.iter().map(|(id, network)| format!("{id} {network}")).collect()
+        };
+        let first = Networks::new(&nets(&["198.18.0.0/24", "198.18.1.0/24", "2001:db8::/48"])).unwrap();
+        let second = first.successor(&nets(&["192.0.2.0/24", "2001:db8::/48", "198.18.0.0/24"])).unwrap();
+        assert_eq!(numbers(&second), ["0 198.18.0.0/24", "2 2001:db8::/48", "3 192.0.2.0/24"]);
+        assert_eq!((second.places(), second.get(1)), (4, None));
+        let find = |networks: &Networks, address: &str| networks.find(address.parse().unwrap());
+        assert_eq!(find(&second, "198.18.1.1"), None);
+        assert_eq!(find(&second, "2001:db8::1"), Some(2));
+        let third = second.successor(&nets(&["198.18.1.0/24", "198.18.2.0/24", "192.0.2.0/24"])).unwrap();
+        assert_eq!(numbers(&third), ["1 198.18.1.0/24", "3 192.0.2.0/24", "4 198.18.2.0/24"]);
+        assert_eq!(find(&third, "198.18.1.1"), Some(1));
+        let empty = third.successor(&[]).unwrap();
+        assert_eq!((empty.iter().count(), find(&empty, "192.0.2.1")), (0, None));
     }
 
     #[test]

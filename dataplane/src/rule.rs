@@ -328,19 +328,22 @@ pub enum Action {
     RateBps(u64),
     /// Let this many packets a second through.
     RatePps(u64),
+    /// Drop all that goes to the destination, by a route to nowhere (RFC 7999) in place of a rule.
+    Blackhole,
 }
 
 impl Action {
     /// The extended community that says it: traffic-rate-bytes or traffic-rate-packets (RFC 8955 sections 7.1 and 7.2),
-    /// the number of the AS left at 0.
-    pub fn extended_community(&self) -> [u8; 8] {
+    /// the number of the AS left at 0. None where it is no rule that does it.
+    pub fn extended_community(&self) -> Option<[u8; 8]> {
         let (kind, rate) = match *self {
             Action::Discard => (0x06, 0.0),
             Action::RateBps(bits) => (0x06, bits as f32 / 8.0),
             Action::RatePps(packets) => (0x0c, packets as f32),
+            Action::Blackhole => return None,
         };
         let [a, b, c, d] = f32::to_be_bytes(rate);
-        [0x80, kind, 0, 0, a, b, c, d]
+        Some([0x80, kind, 0, 0, a, b, c, d])
     }
 }
 

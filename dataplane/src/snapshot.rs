@@ -33,8 +33,8 @@ impl<T> Snapshot<T> {
     }
 
     /// Puts a new value in place. Readers see it at their next burst.
-    pub fn replace(&mut self, value: T) {
-        self.graveyard.push(self.current.swap(Arc::new(value)));
+    pub fn replace(&mut self, value: impl Into<Arc<T>>) {
+        self.graveyard.push(self.current.swap(value.into()));
     }
 
     /// Drops what nobody reads any more; returns how many old values are still read.

@@ -41,6 +41,12 @@ const GOBGPD_CONFIG: &str = r#"
   [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = "ipv6-flowspec"
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = "ipv4-unicast"
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = "ipv6-unicast"
 "#;
 
 const BIRD_CONFIG: &str = "
@@ -57,6 +63,8 @@ protocol bgp gob {
   error wait time 1, 2;
   flow4 { table flowtab4; import all; export none; };
   flow6 { table flowtab6; import all; export none; };
+  ipv4 { import all; export none; gateway recursive; };
+  ipv6 { import all; export none; gateway recursive; };
 }
 ";
 
@@ -142,6 +150,13 @@ impl Gobgpd {
         output(&mut self.command(&line.split_ascii_whitespace().collect::<Vec<_>>()))
     }
 
+    /// Logs every IPv4 rule that it is told to announce or to withdraw, from now on.
+    #[track_caller]
+    pub(crate) fn monitor(&self) -> Process {
+        let mut command = self.command(&["monitor", "global", "rib", "-a", "ipv4-flowspec"]);
+        Process::start("gobgp monitor", &mut command, self.dir.path().join("monitor.log"))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("gobgp");
         command.args(["--target", &self.address()]).args(arguments);
@@ -212,6 +227,15 @@ impl Bird {
         flow_routes(&self.birdc("show route all table flowtab6"), "flow6 {")
     }
 
+    /// The routes that it holds, with a prefix in place of components.
+    #[track_caller]
+    pub(crate) fn routes(&self) -> Vec<FlowRoute> {
+        ["master4", "master6"]
+            .iter()
+            .flat_map(|table| routes(&self.birdc(&format!("show route all table {table}"))))
+            .collect()
+    }
+
     #[track_caller]
     pub(crate) fn birdc(&self, line: &str) -> String {
         output(&mut self.command(line))
@@ -222,6 +246,19 @@ impl Bird {
         command.arg("-s").arg(self.dir.path().join("bird.ctl")).args(line.split_ascii_whitespace());
         command
     }
+}
+
+fn routes(listing: &str) -> Vec<FlowRoute> {
+    let mut routes: Vec<FlowRoute> = Vec::new();
+    for line in listing.lines() {
+        let prefix = line.split_whitespace().next().filter(|word| word.contains('/') && line.starts_with(*word));
+        if let Some(prefix) = prefix {
+            routes.push(FlowRoute { components: vec![prefix.to_owned()], attributes: BTreeMap::new() });
+        } else if let (Some(route), Some((name, value))) = (routes.last_mut(), line.trim().split_once(": ")) {
+            route.attributes.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    routes
 }
 
 fn flow_routes(listing: &str, start: &str) -> Vec<FlowRoute> {

@@ -112,6 +112,19 @@ impl Leveed {
         self.start_as(netns.command(executable()));
     }
 
+    /// Starts one that dies where `order` says (see `controlplane::crash`). Does not wait: it may be dead before it answers.
+    #[track_caller]
+    pub(crate) fn start_mortal(&mut self, netns: &Netns, order: Option<&str>) {
+        let mut command = netns.command(executable());
+        command.arg("run").arg(self.config()).envs(order.map(|order| (controlplane::crash::VARIABLE, order)));
+        self.process = Some(Process::start("leveed", &mut command, self.path("leveed.log")));
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_died(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
     #[track_caller]
     fn start_as(&mut self, mut command: Command) {
         command.arg("run").arg(self.config());
@@ -127,6 +140,12 @@ impl Leveed {
     #[track_caller]
     pub(crate) fn freeze(&self) {
         self.process.as_ref().expect("started").signal("STOP");
+    }
+
+    /// SIGHUP: has it read its configuration again.
+    #[track_caller]
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("started").signal("HUP");
     }
 
     /// Lets it go on.
@@ -213,9 +232,20 @@ impl Leveed {
         self.ask(async |mut api| api.list_attacks(v1::ListAttacksRequest::default()).await).expect("attacks").attacks
     }
 
+    /// The same; none while it does not answer.
+    pub(crate) fn try_attacks(&self) -> Option<Vec<v1::Attack>> {
+        let list = async |mut api: Client| api.list_attacks(v1::ListAttacksRequest::default()).await;
+        self.ask(list).ok().map(|answer| answer.attacks)
+    }
+
     #[track_caller]
     pub(crate) fn rules(&self) -> Vec<v1::Rule> {
         self.ask(async |mut api| api.list_rules(v1::ListRulesRequest {}).await).expect("rules").rules
+    }
+
+    /// Has it read its configuration again, and waits for that.
+    pub(crate) fn reload(&self) -> Result<v1::ConfigChanged, Status> {
+        self.ask(async |mut api| api.reload_config(v1::ReloadConfigRequest {}).await)
     }
 
     pub(crate) fn ban(&self, host: &str, reason: &str) -> Result<String, Status> {

@@ -2,6 +2,7 @@
 //! for wrong usage.
 
 mod client;
+mod config;
 mod json;
 mod tables;
 mod units;
@@ -50,14 +51,36 @@ enum Command {
     },
     /// Attacks, newest first; or one in full.
     Attacks(Attacks),
-    /// Rules that are wanted, and who holds them.
-    Rules,
+    /// Rules that are wanted, and who holds them; or a rule by hand.
+    Rules {
+        #[command(subcommand)]
+        command: Option<Rules>,
+    },
     /// Opens an attack on a host by hand.
     Ban(Ban),
     /// Ends every attack on a host and withdraws its rules.
     Unban(Unban),
+    /// Nothing is announced, withdrawn or called from now on: outside systems stay exactly as they are. All else goes on.
+    Pause(Pause),
+    /// Actions go on: outside systems are made equal to what is wanted by then.
+    Resume {
+        /// Why, for the record.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// What persons did, newest first: bans, rules, pauses, and who.
+    Audit {
+        /// Most lines shown, up to 1000.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
     /// What happens from now on, one line an event, until interrupted.
     Events,
+    /// The configuration: shows it, reloads its file, changes single keys.
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
     /// Changes what the daemon logs.
     LogLevel {
         /// error, warn, info, debug or trace, or a tracing filter.
@@ -156,9 +179,12 @@ struct Ban {
     /// Which way the attack goes, seen from the protected network.
     #[arg(long, value_enum, default_value_t = Direction::Incoming)]
     direction: Direction,
-    /// How long; otherwise as for any attack.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    seconds: u32,
+    /// How long: "90s", "10m", "1h", "7d"; otherwise as for any attack.
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    length: Option<u32>,
+    /// The same in seconds.
+    #[arg(long, value_name = "N", conflicts_with = "length", value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: Option<u32>,
     /// Why, for the record.
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
@@ -168,6 +194,42 @@ struct Ban {
 enum Direction {
     Incoming,
     Outgoing,
+}
+
+#[derive(Subcommand)]
+enum Rules {
+    /// As without a command.
+    List,
+    /// Wants a rule, in the JSON of docs/rules.md. It must filter traffic to, or from, a prefix within a protected network.
+    Add {
+        /// The rule itself, or a file that holds it, or "-" for standard input.
+        #[arg(value_name = "JSON|FILE")]
+        rule: String,
+        /// How long: "90s", "10m", "1h", "7d"; otherwise until it is removed.
+        #[arg(long = "for", value_name = "TIME", value_parser = length)]
+        length: Option<u32>,
+        /// Why, for the record.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Takes a rule by hand back.
+    Remove {
+        /// Its id, or its attack's, or the beginning of either.
+        id: String,
+        /// Why, for the record.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+}
+
+#[derive(Args)]
+struct Pause {
+    /// How long: "90s", "10m", "1h"; otherwise until `leveectl resume`.
+    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    length: Option<u32>,
+    /// Why, for the record.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
 }
 
 #[derive(Args)]
@@ -191,6 +253,13 @@ fn point(text: &str) -> Result<i64, String> {
     units::point(text, now_ms()).ok_or_else(|| {
         "write \"2026-11-21\" or \"2026-11-21T21:00:00Z\" (UTC), or so long ago: \"90m\", \"12h\", \"7d\"".to_owned()
     })
+}
+
+/// A length of time, in seconds.
+fn length(text: &str) -> Result<u32, String> {
+    units::length(text)
+        .filter(|&seconds| seconds > 0)
+        .ok_or_else(|| "write \"90s\", \"10m\", \"1h\" or \"7d\"".to_owned())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -239,13 +308,24 @@ async fn run(cli: Cli) -> Result<()> {
             }
             Some(AttacksCommand::Pcap { id, file }) => sample(client, &id, file).await,
         },
-        Command::Rules => {
-            let rules = client.list_rules(v1::ListRulesRequest {}).await.map_err(client::refused)?.into_inner();
-            show(json, &rules, |rules| tables::rules(&rules.rules, now_ms()))
-        }
+        Command::Rules { command } => rules(client, command.unwrap_or(Rules::List), json).await,
         Command::Ban(args) => ban(client, args, json).await,
         Command::Unban(args) => unban(client, args, json).await,
+        Command::Pause(Pause { length, reason }) => {
+            let request = v1::PauseRequest { seconds: length.unwrap_or(0).into(), reason };
+            let answer = client.pause(request).await.map_err(client::refused)?.into_inner();
+            show(json, &answer, |answer| tables::paused(&answer.pause.clone().unwrap_or_default(), now_ms()))
+        }
+        Command::Resume { reason } => {
+            let answer = client.resume(v1::ResumeRequest { reason }).await.map_err(client::refused)?.into_inner();
+            show(json, &answer, |answer| tables::resumed(&answer.pause.clone().unwrap_or_default(), now_ms()))
+        }
+        Command::Audit { limit } => {
+            let acts = client.list_acts(v1::ListActsRequest { limit }).await.map_err(client::refused)?.into_inner();
+            show(json, &acts, |acts| tables::acts(&acts.acts))
+        }
         Command::Events => events(client, json).await,
+        Command::Config { command } => config::run(client, command, json).await,
         Command::LogLevel { level } => {
             let request = v1::SetLogLevelRequest { level: level.clone() };
             let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();
@@ -326,10 +406,35 @@ async fn ban(mut client: Client, args: Ban, json: bool) -> Result<()> {
         Direction::Incoming => v1::Direction::Incoming,
         Direction::Outgoing => v1::Direction::Outgoing,
     };
-    let Ban { host, seconds, reason, .. } = args;
+    let Ban { host, length, seconds, reason, .. } = args;
+    let seconds = length.or(seconds).unwrap_or(0);
     let request = v1::BanRequest { host, direction: direction.into(), seconds, reason };
     let answer = client.ban(request).await.map_err(client::refused)?.into_inner();
     show(json, &answer, |answer| format!("{} is banned: attack {}\n", answer.host, answer.attack_id))
+}
+
+async fn rules(mut client: Client, command: Rules, json: bool) -> Result<()> {
+    match command {
+        Rules::List => {
+            let rules = client.list_rules(v1::ListRulesRequest {}).await.map_err(client::refused)?.into_inner();
+            show(json, &rules, |rules| tables::rules(&rules.rules, now_ms()))
+        }
+        Rules::Add { rule, length, reason } => {
+            let flow_spec_json = match rule.trim_start() {
+                "-" => io::read_to_string(io::stdin()).context("cannot read standard input")?,
+                json if json.starts_with('{') => rule,
+                file => fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?,
+            };
+            let request = v1::AddRuleRequest { flow_spec_json, seconds: length.unwrap_or(0).into(), reason };
+            let answer = client.add_rule(request).await.map_err(client::refused)?.into_inner();
+            show(json, &answer, |answer| tables::added(&answer.rule.clone().unwrap_or_default()))
+        }
+        Rules::Remove { id, reason } => {
+            let request = v1::RemoveRuleRequest { id, reason };
+            let answer = client.remove_rule(request).await.map_err(client::refused)?.into_inner();
+            show(json, &answer, |answer| format!("removed: {}\n", answer.text))
+        }
+    }
 }
 
 async fn unban(mut client: Client, args: Unban, json: bool) -> Result<()> {

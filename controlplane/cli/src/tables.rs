@@ -10,8 +10,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Attack, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse, ListHostsResponse,
-    Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
+    Act, ActionPause, Attack, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse,
+    ListHostsResponse, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -52,6 +52,7 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
     let mut text = facts(&[
         ("leveed", format!("{}, DPDK {}", status.version, status.dpdk_version)),
         ("up", format!("{}, since {} UTC", duration(now_ms - status.started_ms), time(status.started_ms))),
+        ("PAUSED", status.pause.as_ref().map(|pause| pause_facts(pause, now_ms)).unwrap_or_default()),
         ("dry run", if status.dry_run { "yes: nothing is announced".to_owned() } else { String::new() }),
         ("log level", status.log_level.clone()),
         ("networks", count(status.networks)),
@@ -70,6 +71,44 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
         text += &engines(&status.engines, now_ms);
     }
     text
+}
+
+/// Who paused all actions, since when, for how long, and why.
+fn pause_facts(pause: &ActionPause, now_ms: i64) -> String {
+    let until = match pause.until_ms {
+        0 => "until `leveectl resume`".to_owned(),
+        until_ms => format!("for another {}", duration(until_ms - now_ms)),
+    };
+    let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+    format!("by {}, {}, {until}{reason}", pause.by, age(pause.since_ms, now_ms))
+}
+
+/// `leveectl pause`.
+pub(crate) fn paused(pause: &ActionPause, now_ms: i64) -> String {
+    format!(
+        "all actions are PAUSED {}\nnothing is announced or withdrawn; detection goes on\n",
+        pause_facts(pause, now_ms)
+    )
+}
+
+/// `leveectl resume`.
+pub(crate) fn resumed(pause: &ActionPause, now_ms: i64) -> String {
+    format!("actions go on; they were paused for {} by {}\n", duration(now_ms - pause.since_ms), pause.by)
+}
+
+/// `leveectl audit`.
+pub(crate) fn acts(acts: &[Act]) -> String {
+    if acts.is_empty() {
+        return "nobody did anything\n".to_owned();
+    }
+    let row = |act: &Act| vec![time(act.time_ms), act.by.clone(), act.act.clone(), act.text.replace('\n', " ")];
+    table(&["TIME (UTC)", "WHO", "DID", ""], acts.iter().map(row))
+}
+
+/// `leveectl rules add`.
+pub(crate) fn added(rule: &Rule) -> String {
+    let Rule { text, state, id, .. } = rule;
+    format!("{state}: {text}\nid {id}\n")
 }
 
 fn ports(ports: &[Port]) -> String {
@@ -338,6 +377,10 @@ fn group(group: &Group) -> String {
     } else if networks.is_empty() {
         networks.push_str("every host that is in no other group");
     }
+    let last_resort = match group.last_resort_bps {
+        0.0 => group.last_resort.clone(),
+        rate => format!("{} {}", group.last_resort, bps(rate)),
+    };
     let mut text = facts(&[
         ("group", group.name.clone()),
         ("inherits from", group.inherit.clone()),
@@ -345,6 +388,7 @@ fn group(group: &Group) -> String {
         ("directions", group.directions.join(", ")),
         ("families", group.families.join(", ")),
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
+        ("last resort", last_resort),
     ]);
     text += &thresholds(&group.incoming, &group.outgoing);
     text
@@ -399,6 +443,7 @@ pub(crate) fn attacks(found: &ListAttacksResponse, now_ms: i64) -> String {
 /// Which threshold was crossed, and how far; for an attack by hand, who asked.
 fn crossing(attack: &Attack) -> String {
     match attack.metric.as_str() {
+        "" if attack.rule_by_hand => format!("rule by {}", attack.by),
         "" => format!("by {}", attack.by),
         name => format!("{name} {} > {}", metric(name, attack.measured), metric(name, attack.threshold)),
     }
@@ -423,7 +468,8 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         ("ending", at(attack.ending_ms)),
         ("again", at(attack.again_ms)),
         ("ended", at(attack.ended_ms)),
-        ("sample", format!("{} of {} packets", attack.captured, attack.capture_wanted)),
+        ("until", if attack.until_ms > 0 { format!("{} UTC", time(attack.until_ms)) } else { String::new() }),
+        ("sample", sample(attack)),
         ("note", attack.note.clone()),
     ]);
     let named = [(">NOW", attack.current), (">PEAK", attack.peak), (">MEAN", attack.mean), (">REST", attack.rest)];
@@ -436,11 +482,22 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text.push('\n');
         text += &one_rule(rule, now_ms);
     }
+    if attack.rules_forgotten > 0 {
+        let _ = writeln!(text, "\n{} rules that were withdrawn long ago were not kept", count(attack.rules_forgotten));
+    }
     if !attack.journal.is_empty() {
         text.push('\n');
         text += &journal(attack);
     }
     text
+}
+
+fn sample(attack: &Attack) -> String {
+    match (attack.capture_wanted, attack.capture_waiting) {
+        (_, true) => "waits for a place: too many captures are open".to_owned(),
+        (0, _) => String::new(),
+        (wanted, _) => format!("{} of {wanted} packets", attack.captured),
+    }
 }
 
 fn journal(attack: &Attack) -> String {
@@ -458,6 +515,7 @@ fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
         ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
+        ("kind", if rule.last_resort { "last resort".to_owned() } else { String::new() }),
         ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),

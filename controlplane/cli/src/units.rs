@@ -93,13 +93,17 @@ pub(crate) fn time(time_ms: i64) -> String {
     }
 }
 
+/// A length of time that a person wrote, "90m", in seconds.
+pub(crate) fn length(text: &str) -> Option<u32> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+    let of_unit = |(unit, seconds): (&str, u32)| text.strip_suffix(unit)?.parse::<u32>().ok()?.checked_mul(seconds);
+    units.into_iter().find_map(of_unit)
+}
+
 /// A point in time that a person wrote, in UTC where it does not say: a day, a day and a time, or how long ago.
 pub(crate) fn point(text: &str, now_ms: i64) -> Option<i64> {
-    let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    for (unit, unit_ms) in units {
-        if let Some(number) = text.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok()) {
-            return Some(now_ms - i64::from(number) * unit_ms);
-        }
+    if let Some(seconds) = length(text) {
+        return Some(now_ms - i64::from(seconds) * 1000);
     }
     let utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
     let time = text.parse().ok().or_else(|| utc().map(|zoned| zoned.timestamp()));

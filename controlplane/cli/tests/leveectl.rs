@@ -29,6 +29,11 @@ impl Daemon {
     }
 }
 
+fn config_changes() -> Vec<ConfigChange> {
+    let (old, new) = (Some("60".into()), Some("30".into()));
+    vec![ConfigChange { key: "detection.ban_time_s".into(), old, new, restart: String::new() }]
+}
+
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
@@ -48,6 +53,37 @@ impl Levee for Daemon {
 
     async fn get_totals(&self, _: Request<GetTotalsRequest>) -> Answer<Totals> {
         Ok(Response::new(fixtures::totals()))
+    }
+
+    async fn get_config(&self, request: Request<GetConfigRequest>) -> Answer<GetConfigResponse> {
+        let key = request.into_inner().key;
+        let keys = vec![ConfigKey { key, values: vec!["60".into()], is_list: false }];
+        Ok(Response::new(GetConfigResponse { file: "levee.toml".into(), keys }))
+    }
+
+    async fn diff_config(&self, _: Request<DiffConfigRequest>) -> Answer<ConfigDiff> {
+        Ok(Response::new(ConfigDiff { file: "levee.toml".into(), changes: config_changes(), ..ConfigDiff::default() }))
+    }
+
+    async fn reload_config(&self, request: Request<ReloadConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        Err(tonic::Status::invalid_argument("nothing was changed: the configuration is wrong"))
+    }
+
+    async fn set_config(&self, request: Request<SetConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        Ok(Response::new(ConfigChanged { changes: config_changes(), ..ConfigChanged::default() }))
+    }
+
+    async fn commit_config(&self, request: Request<CommitConfigRequest>) -> Answer<ConfigChanged> {
+        self.asked(request.into_inner());
+        let notes = vec!["a restart makes room".into()];
+        Ok(Response::new(ConfigChanged { file: "levee.toml".into(), changes: config_changes(), notes }))
+    }
+
+    async fn rollback_config(&self, request: Request<RollbackConfigRequest>) -> Answer<RollbackConfigResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(RollbackConfigResponse { candidate_dropped: true, changed: None }))
     }
 
     async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Answer<ListGroupsResponse> {
@@ -88,6 +124,34 @@ impl Levee for Daemon {
         self.asked(request.into_inner());
         let attack_ids = vec!["id-1".into(), "id-2".into()];
         Ok(Response::new(UnbanResponse { attack_ids, host: "198.18.0.7".into() }))
+    }
+
+    async fn add_rule(&self, request: Request<AddRuleRequest>) -> Answer<AddRuleResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(AddRuleResponse { rule: Some(fixtures::rule(now_ms())) }))
+    }
+
+    async fn remove_rule(&self, request: Request<RemoveRuleRequest>) -> Answer<RemoveRuleResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(RemoveRuleResponse { attack_id: "id-1".into(), text: "dst 198.18.0.7/32 discard".into() }))
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Answer<PauseResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(PauseResponse { pause: Some(fixtures::pause(now_ms())) }))
+    }
+
+    async fn resume(&self, request: Request<ResumeRequest>) -> Answer<ResumeResponse> {
+        self.asked(request.into_inner());
+        Ok(Response::new(ResumeResponse { pause: Some(fixtures::pause(now_ms())) }))
+    }
+
+    async fn list_acts(&self, request: Request<ListActsRequest>) -> Answer<ListActsResponse> {
+        self.asked(request.into_inner());
+        let act =
+            |act: &str, text: &str| Act { time_ms: 1_000, by: "alice".into(), act: act.into(), text: text.into() };
+        let acts = vec![act("pause", "all actions for 600 s: router works"), act("ban", "198.18.0.7 incoming")];
+        Ok(Response::new(ListActsResponse { acts }))
     }
 
     /// Two events, then silence, as from a daemon without attacks.
@@ -214,6 +278,27 @@ fn json_before_and_after_the_command() {
 }
 
 #[test]
+fn the_configuration_is_shown_and_changed() {
+    let server = Server::start();
+    assert_eq!(server.text(&["config", "show", "detection.ban_time_s"]), "detection.ban_time_s = 60\n");
+    let change = "  detection.ban_time_s: 60 → 30\n";
+    assert_eq!(server.text(&["config", "diff"]), format!("from what runs to levee.toml:\n{change}"));
+    assert_eq!(server.json(&["config", "diff", "--json"])["changes"][0]["new"], "30");
+    let set = server.text(&["config", "set", "detection.ban_time_s", "30"]);
+    assert_eq!(set, format!("set; `leveectl config commit` would change:\n{change}"));
+    assert_eq!(server.last_asked(), "SetConfigRequest { key: \"detection.ban_time_s\", value: Some(\"30\") }");
+    server.text(&["config", "unset", "groups.web"]);
+    assert_eq!(server.last_asked(), "SetConfigRequest { key: \"groups.web\", value: None }");
+    let committed = server.text(&["config", "commit", "--force"]);
+    assert_eq!(committed, format!("levee.toml is written and taken over:\n{change}note: a restart makes room\n"));
+    assert_eq!(server.last_asked(), "CommitConfigRequest { force: true }");
+    assert_eq!(server.text(&["config", "rollback"]), "what was set is dropped; what runs is as before\n");
+    let refused = server.run(&["config", "reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), "leveectl: nothing was changed: the configuration is wrong\n");
+}
+
+#[test]
 fn options_reach_the_daemon() {
     let server = Server::start();
     server.text(&["hosts", "--limit", "5", "--by", "incoming-bps", "--prefix", "198.18.0.0/24"]);
@@ -245,6 +330,39 @@ fn options_reach_the_daemon() {
     assert_eq!(server.last_asked(), "UnbanRequest { host: \"198.18.0.7\", reason: \"over\" }");
     assert_eq!(server.text(&["log-level", "debug"]), "log level: debug (was info)\n");
     assert_eq!(server.last_asked(), "SetLogLevelRequest { level: \"debug\" }");
+}
+
+#[test]
+fn what_persons_order_reaches_the_daemon() {
+    let server = Server::start();
+    server.text(&["ban", "198.18.0.7", "--for", "2h"]);
+    assert!(server.last_asked().contains("seconds: 7200"), "{}", server.last_asked());
+    let rule = r#"{"destination_prefix": "198.18.0.7/32", "action_type": "discard"}"#;
+    let file = server.directory.path().join("rule.json");
+    std::fs::write(&file, rule).unwrap();
+    for given in [rule, file.to_str().unwrap()] {
+        let added = server.text(&["rules", "add", given, "--for", "10m", "--reason", "test"]);
+        assert_eq!(added, "held: destination 198.18.0.7/32, udp: discard\nid 019aa0c2-8f00-7000-8000-0000000000aa\n");
+        let asked = AddRuleRequest { flow_spec_json: rule.into(), seconds: 600, reason: "test".into() };
+        assert_eq!(server.last_asked(), format!("{asked:?}"));
+    }
+    assert_error(&server.run(&["rules", "add", "/nowhere/rule"]), 1, &["cannot read /nowhere/rule"]);
+    assert_eq!(server.text(&["rules", "remove", "019aa"]), "removed: dst 198.18.0.7/32 discard\n");
+    assert_eq!(server.last_asked(), "RemoveRuleRequest { id: \"019aa\", reason: \"\" }");
+    assert_eq!(server.text(&["rules", "list"]), server.text(&["rules"]));
+
+    let paused = server.text(&["pause", "--for", "10m", "--reason", "router works"]);
+    assert!(paused.starts_with("all actions are PAUSED by alice, 1 min 0 s ago, for another "), "{paused}");
+    assert!(paused.contains(": router works\nnothing is announced or withdrawn"), "{paused}");
+    assert_eq!(server.last_asked(), "PauseRequest { seconds: 600, reason: \"router works\" }");
+    let resumed = server.text(&["resume", "--reason", "done"]);
+    assert_eq!(resumed, "actions go on; they were paused for 1 min 0 s by alice\n");
+    assert_eq!(server.last_asked(), "ResumeRequest { reason: \"done\" }");
+    let audit = server.text(&["audit", "--limit", "5"]);
+    assert!(audit.contains("alice  pause  all actions for 600 s: router works"), "{audit}");
+    assert_eq!(server.last_asked(), "ListActsRequest { limit: 5 }");
+    let status = server.text(&["status"]);
+    assert!(status.contains("PAUSED     by alice, 1 min 0 s ago, for another "), "{status}");
 }
 
 #[test]
@@ -315,9 +433,15 @@ fn a_daemon_that_hangs_is_given_up() {
 #[test]
 fn wrong_usage_is_status_2() {
     let server = Server::start();
-    for arguments in
-        [&["ban", "not-a-host"][..], &["hosts", "--limit", "0"], &["hosts", "--by", "size"], &["nothing"], &[]]
-    {
+    for arguments in [
+        &["ban", "not-a-host"][..],
+        &["pause", "--for", "soon"],
+        &["rules", "add"],
+        &["hosts", "--limit", "0"],
+        &["hosts", "--by", "size"],
+        &["nothing"],
+        &[],
+    ] {
         assert_error(&server.run(arguments), 2, &["--help"]);
     }
 }

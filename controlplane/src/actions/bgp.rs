@@ -1,10 +1,14 @@
-//! Makes what a GoBGP engine holds with our mark equal to the wanted Flow Spec rules. Touches no other route.
+//! Makes what a GoBGP engine holds with our mark equal to the wanted Flow Spec rules and blackholes. Touches no
+//! other route.
 //!
 //! [`run`] serves one engine: it connects, lists what carries the [`Mark`], adds what is missing, replaces what differs
 //! and withdraws what is not wanted; again after every change of what is wanted, after every reconnect, and once a minute.
 //! A rule counts as held only once the engine said so, and no longer than the connection lasts.
 
 mod client;
+mod engines;
+#[cfg(test)]
+pub(crate) mod fake;
 mod path;
 mod plan;
 
@@ -21,9 +25,11 @@ use uuid::Uuid;
 
 use self::client::Client;
 pub use self::client::Error;
+pub use self::engines::Engines;
 use self::path::Key;
-pub use self::path::{Community, Mark};
+pub use self::path::{Community, Mark, NextHops};
 use self::plan::{Held, Targets, plan};
+use crate::crash::Step;
 
 /// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
@@ -38,7 +44,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const WITHDRAW_ROUNDS: usize = 3;
 
 /// A GoBGP daemon, and what of ours it shall carry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// As the operator calls it.
     pub name: String,
@@ -48,18 +54,21 @@ pub struct Engine {
     pub mark: Mark,
     /// Attached to every route, beside the mark.
     pub communities: Vec<Community>,
+    /// Where blackholes lead.
+    pub next_hops: NextHops,
     /// All that it holds is compared with what is wanted this often, also when nothing is known to have changed.
     pub reconcile_period: Duration,
 }
 
 impl Engine {
-    /// Without communities of the operator's, and compared once a minute.
+    /// Without communities of the operator's and without blackholes, and compared once a minute.
     pub fn new(name: &str, address: &str, mark: Mark) -> Engine {
         Engine {
             name: name.to_owned(),
             address: address.to_owned(),
             mark,
             communities: Vec::new(),
+            next_hops: NextHops::default(),
             reconcile_period: RECONCILE_PERIOD,
         }
     }
@@ -85,6 +94,8 @@ pub struct Report {
     pub connected: bool,
     /// Since when it is, or is not, connected.
     pub since: SystemTime,
+    /// Whether it was told what is wanted: before, that it holds nothing of it means nothing.
+    pub informed: bool,
     /// Why it is not connected.
     pub error: Option<String>,
     /// Wanted rules that the engine holds, by its own word. Empty while it is not connected: it may hold them still, but
@@ -121,12 +132,22 @@ pub enum AtStop {
 /// The rules that are wanted. None until the store has been read: nothing may be withdrawn before it is known what is wanted.
 pub type WantedRules = Option<Arc<Vec<Wanted>>>;
 
+/// What engines are told.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What they shall hold.
+    pub wanted: WantedRules,
+    /// Whether all actions are paused: engines are looked at, and stay as they are.
+    pub paused: bool,
+}
+
 impl Report {
     /// Of an engine that nobody has tried to reach yet.
     pub fn new(engine: &Engine) -> Report {
         Report {
             engine: engine.name.clone(),
             connected: false,
+            informed: false,
             since: SystemTime::now(),
             error: None,
             held: Vec::new(),
@@ -137,20 +158,30 @@ impl Report {
     }
 }
 
-/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Fails
-/// only where it was told to withdraw at the end and could not.
+/// Serves one engine until told to stop (or until `stop` has no sender any more, which keeps the announcements). Told
+/// anything else there, it looks anew at what the engine holds. Fails only where it was told to withdraw at the end and could
+/// not.
 pub async fn run(
     engine: Engine,
-    wanted: watch::Receiver<WantedRules>,
+    told: watch::Receiver<Told>,
     report: watch::Sender<Report>,
     mut stop: watch::Receiver<Option<AtStop>>,
 ) -> Result<(), Error> {
-    let at_stop = tokio::select! {
-        told = stop.wait_for(Option::is_some) => told.ok().and_then(|told| *told).unwrap_or(AtStop::Keep),
-        never = serve(&engine, wanted, &report) => match never {},
+    let at_stop = loop {
+        if let Some(at_stop) = *stop.borrow_and_update() {
+            break at_stop;
+        }
+        tokio::select! {
+            changed = stop.changed() => if changed.is_err() { break AtStop::Keep },
+            never = serve(&engine, told.clone(), &report) => match never {},
+        }
     };
     match at_stop {
         AtStop::Keep => Ok(()),
+        AtStop::Withdraw if told.borrow().paused => {
+            warn!(engine = engine.name, "all actions are paused: announcements stay");
+            Ok(())
+        }
         AtStop::Withdraw => {
             let withdrawn = withdraw_all(&engine).await?;
             info!(engine = engine.name, withdrawn, "withdrew all announcements");
@@ -164,7 +195,7 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
     let mut client = Client::connect(&engine.address).await?;
     let mut withdrawn = 0;
     for _ in 0..WITHDRAW_ROUNDS {
-        let held = client.list(engine.mark).await?;
+        let held = client.list(engine.mark, &engine.next_hops).await?;
         if held.is_empty() {
             return Ok(withdrawn);
         }
@@ -173,21 +204,17 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
         }
         withdrawn += held.len();
     }
-    match client.list(engine.mark).await?.len() {
+    match client.list(engine.mark, &engine.next_hops).await?.len() {
         0 => Ok(withdrawn),
         left => Err(Error::NotWithdrawn(left)),
     }
 }
 
-async fn serve(
-    engine: &Engine,
-    mut wanted: watch::Receiver<WantedRules>,
-    report: &watch::Sender<Report>,
-) -> Infallible {
+async fn serve(engine: &Engine, told: watch::Receiver<Told>, report: &watch::Sender<Report>) -> Infallible {
     let mut back_off = BACK_OFF_MIN;
     loop {
         let start = Instant::now();
-        let Err(error) = session(engine, &mut wanted, report).await;
+        let Err(error) = session(engine, told.clone(), report).await;
         let error = error.to_string();
         let known = report.borrow().error.as_ref() == Some(&error);
         if !known {
@@ -201,14 +228,14 @@ async fn serve(
 
 async fn session(
     engine: &Engine,
-    wanted: &mut watch::Receiver<WantedRules>,
+    told: watch::Receiver<Told>,
     report: &watch::Sender<Report>,
 ) -> Result<Infallible, Error> {
     let client = Client::connect(&engine.address).await?;
     let mut session =
-        Session { engine, client, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
+        Session { engine, client, told, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
     let mut events = session.client.watch_peers().await?;
-    session.want(wanted);
+    session.want();
     session.look().await?;
     session.apply().await?;
     session.publish(report);
@@ -221,8 +248,8 @@ async fn session(
     }
     loop {
         tokio::select! {
-            () = changed(wanted) => {
-                session.want(wanted);
+            () = changed(&mut session.told) => {
+                session.want();
                 session.apply().await?;
             }
             _ = reconcile.tick() => {
@@ -230,8 +257,8 @@ async fn session(
                 session.apply().await?;
             }
             event = events.message() => {
-                let event = event.map_err(|status| Error::of(client::WATCH, &status))?;
-                event.ok_or(Error::Lost { call: client::WATCH, reason: "the engine closed it".to_owned() })?;
+                let event = event.map_err(|status| Error::of(Step::WatchEvent.name(), &status))?;
+                event.ok_or(Error::Lost { call: Step::WatchEvent.name(), reason: "the engine closed it".to_owned() })?;
                 session.look_at_peers().await?;
             }
             _ = peers.tick() => session.look_at_peers().await?,
@@ -241,8 +268,8 @@ async fn session(
 }
 
 /// Never ready again once nobody can want anything new: what is wanted then stays so.
-async fn changed(wanted: &mut watch::Receiver<WantedRules>) {
-    if wanted.changed().await.is_err() {
+async fn changed(told: &mut watch::Receiver<Told>) {
+    if told.changed().await.is_err() {
         std::future::pending().await
     }
 }
@@ -262,6 +289,7 @@ fn publish(report: &watch::Sender<Report>, new: Report) {
 struct Session<'a> {
     engine: &'a Engine,
     client: Client,
+    told: watch::Receiver<Told>,
     /// None while nobody knows what is wanted.
     targets: Option<Targets>,
     held: Held,
@@ -271,13 +299,17 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn want(&mut self, wanted: &mut watch::Receiver<WantedRules>) {
-        let wanted = wanted.borrow_and_update();
-        self.targets = wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine));
+    fn want(&mut self) {
+        let told = self.told.borrow_and_update();
+        self.targets = told.wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine));
+    }
+
+    fn is_paused(&self) -> bool {
+        self.told.borrow().paused
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        self.held = self.client.list(self.engine.mark).await?;
+        self.held = self.client.list(self.engine.mark, &self.engine.next_hops).await?;
         Ok(())
     }
 
@@ -286,16 +318,24 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes the engine hold what is wanted, starting from what it was last seen to hold.
+    /// Makes the engine hold what is wanted, starting from what it was last seen to hold. A pause ends it before the next call.
     async fn apply(&mut self) -> Result<(), Error> {
+        if self.is_paused() {
+            return Ok(());
+        }
         let Some(targets) = &self.targets else { return Ok(()) };
         let plan = plan(&self.held, &targets.announcements);
         let known = std::mem::take(&mut self.rejected);
+        let (mut announced, mut withdrawn) = (0, 0);
         // First what protects.
         for announcement in &plan.adds {
+            if self.is_paused() {
+                return Ok(());
+            }
             let key = announcement.key();
             match self.client.add(announcement).await {
                 Ok(()) => {
+                    announced += 1;
                     self.held.insert(key.clone(), announcement.attributes().clone());
                 }
                 Err(Error::Refused { reason, .. }) => {
@@ -309,8 +349,12 @@ impl Session<'_> {
             }
         }
         for key in &plan.deletes {
+            if self.is_paused() {
+                return Ok(());
+            }
             match self.client.delete(key).await {
                 Ok(()) => {
+                    withdrawn += 1;
                     self.held.remove(key);
                 }
                 Err(Error::Refused { reason, .. }) => {
@@ -319,7 +363,6 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let (announced, withdrawn) = (plan.adds.len() - self.rejected.len(), plan.deletes.len());
         if announced + withdrawn > 0 {
             info!(engine = self.engine.name, announced, withdrawn, "changed announcements");
         }
@@ -329,6 +372,7 @@ impl Session<'_> {
     fn publish(&self, report: &watch::Sender<Report>) {
         let mut new = Report { connected: true, peers: self.peers.clone(), ..Report::new(self.engine) };
         if let Some(targets) = &self.targets {
+            new.informed = true;
             new.held = targets.held(&self.held);
             new.leftover = plan(&self.held, &targets.announcements).deletes.len();
             new.refused = targets.refused.clone();

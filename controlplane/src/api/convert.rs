@@ -11,12 +11,13 @@ use proto::v1;
 
 use crate::actions::bgp::Report;
 use crate::attack::{Direction, Metric, Rates, Volumes, name};
+use crate::by_hand::{Act, Pause};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
-use crate::group::Group;
+use crate::group::{Group, LastResort};
 use crate::meter::{HostRates, SumRates};
 use crate::mitigation::Standing;
-use crate::record::{AttackRecord, Entry, RuleRecord};
+use crate::record::{AttackRecord, Entry, FlowSpec, RuleRecord};
 use crate::rule_json;
 
 /// Percentiles that clients are shown.
@@ -32,6 +33,7 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         dpdk_version: dataplane::dpdk::version(),
         started_ms: status.started_ms,
         dry_run: status.dry_run,
+        pause: status.pause.as_ref().map(pause),
         ports: status
             .ports
             .iter()
@@ -62,6 +64,16 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         log_level,
         unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
     }
+}
+
+pub(super) fn pause(pause: &Pause) -> v1::ActionPause {
+    let Pause { since_ms, until_ms, by, reason } = pause.clone();
+    v1::ActionPause { since_ms, until_ms: until_ms.unwrap_or(0), by, reason }
+}
+
+pub(super) fn act(act: Act) -> v1::Act {
+    let Act { time_ms, by, act, text } = act;
+    v1::Act { time_ms, by, act, text }
 }
 
 fn unparsed(status: &StatusAnswer, reason: Unparsed) -> v1::Unparsed {
@@ -265,6 +277,11 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         directions: group.directions.iter().map(ToString::to_string).collect(),
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
+        last_resort: group.last_resort.to_string(),
+        last_resort_bps: match group.last_resort {
+            LastResort::RateLimit { bps } => bps as f64,
+            LastResort::Nothing | LastResort::Blackhole => 0.0,
+        },
         incoming: thresholds(Direction::Incoming),
         outgoing: thresholds(Direction::Outgoing),
     }
@@ -290,11 +307,17 @@ fn target(record: &AttackRecord) -> String {
     record.target.prefix.to_string()
 }
 
+/// For people.
+pub(super) fn rule_text(spec: &FlowSpec) -> String {
+    format!("{} {}", spec.rule, spec.action)
+}
+
 fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) -> v1::Rule {
     let spec = &rule.flow_spec;
     let state = match standing {
+        None if rule.idle => "idle",
         None => "withdrawn",
-        Some(Standing::Wanted) if rule.is_held() => "held",
+        Some(Standing::Wanted | Standing::Paused) if rule.is_held() => "held",
         Some(standing) => standing.as_str(),
     };
     v1::Rule {
@@ -302,7 +325,7 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         attack_id: record.id.to_string(),
         target: target(record),
         flow_spec_json: rule_json::to_json(&spec.rule, &spec.action).to_string(),
-        text: format!("{} {}", spec.rule, spec.action),
+        text: rule_text(spec),
         state: state.to_owned(),
         wanted_ms: rule.wanted_ms,
         held_ms: rule.held_ms.unwrap_or(0),
@@ -314,6 +337,7 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         reason: rule.reason.clone(),
         withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
         refused: rule.refused.clone().unwrap_or_default(),
+        last_resort: rule.last_resort,
     }
 }
 
@@ -351,6 +375,10 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         journal: Vec::new(),
         journal_lost: record.journal_lost,
         again_ms: record.again_ms.unwrap_or(0),
+        rule_by_hand: record.is_order,
+        until_ms: record.until_ms.unwrap_or(0),
+        capture_waiting: capture.is_some_and(|capture| capture.waiting),
+        rules_forgotten: record.rules_forgotten,
     }
 }
 

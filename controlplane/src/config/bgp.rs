@@ -1,12 +1,13 @@
 //! Checks of `[bgp]`: the mark, the engines, their communities.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::check::Findings;
 use super::raw::{self, Text};
 use super::{Bgp, Engine, EngineAddress};
-use crate::actions::bgp::{Community, Mark};
+use crate::actions::bgp::{Community, Mark, NextHops};
 
 /// Communities with a name (RFC 1997, RFC 7999).
 const WELL_KNOWN: [(&str, u32); 4] = [
@@ -35,7 +36,39 @@ pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
         }
         engines.push(engine(&key, raw, findings));
     }
-    Bgp { mark: mark(&raw.mark, findings), engines }
+    Bgp { mark: mark(&raw.mark, findings), blackhole_next_hops: next_hops(&raw.blackhole_next_hops, findings), engines }
+}
+
+/// One address of each family at most, that a route can lead to.
+fn next_hops(raw: &[Text], findings: &mut Findings) -> NextHops {
+    let mut next_hops = NextHops::default();
+    for (index, text) in raw.iter().enumerate() {
+        let key = format!("bgp.blackhole_next_hops[{index}]");
+        let is_host = |address: &IpAddr| {
+            !address.is_unspecified()
+                && !address.is_multicast()
+                && !address.is_loopback()
+                && *address == address.to_canonical()
+        };
+        let twice = match text.get_ref().parse::<IpAddr>().ok().filter(is_host) {
+            Some(IpAddr::V4(address)) => next_hops.v4.replace(address).is_some(),
+            Some(IpAddr::V6(address)) => next_hops.v6.replace(address).is_some(),
+            None => {
+                let found = format!("\"{}\" is no address that a route can lead to", text.get_ref());
+                findings.add(
+                    text.span(),
+                    key,
+                    found,
+                    "write an address that your routers discard, such as \"192.0.2.66\"",
+                );
+                continue;
+            }
+        };
+        if twice {
+            findings.add(text.span(), key, "a second next hop of its family", "name one of each family at most");
+        }
+    }
+    next_hops
 }
 
 /// The ASNs that RFC 8092 keeps out of large communities are refused, so that no router drops the mark.

@@ -11,6 +11,7 @@ use dataplane::dpdk::arguments;
 use dataplane::hosts::IPV4_BLOCKS_MAX;
 use dataplane::packet::{Reading, Tunnel, Tunnels};
 use dataplane::rule::SET_MAX;
+use dataplane::watch::CAPTURES_MAX;
 use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Finding, Source};
@@ -56,7 +57,7 @@ impl Findings<'_> {
     }
 
     /// A number within a range, or the default.
-    fn number<T>(&mut self, key: &str, value: &Option<Number>, default: T, range: RangeInclusive<T>) -> T
+    pub(super) fn number<T>(&mut self, key: &str, value: &Option<Number>, default: T, range: RangeInclusive<T>) -> T
     where
         T: Copy + Display + TryFrom<i64> + PartialOrd,
     {
@@ -118,6 +119,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let history = history(&raw.history, &mut findings);
     let miner = mining(&raw.miner, &mut findings);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
+    super::groups::check_blackholes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
 
     let origin = raw.ports.iter().map(|port| PortOrigin {
@@ -350,6 +352,21 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
             default.capture_packets,
             1..=100_000,
         ),
+        capture_flow_records: findings.number(
+            "detection.capture_flow_records",
+            &raw.capture_flow_records,
+            default.capture_flow_records,
+            1..=100_000,
+        ),
+        captures_at_once: findings.number(
+            "detection.captures_at_once",
+            &raw.captures_at_once,
+            default.captures_at_once,
+            1..=CAPTURES_MAX as u32,
+        ),
+        threshold_specific_ban_details: raw
+            .threshold_specific_ban_details
+            .unwrap_or(default.threshold_specific_ban_details),
         capture_timeout: findings.seconds(
             "detection.capture_timeout_s",
             &raw.capture_timeout_s,
@@ -373,6 +390,13 @@ fn detection(raw: &raw::Detection, findings: &mut Findings) -> Detection {
             &raw.rules_per_target,
             default.rules_per_target,
             1..=SET_MAX as u32,
+        ),
+        rule_idle: findings.seconds("detection.rule_idle_s", &raw.rule_idle_s, default.rule_idle, 1..=30 * day),
+        blackholes_in_all: findings.number(
+            "detection.blackholes_in_all",
+            &raw.blackholes_in_all,
+            default.blackholes_in_all,
+            1..=100_000,
         ),
         rules_in_all: findings.number("detection.rules_in_all", &raw.rules_in_all, default.rules_in_all, 1..=100_000),
         attacks_at_once: findings.number(

@@ -9,14 +9,18 @@ use serde_spanned::Spanned;
 use super::check::Findings;
 use super::networks::{self, Complaint, Places};
 use super::raw::{self, Text};
-use super::{DEFAULT_GROUP, Group};
+use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
-use crate::group::Family;
+use crate::group::{Family, LastResort};
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
 const THRESHOLD_MAX: i64 = 1_000_000_000_000;
 /// Largest threshold on flows a second: as far as estimates have their stated error.
 const FLOWS_MAX: i64 = dataplane::flows::RANGE;
+/// The most that `last_resort_mbps` says.
+const MBPS_MAX: u64 = 1_000_000;
+/// What `last_resort = "rate_limit"` lets through where `last_resort_mbps` does not say.
+const LAST_RESORT_MBPS: u64 = 100;
 /// The word for a threshold that a group does not take over.
 const OFF: &str = "off";
 
@@ -29,6 +33,8 @@ struct Said {
     directions: Option<Vec<Direction>>,
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
+    last_resort: Option<raw::LastResort>,
+    last_resort_mbps: Option<u64>,
     /// By direction; a threshold that is none is off.
     thresholds: [Vec<(Metric, Option<u64>)>; 2],
 }
@@ -118,19 +124,44 @@ fn check_inherit(all: &All, findings: &mut Findings) {
 /// The group with all that it inherits, but for networks.
 fn in_force(name: &str, all: &All) -> Group {
     let mut group = Group { name: name.into(), inherit: all[name].parent().map(Arc::from), ..Group::default() };
+    let (mut last_resort, mut mbps) = (raw::LastResort::Nothing, LAST_RESORT_MBPS);
     for ancestor in lineage(name, all).into_iter().rev() {
         let said = &all[ancestor];
         group.directions = said.directions.clone().unwrap_or(group.directions);
         group.families = said.families.clone().unwrap_or(group.families);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
+        (last_resort, mbps) = (said.last_resort.unwrap_or(last_resort), said.last_resort_mbps.unwrap_or(mbps));
         for (thresholds, said) in group.thresholds.iter_mut().zip(&said.thresholds) {
             said.iter().for_each(|&(metric, value)| thresholds.put(metric, value));
         }
     }
+    group.last_resort = match last_resort {
+        raw::LastResort::Nothing => LastResort::Nothing,
+        raw::LastResort::RateLimit => LastResort::RateLimit { bps: mbps * 1_000_000 },
+        raw::LastResort::Blackhole => LastResort::Blackhole,
+    };
     for direction in Direction::ALL.into_iter().filter(|direction| !group.directions.contains(direction)) {
         group.thresholds[direction as usize] = Thresholds::default();
     }
     group
+}
+
+/// A blackhole leads somewhere, in each family that a group watches.
+pub(super) fn check_blackholes(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
+    for group in groups.iter().filter(|group| group.last_resort == LastResort::Blackhole) {
+        let next_hops = bgp.map(|bgp| bgp.blackhole_next_hops).unwrap_or_default();
+        let leads_nowhere = |family: &&Family| match family {
+            Family::Ipv4 => next_hops.v4.is_none(),
+            Family::Ipv6 => next_hops.v6.is_none(),
+        };
+        let Some(family) = group.families.iter().find(leads_nowhere) else { continue };
+        let section = sections.get(&*group.name);
+        let own = section.and_then(|section| section.get_ref().last_resort.as_ref()).map(Spanned::span);
+        let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
+        let found = format!("blackholes, and no {family} next hop for them");
+        let hint = "name one of each family that the group watches in `blackhole_next_hops` of [bgp]";
+        findings.add(span, format!("groups.{}.last_resort", group.name), found, hint);
+    }
 }
 
 fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
@@ -140,6 +171,11 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
         directions: raw.directions.as_ref().map(|list| some_of(&key("directions"), list, Direction::ALL, findings)),
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
+        last_resort: raw.last_resort.as_ref().map(|word| *word.get_ref()),
+        last_resort_mbps: raw
+            .last_resort_mbps
+            .as_ref()
+            .map(|_| findings.number(&key("last_resort_mbps"), &raw.last_resort_mbps, LAST_RESORT_MBPS, 1..=MBPS_MAX)),
         thresholds: [
             thresholds(&key("incoming"), &raw.incoming, findings),
             thresholds(&key("outgoing"), &raw.outgoing, findings),

@@ -82,8 +82,18 @@ pub(super) struct Group {
     pub(super) directions: Option<Spanned<Vec<Text>>>,
     pub(super) families: Option<Spanned<Vec<Text>>>,
     pub(super) monitor_only: Option<bool>,
+    pub(super) last_resort: Option<Spanned<LastResort>>,
+    pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LastResort {
+    Nothing,
+    RateLimit,
+    Blackhole,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,14 +102,19 @@ pub(super) struct Detection {
     pub(super) average_calculation_time_ms: Option<Number>,
     pub(super) check_period_ms: Option<Number>,
     pub(super) capture_packets: Option<Number>,
+    pub(super) capture_flow_records: Option<Number>,
     pub(super) capture_timeout_s: Option<Number>,
+    pub(super) captures_at_once: Option<Number>,
+    pub(super) threshold_specific_ban_details: Option<bool>,
     pub(super) ban_time_s: Option<Number>,
     pub(super) ban_time_max_s: Option<Number>,
     pub(super) unban_only_if_attack_finished: Option<bool>,
     pub(super) tap: Option<Tap>,
     pub(super) probation_s: Option<Number>,
     pub(super) rules_per_target: Option<Number>,
+    pub(super) rule_idle_s: Option<Number>,
     pub(super) rules_in_all: Option<Number>,
+    pub(super) blackholes_in_all: Option<Number>,
     pub(super) attacks_at_once: Option<Number>,
 }
 
@@ -132,6 +147,8 @@ pub(super) struct Miner {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bgp {
     pub(super) mark: Text,
+    #[serde(default)]
+    pub(super) blackhole_next_hops: Vec<Text>,
     pub(super) engines: Vec<Engine>,
 }
 
@@ -218,12 +235,16 @@ fn quoted(message: &str) -> Vec<&str> {
     message.split('`').skip(1).step_by(2).collect()
 }
 
+/// More names than these are not listed.
+const KNOWN_MAX: usize = 32;
+
 /// What a name was probably meant to be.
-pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+pub fn suggestion(name: &str, known: &[&str]) -> String {
     let likeness = |word: &str| strsim::jaro_winkler(name, word);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match best.filter(|word| likeness(word) > 0.8) {
         Some(word) => format!("did you mean `{word}`?"),
+        None if known.len() > KNOWN_MAX => format!("{} are known here", known.len()),
         None => format!("known here: {}", known.join(", ")),
     }
 }

@@ -9,8 +9,10 @@ use super::*;
 use crate::miner::Limits;
 use dataplane::packet::{Reading, Tunnel};
 
+use crate::actions::bgp::NextHops;
 use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
 
+mod edit;
 mod groups;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
@@ -74,7 +76,14 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
         address: EngineAddress::Unix("/run/gobgp/gobgp.sock".into()),
         communities: Vec::new(),
     };
-    assert_eq!(example.bgp, Some(Bgp { mark: crate::actions::bgp::Mark([64512, 7653, 1]), engines: vec![engine] }));
+    assert_eq!(
+        example.bgp,
+        Some(Bgp {
+            mark: crate::actions::bgp::Mark([64512, 7653, 1]),
+            blackhole_next_hops: NextHops::default(),
+            engines: vec![engine]
+        })
+    );
     assert_eq!(example.networks.len(), 3);
     assert_eq!(example.groups.iter().map(|group| &*group.name).collect::<Vec<_>>(), ["default", "web"]);
 }
@@ -379,6 +388,8 @@ fn bad_values_of_other_sections() {
         ),
         ("detection", "ban_time_max_s = 59", "ban_time_max_s", "ban_time_s = 60", "not be above"),
         ("detection", "rules_in_all = 9", "rules_in_all", "rules_per_target = 10", "not be above"),
+        ("detection", "captures_at_once = 257", "captures_at_once", "257 is out of range", "1 to 256"),
+        ("detection", "capture_flow_records = 0", "capture_flow_records", "0 is out of range", "1 to 100000"),
         ("detection", "capture_packets = 0", "capture_packets", "0 is out of range", "1 to 100000"),
         ("miner", "rules_per_sample = 0", "rules_per_sample", "0 is out of range", "1 to 64"),
         ("miner", "least_coverage_percent = 101", "least_coverage_percent", "out of range", "1 to 100"),

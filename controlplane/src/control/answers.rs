@@ -10,14 +10,15 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::examples::Examples;
-use super::{Control, LATE_ALARM};
+use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
-use crate::attack::{Rates, Target, Volumes, name};
+use crate::attack::{Rates, Target, Volumes};
+use crate::by_hand::Pause;
 use crate::group::Group;
 use crate::interface::Counters;
-use crate::meter::{HostRates, Order, Smooth, SumRates};
+use crate::meter::{self, HostRates, Smooth, SumRates};
 use crate::mitigation::Standing;
-use crate::record::AttackRecord;
+use crate::record::{AttackRecord, FlowSpec, RuleRecord};
 use crate::samples;
 use crate::search::{Place, Search};
 
@@ -34,7 +35,7 @@ pub enum Request {
         /// At most so many.
         limit: usize,
         /// Busiest by this.
-        order: Order,
+        order: meter::Order,
         /// Only hosts in it.
         prefix: Option<IpNet>,
         /// Where to.
@@ -55,12 +56,8 @@ pub enum Request {
     Ban {
         /// On what.
         target: Target,
-        /// For how long; 0: until it ends by itself.
-        seconds: u64,
-        /// Why, in the person's words.
-        reason: String,
-        /// Who.
-        by: String,
+        /// For how long (0: until it ends by itself), why, who.
+        order: Order,
         /// The attack, or why there is none.
         reply: Reply<Result<Uuid, String>>,
     },
@@ -68,12 +65,49 @@ pub enum Request {
     Unban {
         /// Which host.
         host: IpNet,
-        /// Why, in the person's words.
-        reason: String,
-        /// Who.
-        by: String,
+        /// Why, who.
+        order: Order,
         /// The attacks that were ended.
         reply: Reply<Vec<Uuid>>,
+    },
+    /// Wants a rule by hand.
+    AddRule {
+        /// The rule.
+        flow_spec: Box<FlowSpec>,
+        /// For how long (0: until it is removed), why, who.
+        order: Order,
+        /// The attack that it hangs on, or why there is none.
+        reply: Reply<Result<Answered, String>>,
+    },
+    /// Takes a rule by hand back.
+    RemoveRule {
+        /// Its id, or its attack's, or the beginning of either.
+        id: String,
+        /// Why, who.
+        order: Order,
+        /// The attack that it hung on, or why there is none.
+        reply: Reply<Result<AttackRecord, String>>,
+    },
+    /// Lets outside systems stay exactly as they are.
+    Pause {
+        /// For how long (0: until a person says so), why, who.
+        order: Order,
+        /// The pause.
+        reply: Reply<Pause>,
+    },
+    /// Lets actions go on.
+    Resume {
+        /// Why, who.
+        order: Order,
+        /// The pause that is over; none: there was none.
+        reply: Reply<Option<Pause>>,
+    },
+    /// Goes over to another configuration.
+    Reload {
+        /// The configuration.
+        reload: Box<Reload>,
+        /// What writes samples no more.
+        reply: Reply<Option<samples::Handle>>,
     },
     /// Ends the control thread.
     Stop,
@@ -116,6 +150,8 @@ pub struct StatusAnswer {
     pub started_ms: i64,
     /// Whether nothing is announced.
     pub dry_run: bool,
+    /// The pause of all actions, if there is one.
+    pub pause: Option<Pause>,
     /// Ports.
     pub ports: Vec<PortAnswer>,
     /// Workers, with their queues as "device/queue".
@@ -205,28 +241,15 @@ impl Control {
             Request::Totals(reply) => drop(reply.send(self.totals())),
             Request::Groups(reply) => drop(reply.send(self.meter.map().groups())),
             Request::Attacks { search, reply } => drop(reply.send(self.attacks(&search))),
-            Request::Ban { target, seconds, reason, by, reply } => {
-                drop(reply.send(self.ban(target, seconds, &reason, &by)));
-            }
-            Request::Unban { host, reason, by, reply } => {
-                let (ids, effects) = self.detector.unban(self.now(), host, &reason, &by);
-                self.carry_out(effects);
-                drop(reply.send(ids));
-            }
+            Request::Ban { target, order, reply } => drop(reply.send(self.ban(target, &order))),
+            Request::Unban { host, order, reply } => drop(reply.send(self.unban(host, &order))),
+            Request::AddRule { flow_spec, order, reply } => drop(reply.send(self.add_rule(*flow_spec, &order))),
+            Request::RemoveRule { id, order, reply } => drop(reply.send(self.remove_rule(&id, &order))),
+            Request::Pause { order, reply } => drop(reply.send(self.pause(&order))),
+            Request::Resume { order, reply } => drop(reply.send(self.resume(&order))),
+            Request::Reload { reload, reply } => drop(reply.send(self.reload(*reload))),
             Request::Stop => {}
         }
-    }
-
-    fn ban(&mut self, target: Target, seconds: u64, reason: &str, by: &str) -> Result<Uuid, String> {
-        let host = target.prefix.addr();
-        if self.meter.map().network(host).is_none() {
-            return Err(format!("{} is in no protected network", name(target.prefix)));
-        }
-        let group = self.group_of(host);
-        let banned = self.detector.ban(self.now(), target, &group, seconds, reason, by);
-        let (id, effects) = banned.map_err(|error| error.to_string())?;
-        self.carry_out(effects);
-        Ok(id)
     }
 
     fn status(&self) -> StatusAnswer {
@@ -234,6 +257,7 @@ impl Control {
         StatusAnswer {
             started_ms: self.started_ms,
             dry_run: self.settings.limits.dry_run,
+            pause: self.paused.as_ref().map(|paused| paused.pause.clone()),
             ports: ports
                 .iter()
                 .enumerate()
@@ -270,9 +294,9 @@ impl Control {
 
     /// What an operator should look at, in words.
     fn alarms(&self) -> Vec<String> {
-        let mut alarms = self.start_alarms.clone();
+        let mut alarms: Vec<String> = self.pause_alarm().into_iter().collect();
+        alarms.extend(self.store.alarms());
         alarms.extend(self.plan_alarms.iter().cloned());
-        alarms.extend(self.store.alarm());
         alarms.extend(self.samples.as_ref().and_then(samples::Handle::alarm));
         alarms.extend(self.health.alarms().cloned());
         for report in self.reports.iter().map(|report| report.borrow()) {
@@ -286,6 +310,11 @@ impl Control {
         }
         if self.watching.crowded_out() > 0 {
             alarms.push(format!("{} hosts or rules are not watched: too many at once", self.watching.crowded_out()));
+        }
+        let waiting = self.detector.waiting();
+        if waiting > 0 {
+            let most = self.settings.captures_max;
+            alarms.push(format!("{waiting} attacks wait for a capture: {most} are open (detection.captures_at_once)"));
         }
         let lost = self.detector.lost();
         if lost.attacks > 0 {
@@ -316,11 +345,12 @@ impl Control {
         alarms
     }
 
-    fn hosts(&self, limit: usize, order: Order, prefix: Option<IpNet>) -> HostsAnswer {
+    fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
         let (hosts, active) = self.meter.busiest(order, limit, prefix);
         let map = self.meter.map();
         let attacked = |address: IpAddr| {
-            self.detector.attacks().any(|record| record.target.prefix.contains(&address) && record.state.is_alive())
+            let on_it = |record: &AttackRecord| !record.is_order && record.target.prefix.contains(&address);
+            self.detector.attacks().any(|record| on_it(record) && record.state.is_alive())
         };
         let hosts = hosts
             .into_iter()
@@ -359,12 +389,12 @@ impl Control {
         records.into_iter().map(|record| self.answered(record)).collect()
     }
 
-    fn answered(&self, record: Arc<AttackRecord>) -> Answered {
-        let standing = record
-            .rules
-            .iter()
-            .map(|rule| rule.is_wanted().then(|| self.standing.get(&rule.id).copied()).flatten())
-            .collect();
+    pub(super) fn answered(&self, record: Arc<AttackRecord>) -> Answered {
+        let standing = |rule: &RuleRecord| match self.standing.get(&rule.id).filter(|_| rule.is_wanted()) {
+            Some(Standing::Wanted) if self.paused.is_some() => Some(Standing::Paused),
+            standing => standing.copied(),
+        };
+        let standing = record.rules.iter().map(standing).collect();
         Answered { record, standing }
     }
 }

@@ -29,6 +29,14 @@ struct Open {
     counts: Counts,
 }
 
+impl Open {
+    /// Whether a packet is what the request is for.
+    fn keeps(&self, headers: &Headers, is_incoming: bool) -> bool {
+        let is_same_way = is_incoming == (self.request.target.direction == Direction::Incoming);
+        self.request.only.is_none_or(|kind| is_same_way && kind.includes(headers))
+    }
+}
+
 /// What a capture held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Closed {
@@ -46,8 +54,6 @@ pub(super) struct Captures {
     open: HashMap<Uuid, Open>,
     by_number: HashMap<u32, Uuid>,
     numbers: u32,
-    /// Captures that found no place; they wait until one is closed.
-    waiting: Vec<CaptureRequest>,
     /// Whether frames are kept.
     keeps_frames: bool,
 }
@@ -58,14 +64,16 @@ impl Captures {
         Captures { keeps_frames, ..Captures::default() }
     }
 
-    /// Opens a capture, in place of one of the same attack. Where there are too many, it waits for a place.
+    /// Whether somebody wants frames from now on.
+    pub(super) fn keep_frames(&mut self, wanted: bool) {
+        self.keeps_frames = wanted;
+    }
+
+    /// Opens a capture, in place of one of the same attack. The detector opens no more than there are places.
     pub(super) fn open(&mut self, request: CaptureRequest) {
         self.remove(request.attack);
         let taken: BTreeSet<u16> = self.open.values().map(|open| open.place).collect();
-        let Some(place) = (0..CAPTURES_MAX as u16).find(|place| !taken.contains(place)) else {
-            self.waiting.push(request);
-            return;
-        };
+        let Some(place) = (0..CAPTURES_MAX as u16).find(|place| !taken.contains(place)) else { return };
         self.numbers = self.numbers % REQUEST_MAX + 1;
         self.by_number.insert(self.numbers, request.attack);
         let open = Open {
@@ -81,15 +89,10 @@ impl Captures {
 
     /// Closes it; gives what it held.
     pub(super) fn close(&mut self, attack: Uuid) -> Option<Closed> {
-        let closed = self.remove(attack);
-        if let Some(next) = (!self.waiting.is_empty() && closed.is_some()).then(|| self.waiting.remove(0)) {
-            self.open(next);
-        }
-        closed.map(|open| Closed { target: open.request.target, sample: open.sample, frames: open.frames })
+        self.remove(attack).map(|open| Closed { target: open.request.target, sample: open.sample, frames: open.frames })
     }
 
     fn remove(&mut self, attack: Uuid) -> Option<Open> {
-        self.waiting.retain(|waiting| waiting.attack != attack);
         let open = self.open.remove(&attack)?;
         self.by_number.remove(&open.number);
         Some(open)
@@ -112,14 +115,15 @@ impl Captures {
                 let Some(&attack) = self.by_number.get(&sample.request) else { continue };
                 let Some(open) = self.open.get_mut(&attack) else { continue };
                 let Ok(headers) = parse(sample.data()) else { continue };
-                if open.sample.len() >= open.request.wanted {
+                let is_incoming = is_to(&headers, &open.request.target);
+                if open.sample.len() >= open.request.wanted || !open.keeps(&headers, is_incoming) {
                     continue;
                 }
                 open.sample.push(headers);
                 if self.keeps_frames && open.frames.len() < FRAMES_MAX {
                     open.frames.push(Frame { time_us: clock.wall_us(sample.tsc), sample });
                 }
-                if is_to(&headers, &open.request.target) {
+                if is_incoming {
                     open.counts.incoming += 1;
                 } else {
                     open.counts.outgoing += 1;
@@ -144,7 +148,8 @@ impl Captures {
                 request: open.number,
                 place: open.place,
                 stride: open.request.stride.max(1),
-                worker_max: open.request.wanted as u32,
+                // What is not kept does not count.
+                worker_max: if open.request.only.is_some() { u32::MAX } else { open.request.wanted as u32 },
                 outgoing: open.request.target.direction == Direction::Outgoing,
             };
             (open.request.target.prefix, capture)
@@ -184,6 +189,7 @@ fn is_to(headers: &Headers, target: &Target) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::attack::Kind;
     use dataplane::hosts::Layout;
     use dataplane::packet::Unparsed;
     use dataplane::tap::Sample;
@@ -202,7 +208,7 @@ mod tests {
     fn request(wanted: usize) -> CaptureRequest {
         let prefix = "192.0.2.1/32".parse().unwrap();
         let target = Target { prefix, direction: Direction::Incoming };
-        CaptureRequest { attack: Uuid::now_v7(), target, wanted, stride: 3 }
+        CaptureRequest { attack: Uuid::now_v7(), target, wanted, stride: 3, only: None }
     }
 
     /// An Ethernet frame with an IPv4 and a UDP header.
@@ -330,20 +336,39 @@ mod tests {
     }
 
     #[test]
-    fn captures_wait_for_a_place_in_order() {
-        let mut captures = Captures::default();
-        let requests: Vec<CaptureRequest> = (0..CAPTURES_MAX + 3).map(|_| request(1)).collect();
-        requests.iter().for_each(|request| captures.open(*request));
-        let places = |captures: &Captures| captures.open.values().map(|open| open.place).collect::<BTreeSet<u16>>();
-        assert_eq!(places(&captures).len(), CAPTURES_MAX, "a place for each that is open");
-        let [first, second, third] = [0, 1, 2].map(|index| requests[CAPTURES_MAX + index].attack);
-        assert!([first, second, third].iter().all(|attack| !captures.open.contains_key(attack)));
+    fn a_capture_of_what_crossed_keeps_nothing_else_and_is_full_all_the_same() {
+        let (mut captures, workers) = (Captures::new(true), [worker()]);
+        let request = CaptureRequest { only: Some(Kind::Udp), ..request(2) };
+        captures.open(request);
+        let (_, capture) = captures.open_ones().next().expect("a capture");
+        assert_eq!(capture.worker_max, u32::MAX, "a worker does not know what is kept");
+        let number = number(&captures, request.attack);
+        let mut tcp = frame(OTHER, VICTIM);
+        tcp[23] = 6;
+        tcp.extend([0; 20]);
+        tcp[17] = 48;
+        for _ in 0..5 {
+            push(&workers[0], number, VICTIM, OTHER);
+            assert!(workers[0].ring.push(&Sample::new(number, 0, &tcp, tcp.len() as u32)));
+        }
+        assert_eq!(drain(&mut captures, &workers), []);
+        assert_eq!(captures.counts(), [(request.attack, Counts::default())]);
+        (0..3).for_each(|_| push(&workers[0], number, OTHER, VICTIM));
+        assert_eq!(drain(&mut captures, &workers), [(request.attack, Counts { incoming: 2, outgoing: 0 })]);
+        let closed = captures.close(request.attack).expect("an open capture");
+        assert_eq!((closed.sample.len(), closed.frames.len()), (2, 2));
+    }
 
-        assert_eq!(captures.close(second), None, "it has not begun");
+    #[test]
+    fn each_open_capture_has_a_place_of_its_own() {
+        let mut captures = Captures::default();
+        let requests: Vec<CaptureRequest> = (0..CAPTURES_MAX + 1).map(|_| request(1)).collect();
+        let places = |captures: &Captures| captures.open.values().map(|open| open.place).collect::<BTreeSet<u16>>();
+        requests.iter().for_each(|request| captures.open(*request));
+        assert_eq!(places(&captures).len(), CAPTURES_MAX);
+        assert_eq!(captures.close(requests[CAPTURES_MAX].attack), None, "there was no place");
         assert!(captures.close(requests[5].attack).is_some());
-        assert!(captures.open.contains_key(&first));
-        assert!(captures.close(requests[6].attack).is_some());
-        assert!(captures.open.contains_key(&third), "the second waits no more");
+        captures.open(request(1));
         assert_eq!(places(&captures).len(), CAPTURES_MAX);
     }
 }

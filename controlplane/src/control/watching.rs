@@ -107,7 +107,7 @@ impl Watching {
         self.retired.extend(before.iter().map(|active| active.slot));
         let mut free = (0..slots as u16).filter(|slot| !self.retired.contains(slot));
         let (mut rules, mut fresh) = (BTreeMap::<Target, Vec<ActiveRule>>::new(), Vec::new());
-        for (attack, rule) in attacks.flat_map(|attack| attack.held_rules().map(move |rule| (attack, rule))) {
+        for (attack, rule) in attacks.flat_map(|attack| attack.counted_rules().map(move |rule| (attack, rule))) {
             // Rules that are on their way out may be more than are ever wanted at once.
             if rules.get(&attack.target).is_some_and(|rules| rules.len() >= SET_MAX) {
                 self.crowded_out += 1;

@@ -1,4 +1,9 @@
-//! The life of one attack, from its detection to its end, in that order. Pure.
+//! The life of one attack, from its detection to its end, in that order; [`vectors`] has what goes on while it is mitigated.
+//! Pure.
+
+mod capture;
+pub(super) mod order;
+mod vectors;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -7,13 +12,12 @@ use ipnet::IpNet;
 use uuid::{Timestamp, Uuid};
 
 use super::window::History;
-use super::{CaptureRequest, Effect, Event, EventKind, MinedRule, Settings, Tap};
+use super::{Effect, Event, EventKind, MinedRule, Settings, Tap};
 use crate::attack::{Now, Rate, Rates, Target};
+use crate::group::LastResort;
 use crate::mitigation;
 use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
 
-/// A capture should span about this much traffic, not one burst of one queue.
-const CAPTURE_SPAN_SECONDS: f64 = 0.05;
 /// After a sample, the next capture waits this long; doubled for each sample in a row that gave nothing new.
 const CAPTURE_PAUSE_MS: i64 = 5_000;
 /// The pause doubles no more often than this.
@@ -61,10 +65,11 @@ pub(super) struct Attack {
     pub(super) record: AttackRecord,
     /// Detected, or come back.
     started: i64,
-    /// None while the record's open capture is still to be requested.
+    /// None while the record's open capture waits for a place.
     capture_since: Option<i64>,
     /// Since when everything is under every threshold.
     under_since: Option<i64>,
+    /// Since when engines hold the newest rules; none until they do.
     rules_since: Option<i64>,
     ending_since: i64,
     until: Option<i64>,
@@ -74,6 +79,12 @@ pub(super) struct Attack {
     settled: i64,
     /// Samples in a row that gave nothing new.
     fruitless: u32,
+    /// Whether what the rules leave was over a threshold at the last look.
+    rest_over: bool,
+    /// Since when no more rules are allowed for what is left.
+    limit_since: Option<i64>,
+    /// It is known that no more rules are allowed, and nothing is done about it.
+    limit_told: bool,
     saved: i64,
     measured: i64,
 }
@@ -93,6 +104,9 @@ impl Attack {
             look_again: now,
             settled: now - 1,
             fruitless: 0,
+            rest_over: false,
+            limit_since: None,
+            limit_told: false,
             saved: now,
             measured: now,
         }
@@ -120,9 +134,11 @@ impl Attack {
             capture: None,
             captures: 0,
             rules: Vec::new(),
+            rules_forgotten: 0,
             note: String::new(),
             by: by.into(),
             whitelisted: None,
+            is_order: false,
             journal: Vec::new(),
             journal_lost: 0,
         };
@@ -148,7 +164,6 @@ impl Attack {
         }
         attack.want_capture(turn);
         attack.tell(turn, EventKind::Detected, text);
-        attack.request_capture(turn, history);
         attack
     }
 
@@ -169,9 +184,7 @@ impl Attack {
 
     /// A person wants this attack to be held for some time, or, if `seconds` is 0, until it ends by itself.
     pub(super) fn ban(&mut self, turn: &mut Turn, seconds: u64, reason: &str, by: &str) {
-        let length = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
-        self.until = (seconds > 0).then(|| turn.mono() + length);
-        self.record.until_ms = (seconds > 0).then(|| turn.now.wall_ms + length);
+        self.last_for(turn, seconds);
         self.record.note = format!("ban by {by}: {reason}");
         let text = format!("{} banned by {by}: {reason}", self.record.target);
         if self.record.state == State::Ending {
@@ -181,12 +194,19 @@ impl Attack {
         }
     }
 
+    /// Until then, or (0) without a time.
+    fn last_for(&mut self, turn: &Turn, seconds: u64) {
+        let length = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+        self.until = (seconds > 0).then(|| turn.mono() + length);
+        self.record.until_ms = (seconds > 0).then(|| turn.now.wall_ms + length);
+    }
+
     /// Goes on where the record says. What a capture held is lost, so it starts anew.
     pub(super) fn restore(turn: &Turn, record: AttackRecord) -> Attack {
         let mut attack = Attack::new(turn, record);
         let record = &attack.record;
         attack.started = turn.past(record.again_ms.unwrap_or(record.detected_ms));
-        attack.rules_since = record.wanted_rules().map(|rule| turn.past(rule.wanted_ms)).max();
+        attack.rules_since = record.held_rules().filter_map(|rule| rule.held_ms).map(|held| turn.past(held)).max();
         attack.ending_since = turn.past(record.ending_ms.unwrap_or(turn.now.wall_ms));
         attack.until = record.until_ms.map(|until_ms| turn.mono_of(until_ms));
         attack.look_again = turn.mono() + CAPTURE_PAUSE_MS;
@@ -194,10 +214,10 @@ impl Attack {
     }
 
     /// One tick of life.
-    pub(super) fn live(&mut self, turn: &mut Turn, history: &History) {
+    pub(super) fn live(&mut self, turn: &mut Turn, history: &History, last_resort: LastResort) {
         self.measure(turn, history);
         match self.record.state {
-            State::Detected | State::Mitigating => self.live_on(turn, history),
+            State::Detected | State::Mitigating => self.live_on(turn, history, last_resort),
             State::Ending => match history.crossing() {
                 Some((metric, threshold, measured)) => {
                     let crossing = Crossing { metric, threshold, measured };
@@ -213,12 +233,11 @@ impl Attack {
         }
     }
 
-    fn live_on(&mut self, turn: &mut Turn, history: &History) {
+    fn live_on(&mut self, turn: &mut Turn, history: &History, last_resort: LastResort) {
         if self.record.capture_is_open() {
-            match self.capture_since {
-                None => self.request_capture(turn, history),
-                Some(since) if turn.mono() - since >= turn.settings.capture_timeout_ms as i64 => self.orphan(turn),
-                Some(_) => (),
+            let timeout = turn.settings.capture_timeout_ms as i64;
+            if self.capture_since.is_some_and(|since| turn.mono() - since >= timeout) {
+                self.orphan(turn);
             }
         }
         if !self.record.state.is_alive() {
@@ -226,7 +245,11 @@ impl Attack {
         }
         match self.why_over(turn) {
             Some(why) => self.end(turn, &why),
-            None => self.look_for_more(turn, history),
+            None => {
+                self.measure_last_resort(turn, history);
+                self.drop_idle(turn);
+                self.look_for_more(turn, history, last_resort);
+            }
         }
     }
 
@@ -248,39 +271,6 @@ impl Attack {
 
 // Capturing, and what comes of the sample.
 impl Attack {
-    fn want_capture(&mut self, turn: &Turn) {
-        if self.record.whitelisted.is_some() {
-            return;
-        }
-        self.record.capture = Some(CaptureRecord {
-            opened_ms: turn.now.wall_ms,
-            wanted: turn.settings.capture_packets,
-            counts: Counts::default(),
-            open: true,
-        });
-        self.capture_since = None;
-    }
-
-    fn request_capture(&mut self, turn: &mut Turn, history: &History) {
-        if self.record.whitelisted.is_some() {
-            return;
-        }
-        self.want_capture(turn);
-        self.capture_since = Some(turn.mono());
-        let wanted = turn.settings.capture_packets;
-        let stride = (history.latest_pps() * CAPTURE_SPAN_SECONDS / wanted.max(1) as f64).max(1.0) as u32;
-        let request = CaptureRequest { attack: self.record.id, target: self.record.target, wanted, stride };
-        turn.effects.push(Effect::OpenCapture(request));
-    }
-
-    fn close_capture(&mut self, turn: &mut Turn) {
-        if let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) {
-            capture.open = false;
-            turn.effects.push(Effect::CloseCapture { attack: self.record.id, mine: false });
-        }
-        self.capture_since = None;
-    }
-
     /// So many packets are in the capture now. A full one goes to the miner.
     pub(super) fn captured(&mut self, turn: &mut Turn, counts: Counts) {
         let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) else { return };
@@ -333,19 +323,19 @@ impl Attack {
         let Some(capture) = self.record.capture.as_mut().filter(|capture| capture.open) else { return };
         capture.open = false;
         self.capture_since = None;
-        let before = self.record.rules.len();
+        let mut new = Vec::new();
         let (mut refused, mut too_many) = (0, 0);
         for rule in mined {
             if !mitigation::within(&self.record.target, &rule.rule) {
                 refused += 1;
             } else if self.record.wanted_rules().any(|known| known.flow_spec.rule == rule.rule) {
                 continue;
-            } else if self.record.wanted_rules().count() >= turn.settings.limits.rules_per_target {
+            } else if self.vectors() >= turn.settings.limits.rules_per_target {
                 too_many += 1;
             } else {
                 let flow_spec = FlowSpec { rule: rule.rule, action: rule.action };
-                let id = taken(&flow_spec).unwrap_or_else(|| turn.new_id());
-                self.record.rules.push(new_rule(turn, id, flow_spec, rule.coverage, rule.reason));
+                let id = self.id_of(turn, &flow_spec, taken(&flow_spec));
+                new.push(self.want(turn, new_rule(turn, id, flow_spec, rule.coverage, rule.reason)));
             }
         }
         if refused > 0 {
@@ -356,11 +346,11 @@ impl Attack {
             let text = format!("{too_many} mined rules are over the limit of rules for {}", self.record.target);
             self.tell(turn, EventKind::Alarm, text);
         }
-        if self.record.rules.len() > before {
+        if !new.is_empty() {
             self.fruitless = 0;
             self.pause(turn);
             self.record.note = note.into();
-            self.mitigate(turn, before, format!("attack on {} is being mitigated", self.record.target));
+            self.mitigate(turn, &new, format!("attack on {} is being mitigated", self.record.target));
         } else {
             self.fruitless += 1;
             self.pause(turn);
@@ -376,16 +366,15 @@ impl Attack {
 
 // Mitigating.
 impl Attack {
-    /// Wanted rules from index `from` on are new.
-    fn mitigate(&mut self, turn: &mut Turn, from: usize, text: String) {
-        self.rules_since = Some(turn.mono());
+    /// These rules are wanted from now on.
+    fn mitigate(&mut self, turn: &mut Turn, new: &[Uuid], text: String) {
         if self.record.state != State::Mitigating {
             self.record.state = State::Mitigating;
             self.record.mitigating_ms = Some(turn.now.wall_ms);
             self.tell(turn, EventKind::Mitigating, text);
         }
-        for index in from..self.record.rules.len() {
-            if self.record.rules[index].is_wanted() {
+        for index in 0..self.record.rules.len() {
+            if new.contains(&self.record.rules[index].id) {
                 let text = format!("rule wanted: {}", self.record.rules[index].flow_spec);
                 self.tell(turn, EventKind::RuleWanted, text);
             }
@@ -394,7 +383,8 @@ impl Attack {
     }
 
     /// These rules, of all attacks, are what engines hold now.
-    pub(super) fn held(&mut self, turn: &mut Turn, history: &mut History, held: &HashSet<Uuid>) {
+    pub(super) fn held(&mut self, turn: &mut Turn, history: Option<&mut History>, held: &HashSet<Uuid>) {
+        let mut is_new = false;
         for index in 0..self.record.rules.len() {
             let rule = &mut self.record.rules[index];
             let is_held = held.contains(&rule.id);
@@ -402,15 +392,23 @@ impl Attack {
                 continue;
             }
             rule.held_ms = is_held.then_some(turn.now.wall_ms);
+            let wanted = turn.past(rule.wanted_ms);
             let flow_spec = rule.flow_spec.to_string();
             if is_held {
-                history.forget_rest();
+                is_new = true;
+                // One that an engine lost and has again is not a newer one.
+                if self.rules_since.is_none_or(|since| since < wanted) {
+                    self.rules_since = Some(turn.mono());
+                }
                 self.settled = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
                 self.look_again = self.settled;
                 self.tell(turn, EventKind::RuleHeld, format!("rule held: {flow_spec}"));
             } else {
                 self.tell(turn, EventKind::Alarm, format!("no engine holds the rule any more: {flow_spec}"));
             }
+        }
+        if let Some(history) = history.filter(|_| is_new) {
+            history.forget_rest();
         }
     }
 
@@ -439,22 +437,8 @@ impl Attack {
     /// What a rule matched within `seconds`.
     pub(super) fn rule_matched(&mut self, rule: Uuid, packets: u64, bytes: u64, seconds: f64) {
         if let Some(rule) = self.record.rules.iter_mut().find(|known| known.id == rule && known.is_wanted()) {
-            rule.matched_packets += packets;
-            rule.matched_bytes += bytes;
-            let seconds = seconds.max(1e-6);
-            rule.matched = Rate { pps: packets as f64 / seconds, bps: bytes as f64 * 8.0 / seconds };
-        }
-    }
-
-    /// A new vector shows as a crossing of what the rules leave.
-    fn look_for_more(&mut self, turn: &mut Turn, history: &History) {
-        let may = self.record.whitelisted.is_none()
-            && !self.record.capture_is_open()
-            && turn.mono() >= self.look_again
-            && self.record.wanted_rules().count() < turn.settings.limits.rules_per_target;
-        if may && history.crossing().is_some() {
-            self.request_capture(turn, history);
-            self.save(turn);
+            rule.add_matches(packets, bytes, seconds);
+            rule.quiet_ms = if packets > 0 { 0 } else { rule.quiet_ms + (seconds * 1000.0).round() as u64 };
         }
     }
 }
@@ -473,7 +457,7 @@ impl Attack {
             return (now - self.started >= ban_time).then(|| format!("{seconds} s since its start"));
         }
         // Whether this was an attack at all is for the first capture to say.
-        if self.record.state == State::Detected && self.record.capture_is_open() {
+        if self.record.state == State::Detected && self.has_open_capture() {
             return None;
         }
         match (turn.settings.tap, self.rules_since) {
@@ -523,17 +507,18 @@ impl Attack {
         self.record.again_ms = Some(turn.now.wall_ms);
         self.started = turn.mono();
         self.under_since = None;
+        self.rest_over = true;
         let ending_ms = self.record.ending_ms;
-        for rule in self.record.rules.iter_mut().filter(|rule| rule.withdrawn_ms == ending_ms) {
-            rule.withdrawn_ms = None;
-            rule.held_ms = None;
-            rule.wanted_ms = turn.now.wall_ms;
+        let mut back = Vec::new();
+        for rule in self.record.rules.iter_mut().filter(|rule| rule.withdrawn_ms == ending_ms && !rule.idle) {
+            rule.want_again(turn.now.wall_ms);
+            back.push(rule.id);
         }
-        if self.record.wanted_rules().next().is_some() {
+        if !back.is_empty() {
             self.fruitless = 0;
             self.pause(turn);
-            self.mitigate(turn, 0, text);
-        } else {
+            self.mitigate(turn, &back, text);
+        } else if !self.bring_back(turn) {
             self.record.state = State::Detected;
             self.want_capture(turn);
             self.tell(turn, EventKind::Detected, text);
@@ -568,7 +553,7 @@ impl Attack {
     }
 
     /// Tells what happened, once it is on its way to the disk.
-    fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
+    pub(super) fn tell(&mut self, turn: &mut Turn, kind: EventKind, text: String) {
         self.record.note_down(Entry { time_ms: turn.now.wall_ms, kind: kind.as_str().into(), text: text.clone() });
         let record = self.save(turn);
         turn.effects.push(Effect::Event(Event { time_ms: turn.now.wall_ms, kind, attack: Some(record), text }));
@@ -584,6 +569,9 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         wanted_ms: turn.now.wall_ms,
         held_ms: None,
         withdrawn_ms: None,
+        last_resort: false,
+        idle: false,
+        quiet_ms: 0,
         refused: None,
         matched_packets: 0,
         matched_bytes: 0,

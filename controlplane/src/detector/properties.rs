@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::tests::{SETTINGS, THRESHOLD, TICK_MS, World, host, mined, observed};
+use super::tests::{SETTINGS, THRESHOLD, TICK_MS, World, host, mined, observed, target};
 use super::*;
 use crate::mitigation;
 use crate::record::State;
@@ -31,7 +31,8 @@ fn mean(ticks: &[u64], start: usize, end: usize) -> f64 {
 /// As the meter does: a target is told if it is followed, or over a threshold within the tick.
 fn meter(world: &mut World, packets: u64) {
     let told = packets * 10 > THRESHOLD || world.detector.followed().any(|target| target == host());
-    if told { world.tick(&[observed(host(), 0.1, packets, 0)]) } else { world.tick(&[]) }
+    let last_resort = LastResort::Blackhole;
+    if told { world.tick(&[Observed { last_resort, ..observed(host(), 0.1, packets, 0) }]) } else { world.tick(&[]) }
 }
 
 proptest! {
@@ -77,7 +78,7 @@ proptest! {
             // The jitter never makes ten ticks shorter than what they hold at 0.95 of the threshold.
             let seconds = 0.1 * jitter.max(1.0);
             world.pass((seconds * 1000.0) as u64);
-            let effects = world.detector.tick(world.now, &[observed(host(), seconds, packets, 0)]);
+            let effects = world.detector.tick(world.now, seconds, &[observed(host(), seconds, packets, 0)]);
             prop_assert!(effects.is_empty());
         }
     }
@@ -108,20 +109,32 @@ proptest! {
     #[test]
     fn rules_stay_within_number_and_target_and_every_attack_ends(
         steps in prop::collection::vec((tick_packets(), 0u8..8, 0u64..=100), 1..300), behind in any::<bool>(),
-        finished in any::<bool>(), dry_run in any::<bool>(),
+        finished in any::<bool>(), dry_run in any::<bool>(), resort in 0u8..3,
     ) {
         let tap = if behind { Tap::BehindRouter } else { Tap::BeforeRouter };
-        let limits = Limits { rules_per_target: 3, rules_in_all: 2, dry_run };
+        let limits = Limits { rules_per_target: 3, rules_in_all: 2, blackholes_in_all: 10, dry_run };
+        let last_resort = match resort {
+            0 => LastResort::Nothing,
+            1 => LastResort::RateLimit { bps: 1 },
+            _ => LastResort::Blackhole,
+        };
         let settings = Settings { tap, unban_only_if_attack_finished: finished, limits, ..SETTINGS };
         let mut world = World::new(settings);
         for (step, &(packets, answer, share)) in steps.iter().enumerate() {
             let in_force = world.detector.attacks().any(|attack| attack.held_rules().next().is_some());
             let matched = if in_force { packets * share / 100 } else { 0 };
-            world.tick(&[observed(host(), 0.1, packets, matched)]);
+            let before: Vec<Uuid> = world.detector.attacks().flat_map(vectors).collect();
+            match_some(&mut world, matched, answer);
+            world.tick(&[Observed { last_resort, ..observed(host(), 0.1, packets, matched) }]);
+            let resorted = world.detector.attacks().flat_map(AttackRecord::wanted_rules).find(|rule| rule.last_resort);
+            if let Some(rule) = resorted {
+                prop_assert!(rule.wanted_ms < world.now.wall_ms || before.len() == 3 || again(&world), "room was left");
+                prop_assert_ne!(last_resort, LastResort::Nothing);
+            }
             answer_captures(&mut world, step, answer);
             for attack in world.detector.attacks() {
                 let wanted: Vec<_> = attack.wanted_rules().map(|rule| &rule.flow_spec.rule).collect();
-                prop_assert!(wanted.len() <= 3);
+                prop_assert!(vectors(attack).len() <= 3 && wanted.len() <= 3 + usize::from(resort > 0));
                 prop_assert_eq!(wanted.iter().collect::<HashSet<_>>().len(), wanted.len());
                 prop_assert_eq!(attack.state == State::Mitigating, !wanted.is_empty());
                 prop_assert!(wanted.iter().all(|rule| mitigation::within(&attack.target, rule)));
@@ -134,6 +147,34 @@ proptest! {
         prop_assert_eq!(world.detector.attacks().count(), 0);
         prop_assert_eq!(world.detector.followed().count(), 0);
         prop_assert!(mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default(), |_| false).wanted.is_empty());
+    }
+
+    #[test]
+    fn as_many_captures_are_open_as_there_are_places_for_and_wanted(
+        ticks in prop::collection::vec((prop::collection::vec(0..40u64, 6), 0..8usize), 1..60),
+        captures_max in 1..4usize,
+    ) {
+        let mut world = World::new(Settings { captures_max, capture_timeout_ms: 1_000, ..SETTINGS });
+        let mut open: HashSet<Uuid> = HashSet::new();
+        for (factors, full) in ticks {
+            let hosts = (1..).zip(factors).map(|(n, factor)| (target(&format!("198.18.0.{n}/32")), factor * THRESHOLD / 20));
+            let observed: Vec<_> = hosts.map(|(target, packets)| observed(target, 0.1, packets, 0)).collect();
+            world.tick(&observed);
+            if let Some(attack) = open.iter().nth(full).copied() {
+                let counts = Counts { incoming: 500, outgoing: 0 };
+                world.log.extend(world.detector.captured(world.now, attack, counts));
+                world.log.extend(world.detector.sample_ready(world.now, attack, vec![], "nothing"));
+            }
+            for effect in std::mem::take(&mut world.log) {
+                match effect {
+                    Effect::OpenCapture(request) => prop_assert!(open.insert(request.attack), "open already"),
+                    Effect::CloseCapture { attack, .. } => drop(open.remove(&attack)),
+                    _ => (),
+                }
+                prop_assert!(open.len() <= captures_max);
+            }
+            prop_assert!(world.detector.waiting() == 0 || open.len() == captures_max, "a free place, and somebody waits");
+        }
     }
 
     #[test]
@@ -195,6 +236,27 @@ proptest! {
         // quiet are measured anew.
         prop_assert_eq!(life(&world), life(&again));
         prop_assert_eq!(way_to_the_end(&mut world, answer), way_to_the_end(&mut again, answer));
+    }
+}
+
+/// The rules that the limit is on.
+fn vectors(attack: &AttackRecord) -> Vec<Uuid> {
+    attack.wanted_rules().filter(|rule| !rule.last_resort).map(|rule| rule.id).collect()
+}
+
+/// Whether the attack came back just now, with all that it had.
+fn again(world: &World) -> bool {
+    world.detector.attacks().any(|attack| attack.again_ms == Some(world.now.wall_ms))
+}
+
+/// All that is matched is so by one of the rules in force.
+fn match_some(world: &mut World, matched: u64, which: u8) {
+    let held: Vec<(Uuid, Uuid)> = (world.detector.attacks())
+        .flat_map(|attack| attack.counted_rules().map(|rule| (attack.id, rule.id)).collect::<Vec<_>>())
+        .collect();
+    for (index, &(attack, rule)) in held.iter().enumerate() {
+        let packets = if index == usize::from(which) % held.len() { matched } else { 0 };
+        world.detector.rule_matched(attack, rule, packets, packets * 100, 0.1);
     }
 }
 
@@ -320,7 +382,7 @@ fn an_attack_on_what_is_counted_no_more_is_closed() {
     world.run(200, 10_000, 0);
     let before = world.attack().clone();
     let mut again = World::new(SETTINGS);
-    again.log = again.detector.restore(again.now, vec![before.clone()], |target| *target != before.target);
+    again.log = again.detector.restore(again.now, vec![before.clone()], |record| record.target != before.target);
     assert_eq!((again.detector.attacks().count(), again.detector.followed().count()), (0, 0));
     let saved = again.log.iter().rev().find_map(|effect| match effect {
         Effect::Save(record) => Some(record),

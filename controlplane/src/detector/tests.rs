@@ -1,6 +1,10 @@
 //! The table "An attack's life", row by row, on a small world of one host.
 
+mod captures;
+mod end;
 mod journal;
+mod orders;
+mod vectors;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use uuid::Uuid;
 use super::*;
 use crate::attack::{Direction, Kind, Metric, Unit};
 use crate::mitigation::Limits;
-use crate::record::{RuleRecord, State};
+use crate::record::{FlowSpec, RuleRecord, State};
 
 pub(super) const UDP: Metric = Metric { kind: Kind::Udp, unit: Unit::Pps };
 pub(super) const THRESHOLD: u64 = 1000;
@@ -24,13 +28,16 @@ pub(super) const SETTINGS: Settings = Settings {
     check_period_ms: TICK_MS,
     capture_packets: 500,
     capture_timeout_ms: 120_000,
+    captures_max: 256,
+    threshold_specific_ban_details: false,
     ban_time_ms: 10_000,
     ban_time_max_ms: 30_000,
     probation_ms: 60_000,
     unban_only_if_attack_finished: true,
     tap: Tap::BeforeRouter,
+    rule_idle_ms: 5_000,
     attacks_max: 100,
-    limits: Limits { rules_per_target: 3, rules_in_all: 100, dry_run: false },
+    limits: Limits { rules_per_target: 3, rules_in_all: 100, blackholes_in_all: 10, dry_run: false },
 };
 
 pub(super) fn target(host: &str) -> Target {
@@ -51,7 +58,8 @@ pub(super) fn udp(packets: u64) -> Volumes {
 pub(super) fn observed(target: Target, seconds: f64, all: u64, matched: u64) -> Observed {
     let mut thresholds = Thresholds::default();
     thresholds.set(UDP, THRESHOLD);
-    Observed { target, group: Arc::from("web"), thresholds, seconds, all: udp(all), matched: udp(matched) }
+    let (group, last_resort) = (Arc::from("web"), LastResort::Nothing);
+    Observed { target, group, last_resort, thresholds, seconds, all: udp(all), matched: udp(matched) }
 }
 
 pub(super) fn mined(source: &str) -> MinedRule {
@@ -84,7 +92,7 @@ impl World {
 
     pub(super) fn tick(&mut self, observed: &[Observed]) {
         self.pass(TICK_MS);
-        let effects = self.detector.tick(self.now, observed);
+        let effects = self.detector.tick(self.now, TICK_MS as f64 / 1000.0, observed);
         self.log.extend(effects);
     }
 
@@ -172,7 +180,7 @@ fn detected_when_the_mean_of_the_rest_is_over_a_threshold() {
     assert_eq!((record.detected_ms, record.group.as_str()), (world.now.wall_ms, "web"));
     assert_eq!((record.current.udp.pps, record.peak.udp.bps), (3000.0, 3000.0 * 800.0));
     // On disk first, then told, then the capture: 500 packets of 20,000 a second within 50 ms is every second one.
-    let request = CaptureRequest { attack: record.id, target: host(), wanted: 500, stride: 2 };
+    let request = CaptureRequest { attack: record.id, target: host(), wanted: 500, stride: 2, only: None };
     let [Effect::Save(saved), Effect::Event(event), Effect::OpenCapture(opened)] = world.log.as_slice() else {
         panic!("{:?}", world.log);
     };

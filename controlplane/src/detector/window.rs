@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use crate::attack::{Metric, Rates, Thresholds, Volumes};
 
+/// So many windows are looked back to make sure of a crossing: see [`History::crossing`].
+const WINDOWS: u64 = 3;
+
 /// What came within one tick.
 #[derive(Clone, Debug)]
 struct Tick {
@@ -14,12 +17,14 @@ struct Tick {
     hot: bool,
 }
 
-/// The ticks of one target that make up the window: the fewest of the latest that last at least as long as it. A mean
+/// The latest ticks of one target. Those that make up the window are the fewest that last at least as long as it: a mean
 /// is thus always one over a real stretch of time. What was before the first tick counts as no traffic.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     ticks: VecDeque<Tick>,
     window_micros: u64,
+    /// How many ticks make up the window, how long they were, and what came within them.
+    in_window: usize,
     micros: u64,
     all: Volumes,
     rest: Volumes,
@@ -31,6 +36,7 @@ impl History {
         History {
             ticks: VecDeque::new(),
             window_micros: window_ms.max(1) * 1000,
+            in_window: 0,
             micros: 0,
             all: Volumes::default(),
             rest: Volumes::default(),
@@ -38,23 +44,47 @@ impl History {
         }
     }
 
+    /// Goes on with another window and other thresholds.
+    pub(super) fn retune(&mut self, window_ms: u64, thresholds: Thresholds) {
+        let seen = std::mem::replace(self, History::new(window_ms)).ticks;
+        self.thresholds = thresholds;
+        for Tick { micros, all, rest, .. } in seen {
+            self.push(micros as f64 / 1e6, all, rest, thresholds);
+        }
+    }
+
     /// Adds a tick with traffic, as measured against `thresholds`.
     pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
         self.thresholds = thresholds;
-        let micros = (seconds * 1e6).max(1.0) as u64;
+        // Rounded up, but for what is no more than the float's own error: no tick looks shorter than it was.
+        let micros = (seconds * 1e6 - 1e-3).ceil().max(1.0) as u64;
         let hot = thresholds.worst(&rest, micros as f64 / 1e6).is_some();
         self.micros += micros;
         self.all.add(&all);
         self.rest.add(&rest);
+        self.in_window += 1;
         self.ticks.push_back(Tick { micros, all, rest, hot });
-        while let Some(oldest) = self.ticks.front()
-            && self.micros - oldest.micros >= self.window_micros
+        while let Some(&Tick { micros, all, rest, .. }) = self.ticks.get(self.ticks.len() - self.in_window)
+            && self.micros - micros >= self.window_micros
         {
-            self.micros -= oldest.micros;
-            self.all = self.all.less(&oldest.all);
-            self.rest = self.rest.less(&oldest.rest);
-            self.ticks.pop_front();
+            self.micros -= micros;
+            self.all = self.all.less(&all);
+            self.rest = self.rest.less(&rest);
+            self.in_window -= 1;
         }
+        self.forget_old();
+    }
+
+    /// Lets go of what is too old to tell of a crossing.
+    fn forget_old(&mut self) {
+        let mut micros = 0;
+        let is_young = |tick: &&Tick| {
+            let begins = micros;
+            micros += tick.micros;
+            begins < WINDOWS * self.window_micros
+        };
+        let young = self.ticks.iter().rev().take_while(is_young).count();
+        self.ticks.drain(..self.ticks.len() - young);
     }
 
     /// Adds a tick without traffic.
@@ -75,9 +105,37 @@ impl History {
         self.micros.max(self.window_micros) as f64 / 1e6
     }
 
-    /// The threshold that the mean of the rest exceeds most, its value, and the mean.
+    /// The threshold that the mean of the rest exceeds most, its value, and the mean; only of those that some whole window
+    /// did exceed for certain. The ticks are a little longer than the window, and may so hold two bursts that are a window
+    /// apart, of which each window holds one.
     pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
-        self.thresholds.worst(&self.rest.with_flows_of(&self.all), self.seconds())
+        let rest = self.rest.with_flows_of(&self.all);
+        self.thresholds.worst(&rest, self.seconds())?;
+        self.exceeded_for_certain().worst(&rest, self.seconds())
+    }
+
+    /// The thresholds that no sequence of windows below them explains: the latest ticks fit into so many windows, and hold
+    /// more than so many windows may. One window tells at once of what is well above a threshold, and more of them tell of
+    /// a lasting excess, however small beside a tick.
+    fn exceeded_for_certain(&self) -> Thresholds {
+        let mut exceeded = Thresholds::default();
+        let (mut micros, mut all, mut rest) = (0, Volumes::default(), Volumes::default());
+        let mut ticks = self.ticks.iter().rev().peekable();
+        let windows_of = |micros: u64| micros.div_ceil(self.window_micros);
+        while let Some(tick) = ticks.next() {
+            micros += tick.micros;
+            all.add(&tick.all);
+            rest.add(&tick.rest);
+            let windows = windows_of(micros);
+            let another_fits = ticks.peek().is_some_and(|older| windows_of(micros + older.micros) == windows);
+            if !another_fits {
+                let seconds = (windows * self.window_micros) as f64 / 1e6;
+                for (metric, value, _) in self.thresholds.exceeded(&rest.with_flows_of(&all), seconds) {
+                    exceeded.set(metric, value);
+                }
+            }
+        }
+        exceeded
     }
 
     /// Whether the mean of everything exceeds any threshold.
@@ -87,7 +145,7 @@ impl History {
 
     /// Whether a crossing can still come of these ticks: a mean exceeds a threshold only if some tick did.
     pub(super) fn is_hot(&self) -> bool {
-        self.ticks.iter().any(|tick| tick.hot)
+        self.ticks.iter().rev().take(self.in_window).any(|tick| tick.hot)
     }
 
     /// By what factor the mean of the rest exceeds the threshold that it exceeds most; 0 if none.
@@ -105,9 +163,9 @@ impl History {
         Rates::of(&self.rest.with_flows_of(&self.all), self.seconds())
     }
 
-    /// Packets a second of everything in the latest tick.
-    pub(super) fn latest_pps(&self) -> f64 {
-        self.ticks.back().map_or(0.0, |tick| Rates::of(&tick.all, tick.micros as f64 / 1e6).total.pps)
+    /// The rest of the latest tick, and how long it was.
+    pub(super) fn latest_rest(&self) -> (Volumes, f64) {
+        self.ticks.back().map_or((Volumes::default(), 0.0), |tick| (tick.rest, tick.micros as f64 / 1e6))
     }
 }
 
@@ -136,6 +194,11 @@ mod tests {
         history
     }
 
+    /// What a plain mean over the ticks would say.
+    fn mean(history: &History) -> Option<(Metric, u64, f64)> {
+        history.thresholds.worst(&history.rest, history.seconds())
+    }
+
     #[test]
     fn a_young_history_is_a_mean_over_the_whole_window() {
         assert_eq!(history(&[(0.1, 1000)]).crossing(), None);
@@ -153,6 +216,29 @@ mod tests {
         ticks.push((0.25, 0));
         // Two ticks last 0.75 s, less than the window: three are looked at, over 1.25 s.
         assert_eq!(history(&ticks).all_rates().udp.pps, 160.0);
+    }
+
+    #[test]
+    fn two_bursts_a_window_apart_are_no_crossing_however_long_the_ticks_are() {
+        // Ten ticks are a little longer than a window: the burst of its beginning, and that of the next one's.
+        let mut ticks = vec![(0.1001, 0); 20];
+        ticks[5].1 = 950;
+        ticks[14].1 = 950;
+        let (_, _, mean) = mean(&history(&ticks[..15])).expect("both are within the ticks that make up the window");
+        assert!(mean > 1890.0, "{mean}");
+        assert!((1..=ticks.len()).all(|end| history(&ticks[..end]).crossing().is_none()));
+        // Less than a window apart, they are one.
+        ticks.swap(13, 14);
+        assert!(history(&ticks[..14]).crossing().is_some());
+    }
+
+    #[test]
+    fn a_small_excess_is_seen_in_three_windows_though_no_tick_ends_with_one() {
+        // Nine ticks of 0.1001 s fit into a window, 29 into three.
+        let seen = |packets: u64, ticks: usize| history(&vec![(0.1001, packets); ticks]).crossing().is_some();
+        assert_eq!([8, 9].map(|ticks| seen(112, ticks)), [false, true], "1.12 times the threshold");
+        assert_eq!([28, 29].map(|ticks| seen(104, ticks)), [false, true], "1.04 times the threshold");
+        assert!(!(1..=60).any(|ticks| seen(100, ticks)), "0.999 times the threshold");
     }
 
     #[test]

@@ -102,8 +102,9 @@ impl Meter {
             if rate > 0.0 {
                 let mut all = Volumes::default();
                 all.set_flows(rate, seconds);
+                let last_resort = group.last_resort;
                 let (group, matched) = (Arc::clone(&group.name), Volumes::default());
-                result.observed.push(Observed { target, group, thresholds, seconds, all, matched });
+                result.observed.push(Observed { target, group, last_resort, thresholds, seconds, all, matched });
             }
         }
         let is_over = |observed: &Observed| observed.thresholds.worst(&observed.all, seconds).is_some();

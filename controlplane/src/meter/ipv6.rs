@@ -168,12 +168,25 @@ impl Ipv6 {
         came
     }
 
-    /// Keeps those whose last traffic was in such a tick. Costs by how many go: the others stay where they are, but for those
-    /// that take the places of the gone.
+    /// Hosts belong to these networks and groups now; those that are in no network go.
+    pub(super) fn replace(&mut self, map: &Map) {
+        self.retain_hosts(|host| {
+            let address = hosts::host(host.key);
+            host.group = map.group_index(address) as u16;
+            map.networks.find(address).inspect(|&network| host.network = network).is_some()
+        });
+    }
+
+    /// Keeps those whose last traffic was in such a tick.
     pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.retain_hosts(|host| keep(host.touched));
+    }
+
+    /// Costs by how many go: the others stay where they are, but for those that take the places of the gone.
+    fn retain_hosts(&mut self, mut keep: impl FnMut(&mut Host) -> bool) {
         let mut index = 0;
-        while let Some(host) = self.hosts.get(index) {
-            if keep(host.touched) {
+        while let Some(host) = self.hosts.get_mut(index) {
+            if keep(host) {
                 index += 1;
                 continue;
             }

@@ -13,6 +13,7 @@ use dataplane::hosts;
 use dataplane::packet::Class;
 
 use super::flows::flows_in;
+use super::replace::moved;
 use super::seen::{Hosts, ones};
 use super::{Account, Block, HostRates, Meter};
 use crate::attack::Direction;
@@ -58,6 +59,14 @@ pub(super) struct Sweep {
     /// Flows so far, by network and by group.
     networks: Vec<[f64; 2]>,
     groups: Vec<[f64; 2]>,
+}
+
+impl Sweep {
+    /// Goes on with networks and groups at other places.
+    pub(super) fn replace(&mut self, networks: &[Option<usize>], groups: &[Option<usize>]) {
+        moved(&mut self.networks, networks);
+        moved(&mut self.groups, groups);
+    }
 }
 
 impl Meter {

@@ -3,6 +3,8 @@
 mod flows;
 mod groups;
 mod hashed;
+mod replace;
+mod windows;
 
 use std::collections::BTreeMap;
 
@@ -98,7 +100,7 @@ impl Rig {
         let networks: Vec<IpNet> = networks.iter().map(|text| net(text)).collect();
         let networks = Arc::new(Networks::new(&networks).expect("few networks"));
         let layout = Layout {
-            networks: networks.list().len(),
+            networks: networks.places() + 4,
             rules: 8,
             ipv4_blocks,
             ipv6_hosts: 256,

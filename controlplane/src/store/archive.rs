@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The attacks on disk that are over.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Archive {
@@ -36,10 +36,16 @@ impl Archive {
         rows.iter().map(|json| parse(&self.path, json)).collect()
     }
 
-    fn rows(&self, search: &Search) -> rusqlite::Result<Vec<String>> {
+    /// A connection for one reading.
+    pub(super) fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
+    }
+
+    fn rows(&self, search: &Search) -> rusqlite::Result<Vec<String>> {
+        let connection = self.open()?;
         let (query, values) = query(search);
         let mut statement = connection.prepare(&query)?;
         let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;

@@ -227,7 +227,7 @@ fn extended_communities() {
         (Action::RateBps(8_000_000), "8006 0000 49742400"),
         (Action::RatePps(1000), "800c 0000 447a0000"),
     ] {
-        assert_eq!(action.extended_community().to_vec(), hex(&community.replace(' ', "")));
+        assert_eq!(action.extended_community().unwrap().to_vec(), hex(&community.replace(' ', "")));
     }
 }
 

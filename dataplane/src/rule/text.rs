@@ -132,6 +132,7 @@ impl Display for Action {
             Action::Discard => f.write_str("discard"),
             Action::RateBps(rate) => write!(f, "rate-limit {rate} bit/s"),
             Action::RatePps(rate) => write!(f, "rate-limit {rate} packets/s"),
+            Action::Blackhole => f.write_str("blackhole"),
         }
     }
 }

@@ -2,8 +2,8 @@
 #![no_main]
 
 use dataplane::packet::{
-    Addresses, Class, Flow, Headers, Network, Outline, Plain, Unparsed, Upper, flow_v4, flow_v6, network, outline_v4,
-    outline_v6, parse,
+    Addresses, Class, Flow, Headers, Network, Outline, Plain, PlainV6, Unparsed, Upper, flow_v4, flow_v6, network,
+    outline_v4, outline_v6, parse,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,13 @@ fn parts_agree(frame: &[u8], whole: &Result<Headers, Unparsed>) {
         Network::V6(packet) => outline_v6(packet).map(|outline| {
             let flow = flow_v6(packet).expect("what has an outline has a flow");
             let addresses = |source, destination| Addresses::V6 { source, destination };
-            (told(outline, addresses), flow_told(flow, addresses))
+            let of_octets = |source: &[u8; 16], destination: &[u8; 16]| {
+                addresses(u128::from_be_bytes(*source), u128::from_be_bytes(*destination))
+            };
+            if let Some(plain) = PlainV6::of(frame) {
+                assert_eq!(plain.outline(), outline);
+            }
+            (told(outline, of_octets), flow_told(flow, addresses))
         }),
     });
     match (outlined, whole) {
@@ -66,7 +72,7 @@ fn plain_agrees(frame: &[u8], plain: &Plain, whole: &Result<Headers, Unparsed>) 
         fragment: plain.fragment(),
         dscp: plain.dscp(),
         ip_length: plain.ip_length().into(),
-        upper: plain.upper(),
+        upper: plain.upper(plain.class()),
         ..whole
     };
     assert_eq!(said, whole);

@@ -21,6 +21,7 @@ fn status_shows_ports_workers_engines_and_alarms() {
         r#"
 leveed     0.1.0, DPDK 22.11.11
 up         1 h 2 min, since 2026-11-21 20:01:28.123 UTC
+PAUSED     by alice, 1 min 0 s ago, for another 9 min 0 s: router works
 dry run    yes: nothing is announced
 log level  info
 networks   3
@@ -163,6 +164,7 @@ networks       198.18.0.0/28, 2001:db8:80::/48
 directions     incoming
 families       ipv4, ipv6
 monitor only   yes: nothing is announced
+last resort    rate_limit 100 Mbps
 THRESHOLD   INCOMING  OUTGOING
 udp_pps     100 kpps         -
 total_bps  2.00 Gbps         -
@@ -216,6 +218,25 @@ TIME (UTC)               JOURNAL
 2026-11-21 21:02:29.123  rule_held  rule held
 "#,
     );
+}
+
+#[test]
+fn what_was_done_beyond_the_limit_and_what_went_idle_is_shown() {
+    let mut many = fixtures::attack(NOW);
+    many.rules_forgotten = 1_234;
+    many.rules[0].state = "idle".into();
+    many.rules[0].withdrawn_ms = NOW - 3_000;
+    many.rules.push(Rule { last_resort: true, text: "dst 198.18.0.7/32 blackhole".into(), ..fixtures::rule(NOW) });
+    let shown = attack(&many, NOW);
+    for line in [
+        "state     idle, 1 min 4 s ago",
+        "lifted    3 s ago",
+        "rule      dst 198.18.0.7/32 blackhole",
+        "kind      last resort",
+        "1,234 rules that were withdrawn long ago were not kept",
+    ] {
+        assert_eq!(shown.lines().filter(|shown| *shown == line).count(), 1, "{line}\n{shown}");
+    }
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use dataplane::rule::Family;
 use proto::gobgp;
 use proto::gobgp::gobgp_api_client::GobgpApiClient;
 use proto::gobgp::peer_state::SessionState;
@@ -11,12 +10,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::Peer;
-use super::path::{Announcement, Key, Mark, table};
+use super::path::{Announcement, Key, Mark, NextHops, Table};
 use super::plan::Held;
+use crate::crash::{self, Step, When};
 
 /// An engine that takes longer for one answer hangs. It needs 0.4 ms for a path, and 0.4 s to list 10,000.
 const CALL_MAX: Duration = Duration::from_secs(5);
-pub(super) const WATCH: &str = "WatchEvent";
 
 /// Why an engine could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +81,11 @@ fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-async fn within<T>(call: &'static str, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
+async fn within<T>(step: Step, answer: impl Future<Output = Result<T, Status>>) -> Result<T, Error> {
+    let call = step.name();
+    crash::point(step, When::Before);
     let answer = tokio::time::timeout(CALL_MAX, answer).await.map_err(|_| Error::NoAnswer { call })?;
+    crash::point(step, When::After);
     answer.map_err(|status| Error::of(call, &status))
 }
 
@@ -106,7 +108,7 @@ impl Client {
     }
 
     async fn check_started(&mut self) -> Result<(), Error> {
-        let answer = within("GetBgp", self.0.get_bgp(gobgp::GetBgpRequest {})).await?;
+        let answer = within(Step::GetBgp, self.0.get_bgp(gobgp::GetBgpRequest {})).await?;
         match answer.into_inner().global {
             Some(global) if global.asn != 0 => Ok(()),
             _ => Err(Error::NotStarted),
@@ -114,27 +116,26 @@ impl Client {
     }
 
     pub(super) async fn add(&mut self, announcement: &Announcement) -> Result<(), Error> {
-        within("AddPath", self.0.add_path(announcement.to_request())).await.map(drop)
+        within(Step::AddPath, self.0.add_path(announcement.to_request())).await.map(drop)
     }
 
     pub(super) async fn delete(&mut self, key: &Key) -> Result<(), Error> {
-        within("DeletePath", self.0.delete_path(key.to_withdrawal())).await.map(drop)
+        within(Step::DeletePath, self.0.delete_path(key.to_withdrawal())).await.map(drop)
     }
 
     /// Everything that carries the mark.
-    pub(super) async fn list(&mut self, mark: Mark) -> Result<Held, Error> {
-        const CALL: &str = "ListPath";
+    pub(super) async fn list(&mut self, mark: Mark, next_hops: &NextHops) -> Result<Held, Error> {
         let mut held = Held::new();
-        for family in [Family::V4, Family::V6] {
+        for table in Table::ours(next_hops) {
             let request = gobgp::ListPathRequest {
                 table_type: gobgp::TableType::Global.into(),
-                family: Some(table(family)),
+                family: Some(table.to_family()),
                 enable_only_binary: true,
             };
-            let mut listed = within(CALL, self.0.list_path(request)).await?.into_inner();
-            while let Some(answer) = within(CALL, listed.message()).await? {
+            let mut listed = within(Step::ListPath, self.0.list_path(request)).await?.into_inner();
+            while let Some(answer) = within(Step::ListPath, listed.message()).await? {
                 let paths = answer.destination.unwrap_or_default().paths;
-                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, family, mark));
+                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, table, mark));
                 held.extend(ours.map(Announcement::into_parts));
             }
         }
@@ -143,10 +144,9 @@ impl Client {
 
     /// Peers by address.
     pub(super) async fn peers(&mut self) -> Result<Vec<Peer>, Error> {
-        const CALL: &str = "ListPeer";
-        let mut listed = within(CALL, self.0.list_peer(gobgp::ListPeerRequest {})).await?.into_inner();
+        let mut listed = within(Step::ListPeer, self.0.list_peer(gobgp::ListPeerRequest {})).await?.into_inner();
         let mut peers = Vec::new();
-        while let Some(answer) = within(CALL, listed.message()).await? {
+        while let Some(answer) = within(Step::ListPeer, listed.message()).await? {
             peers.extend(answer.peer.map(peer));
         }
         peers.sort_unstable_by(|one, other| one.address.cmp(&other.address));
@@ -156,7 +156,7 @@ impl Client {
     /// A message at once, one for each change of a peer's state, and the end as soon as the engine is gone.
     pub(super) async fn watch_peers(&mut self) -> Result<Streaming<gobgp::WatchEventResponse>, Error> {
         let request = gobgp::WatchEventRequest { peer: Some(gobgp::watch_event_request::Peer {}) };
-        within(WATCH, self.0.watch_event(request)).await.map(tonic::Response::into_inner)
+        within(Step::WatchEvent, self.0.watch_event(request)).await.map(tonic::Response::into_inner)
     }
 }
 

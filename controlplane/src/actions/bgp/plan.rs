@@ -26,13 +26,14 @@ impl Targets {
         let mut targets = Targets::default();
         let mut index_by_key: HashMap<Key, usize> = HashMap::new();
         for Wanted { id, rule, action } in wanted {
-            let announcement = match Announcement::new(rule, action, engine.mark, &engine.communities) {
-                Ok(announcement) => announcement,
-                Err(refusal) => {
-                    targets.refused.push((*id, refusal.to_string()));
-                    continue;
-                }
-            };
+            let announcement =
+                match Announcement::new(rule, action, engine.mark, &engine.communities, &engine.next_hops) {
+                    Ok(announcement) => announcement,
+                    Err(refusal) => {
+                        targets.refused.push((*id, refusal.to_string()));
+                        continue;
+                    }
+                };
             let next = targets.announcements.len();
             let index = *index_by_key.entry(announcement.key().clone()).or_insert(next);
             if index == next {

@@ -1,7 +1,7 @@
 //! What groups inherit, and what they look at.
 
 use super::*;
-use crate::group::Family;
+use crate::group::{Family, LastResort};
 
 const NETWORKS: [&str; 4] = ["198.18.0.0/28", "198.18.0.16/28", "198.18.0.32/28", "2001:db8:80::/48"];
 
@@ -72,6 +72,40 @@ networks = ["198.18.0.32/28"]
     assert_eq!(*alone, blank, "nobody inherits without saying so");
 }
 
+const BGP: &str = "[bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
+                   [[bgp.engines]]\nname = \"edge\"\naddress = \"unix:///run/gobgp.sock\"\n";
+
+#[test]
+fn the_last_resort_is_inherited_word_by_word() {
+    let all = groups(&format!(
+        "{BGP}[groups.default]\nlast_resort_mbps = 5\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\nlast_resort = \"rate_limit\"\n\
+         [groups.b]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"a\"\nlast_resort_mbps = 20\n\
+         [groups.c]\nnetworks = [\"198.18.0.32/28\"]\ninherit = \"b\"\nlast_resort = \"blackhole\"\n\
+         [groups.d]\nnetworks = [\"2001:db8:80::/48\"]\ninherit = \"default\"\nlast_resort = \"rate_limit\"\n"
+    ));
+    let [default, a, b, c, d] = &all[..] else { panic!("{} groups", all.len()) };
+    assert_eq!((default.last_resort, c.last_resort), (LastResort::Nothing, LastResort::Blackhole));
+    let limits = [a, b, d].map(|group| group.last_resort);
+    assert_eq!(limits, [100, 20, 5].map(|mbps| LastResort::RateLimit { bps: mbps * 1_000_000 }));
+}
+
+#[test]
+fn a_blackhole_needs_somewhere_to_lead_to() {
+    let group = "[groups.default]\nlast_resort = \"blackhole\"\n";
+    let key = "groups.default.last_resort";
+    assert_after_small(group, 2, key, "no ipv4 next hop", "blackhole_next_hops");
+    let only_v4 = BGP.replace(", \"100::1\"", "");
+    assert_after_small(&format!("{group}{only_v4}"), 2, key, "no ipv6 next hop", "blackhole_next_hops");
+    groups(&format!("{group}families = [\"ipv4\"]\n{only_v4}"));
+    groups(&format!("{group}{BGP}"));
+    for bad in ["0.0.0.0", "::", "224.0.0.1", "127.0.0.1", "::ffff:192.0.2.1", "here", "192.0.2.0/24"] {
+        let text = BGP.replace("100::1", bad);
+        assert_after_small(&text, 3, "bgp.blackhole_next_hops[1]", "no address that a route can lead to", "discard");
+    }
+    let twice = BGP.replace("100::1", "192.0.2.67");
+    assert_after_small(&twice, 3, "bgp.blackhole_next_hops[1]", "a second next hop", "one of each family");
+}
+
 #[test]
 fn a_direction_that_is_not_watched_is_still_handed_on() {
     let all = groups(
@@ -130,6 +164,8 @@ fn bad_directions_and_families() {
         ("families = [\"inet\"]", "families[0]", "unknown value \"inet\"", "known here: ipv4, ipv6"),
         ("families = []", "families", "an empty list", "ipv4, ipv6"),
         ("monitor_only = \"yes\"", "monitor_only", "wrong type", "true or false"),
+        ("last_resort = \"drop\"", "last_resort", "unknown value", "\"nothing\" or \"rate_limit\" or \"blackhole\""),
+        ("last_resort_mbps = 0", "last_resort_mbps", "0 is out of range", "1 to 1000000"),
         ("monitor = true", "monitor", "unknown key `monitor`", "`monitor_only`"),
     ];
     for (line, key, found, hint) in cases {

@@ -54,7 +54,8 @@ impl Line {
     }
 
     fn over(rig: Rig) -> Line {
-        let networks = Snapshot::new(Networks::new(rig.networks.list()).expect("few networks"));
+        let list: Vec<IpNet> = rig.networks.iter().map(|(_, network)| network).collect();
+        let networks = Snapshot::new(Networks::new(&list).expect("few networks"));
         let watch = Snapshot::new(Watch::default());
         let pipeline =
             |(shared, _): &(Arc<Shared>, Owner)| Pipeline::new(Arc::clone(shared), networks.reader(), watch.reader());

@@ -1,0 +1,91 @@
+//! Another configuration while everything runs.
+
+use std::sync::Arc;
+
+use dataplane::networks::Networks;
+use tokio::sync::watch;
+use tracing::error;
+
+use super::Control;
+use crate::actions::bgp;
+use crate::attack::Target;
+use crate::detector::{Place, Settings};
+use crate::meter::Map;
+use crate::samples;
+use crate::whitelist::Whitelist;
+
+/// All that changes. It was checked before: nothing of it is refused.
+#[derive(Debug)]
+pub struct Reload {
+    /// Who does it.
+    pub by: String,
+    /// What it is on the list of who did what, and in words.
+    pub act: (&'static str, String),
+    /// The protected networks, a successor of those in force.
+    pub networks: Arc<Networks>,
+    /// The same networks, and the host groups.
+    pub map: Map,
+    /// The detector's configuration.
+    pub settings: Settings,
+    /// What is exempt.
+    pub whitelist: Whitelist,
+    /// For how long attacks are kept.
+    pub history: std::time::Duration,
+    /// Where samples are kept; none: nowhere.
+    pub samples: Option<samples::Limits>,
+    /// What engines say.
+    pub reports: Vec<watch::Receiver<bgp::Report>>,
+}
+
+impl Control {
+    /// What holds for a target; none where its traffic is not counted as such. A rule by hand needs no more than that its
+    /// target is ours.
+    pub(super) fn place(map: &Map, target: &Target, is_order: bool) -> Option<Place> {
+        let host = target.prefix.addr();
+        let is_counted = map.host(host) == target.prefix && map.network(host).is_some();
+        let group = map.group(host);
+        (is_counted || is_order && map.protects(target.prefix)).then(|| Place {
+            group: Arc::clone(&group.name),
+            last_resort: group.last_resort,
+            thresholds: group.thresholds_of(host, target.direction),
+        })
+    }
+
+    /// Goes over to another configuration, all of it at once. Gives what writes samples no more, for somebody who may wait for it.
+    pub(super) fn reload(&mut self, reload: Reload) -> Option<samples::Handle> {
+        // What was counted so far belongs to the networks and groups as they were.
+        self.tick();
+        self.dataplane.networks.replace(reload.networks);
+        self.meter.replace(reload.map);
+        self.settings = reload.settings;
+        self.whitelist = Arc::new(reload.whitelist);
+        self.reports = reload.reports;
+        self.store.set_history(reload.history);
+        let retired = self.change_samples(reload.samples);
+        let (now, map) = (self.now(), self.meter.map());
+        let place = |target: &Target, is_order: bool| Control::place(map, target, is_order);
+        let effects = self.detector.reload(now, self.settings, Arc::clone(&self.whitelist), place);
+        self.carry_out(effects);
+        self.plan();
+        self.look_at_reports();
+        let (act, text) = reload.act;
+        self.note_down(&reload.by, act, text, None);
+        retired
+    }
+
+    fn change_samples(&mut self, limits: Option<samples::Limits>) -> Option<samples::Handle> {
+        self.captures.keep_frames(limits.is_some());
+        match (self.samples.take(), limits) {
+            (retired, None) => return retired,
+            (Some(handle), Some(limits)) => {
+                handle.set_limits(limits);
+                self.samples = Some(handle);
+            }
+            (None, Some(limits)) => match samples::spawn(limits) {
+                Ok(handle) => self.samples = Some(handle),
+                Err(error) => error!("samples are not kept: {error}"),
+            },
+        }
+        None
+    }
+}

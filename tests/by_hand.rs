@@ -1,0 +1,304 @@
+//! What persons order, through the whole daemon: rules by hand, the pause of all actions, who did what. With a real gobgpd and a
+//! real BIRD where routers matter. Needs root, for namespaces.
+//!
+//! ```text
+//!   leveed ──Unix socket── gobgpd, AS 65001 ──veth── BIRD, AS 65002
+//!                          192.0.2.1                 192.0.2.2
+//! ```
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proto::v1;
+use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
+use support::daemon::{Leveed, Setup, cores};
+use support::{never, pcap, wait_until};
+use tempfile::TempDir;
+use tonic::{Code, Status};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Long enough for a wrong announcement or withdrawal to reach the router, which takes milliseconds.
+const A_WHILE: Duration = Duration::from_secs(2);
+const NETWORKS: [&str; 3] = ["198.18.0.0/24", "198.18.1.0/24", "2001:db8::/48"];
+/// What somebody else sends to 198.18.0.10 all the time, as a rule and as BIRD shows it.
+const DNS: &str =
+    r#"{"destination_prefix":"198.18.0.10/32","protocols":["udp"],"source_ports":[53],"action_type":"discard"}"#;
+const DNS_ROUTE: &str = "dst 198.18.0.10/32; proto 17; sport 53";
+const NETWORK: &str = r#"{"destination_prefix":"198.18.1.0/28","action_type":"discard"}"#;
+const NETWORK_ROUTE: &str = "dst 198.18.1.0/28";
+
+/// Without traffic but that of [`DNS`], and thresholds that it does not come near.
+fn start(daemon: &str, rest: &str) -> (Leveed, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("traffic.pcap");
+    let at = |address: &str| -> SocketAddr { address.parse().unwrap() };
+    pcap::write(&file, &vec![pcap::udp(at("203.0.113.1:53"), at("198.18.0.10:1000"), 20); 100]);
+    let core = [*cores().last().unwrap()];
+    let device = format!("net_pcap0,rx_pcap={},infinite_rx=1", file.display());
+    let rest = format!("[groups.default.incoming]\nicmp_pps = 1000\n{rest}");
+    let ports: [(&str, &[usize]); 1] = [(&device, &core)];
+    let mut leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ports: &ports, daemon, rest: &rest });
+    leveed.start();
+    (leveed, folder)
+}
+
+fn add(leveed: &Leveed, rule: &str, seconds: u64) -> Result<v1::Rule, Status> {
+    let (flow_spec_json, reason) = (rule.to_owned(), "test".to_owned());
+    let request = v1::AddRuleRequest { flow_spec_json, seconds, reason };
+    leveed.ask(async |mut api| api.add_rule(request).await).map(|added| added.rule.expect("a rule"))
+}
+
+fn remove(leveed: &Leveed, id: &str) -> Result<v1::RemoveRuleResponse, Status> {
+    let request = v1::RemoveRuleRequest { id: id.to_owned(), reason: "enough".to_owned() };
+    leveed.ask(async |mut api| api.remove_rule(request).await)
+}
+
+fn pause(leveed: &Leveed, seconds: u64) -> v1::ActionPause {
+    let request = v1::PauseRequest { seconds, reason: "router works".to_owned() };
+    leveed.ask(async |mut api| api.pause(request).await).expect("paused").pause.expect("a pause")
+}
+
+fn resume(leveed: &Leveed) -> Result<v1::ResumeResponse, Status> {
+    leveed.ask(async |mut api| api.resume(v1::ResumeRequest { reason: "done".to_owned() }).await)
+}
+
+/// What persons did, the oldest first: who and what.
+fn acts(leveed: &Leveed) -> Vec<(String, String)> {
+    let acts = leveed.ask(async |mut api| api.list_acts(v1::ListActsRequest::default()).await).expect("acts").acts;
+    acts.into_iter().rev().map(|act| (act.by, format!("{} {}", act.act, act.text))).collect()
+}
+
+#[track_caller]
+fn wait_acts(leveed: &Leveed, expected: &[(&str, &str)]) {
+    let expected: Vec<_> = expected.iter().map(|(by, text)| ((*by).to_owned(), (*text).to_owned())).collect();
+    wait_until(SOON, &format!("acts {expected:?}"), || (acts(leveed) == expected).then_some(()));
+}
+
+fn shown(routes: &[FlowRoute]) -> Vec<String> {
+    let mut shown: Vec<_> = routes.iter().map(|route| route.components.join("; ")).collect();
+    shown.sort();
+    shown
+}
+
+#[track_caller]
+fn wait_router(bird: &Bird, expected: &[&str]) {
+    wait_until(SOON, &format!("the router to hold {expected:?}"), || {
+        (shown(&[bird.flow4(), bird.flow6()].concat()) == expected).then_some(())
+    });
+}
+
+#[track_caller]
+fn router_stays(bird: &Bird, expected: &[&str]) {
+    never(A_WHILE, "a change at the router", || {
+        let now = shown(&[bird.flow4(), bird.flow6()].concat());
+        (now != expected).then_some(now)
+    });
+}
+
+#[test]
+fn rules_by_hand_reach_the_router_and_a_pause_leaves_it_as_it_is() {
+    let link = Link::new();
+    let mut gobgpd = Gobgpd::prepare();
+    gobgpd.start(&link.engine);
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    let bgp = format!(
+        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+        gobgpd.address()
+    );
+    let (mut leveed, _folder) = start("on_shutdown = \"withdraw\"", &bgp);
+
+    let dns = add(&leveed, DNS, 0).expect("a rule");
+    add(&leveed, NETWORK, 3_600).expect("a rule");
+    let outgoing = r#"{"source_prefix":"2001:db8::30/128","action_type":"rate-limit","action":{"rate_bps":8000000}}"#;
+    let outgoing = add(&leveed, outgoing, 0).expect("a rule");
+    wait_router(&bird, &[DNS_ROUTE, NETWORK_ROUTE, "src 2001:db8::30/128"]);
+    // It is held, and what it matches is counted.
+    wait_until(SOON, "matched packets", || {
+        let rules = leveed.rules();
+        rules.into_iter().find(|rule| rule.id == dns.id && rule.state == "held" && rule.matched_packets > 100)
+    });
+    let attacks = leveed.attacks();
+    assert_eq!(attacks.len(), 3, "and nothing else is an attack");
+    assert!(attacks.iter().all(|attack| attack.by == "root" && attack.rule_by_hand && attack.state == "mitigating"));
+    let directions: Vec<_> = attacks.iter().map(|attack| attack.direction()).collect();
+    use v1::Direction::{Incoming, Outgoing};
+    assert_eq!(directions, [Outgoing, Incoming, Incoming]);
+    assert_eq!(remove(&leveed, &outgoing.attack_id).expect("removed").attack_id, outgoing.attack_id);
+    wait_router(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
+
+    // Paused: rules come and go, and the router holds what it held.
+    let before = [DNS_ROUTE, NETWORK_ROUTE];
+    assert_eq!(pause(&leveed, 0).by, "root");
+    remove(&leveed, &dns.id).expect("removed");
+    let third = add(&leveed, r#"{"destination_prefix":"198.18.0.11/32","action_type":"discard"}"#, 0).expect("a rule");
+    assert_eq!(third.state, "paused");
+    router_stays(&bird, &before);
+    let is_said = |leveed: &Leveed| {
+        let status = leveed.status();
+        assert_eq!(status.pause.expect("a pause").reason, "router works");
+        assert!(status.alarms[0].starts_with("all actions are paused by root (router works)"), "{:?}", status.alarms);
+    };
+    is_said(&leveed);
+    // Also over SIGKILL, and over an orderly stop that would otherwise withdraw.
+    wait_until(SOON, "all on disk", || (acts(&leveed).len() == 7).then_some(()));
+    leveed.kill();
+    leveed.start();
+    is_said(&leveed);
+    wait_until(SOON, "the engine", || leveed.rules().into_iter().find(|rule| rule.state == "held"));
+    router_stays(&bird, &before);
+    assert!(leveed.terminate().success());
+    router_stays(&bird, &before);
+    assert!(leveed.log().contains("all actions are paused: announcements stay"), "{}", leveed.log());
+    leveed.start();
+    is_said(&leveed);
+    router_stays(&bird, &before);
+
+    // Resumed: the router gets what is wanted by now.
+    assert_eq!(resume(&leveed).expect("resumed").pause.expect("a pause").by, "root");
+    wait_router(&bird, &["dst 198.18.0.11/32", NETWORK_ROUTE]);
+    assert!(leveed.status().pause.is_none() && leveed.alarms().is_empty(), "{:?}", leveed.status());
+    assert_eq!(resume(&leveed).expect_err("not twice").message(), "actions are not paused");
+    wait_acts(
+        &leveed,
+        &[
+            ("root", "rule_add discard: dst 198.18.0.10/32 proto udp sport 53: test"),
+            ("root", "rule_add discard: dst 198.18.1.0/28 for 3600 s: test"),
+            ("root", "rule_add rate-limit 8000000 bit/s: src 2001:db8::30/128: test"),
+            ("root", "rule_remove rate-limit 8000000 bit/s: src 2001:db8::30/128: enough"),
+            ("root", "pause all actions: router works"),
+            ("root", "rule_remove discard: dst 198.18.0.10/32 proto udp sport 53: enough"),
+            ("root", "rule_add discard: dst 198.18.0.11/32: test"),
+            ("root", "resume all actions: done"),
+        ],
+    );
+    assert!(leveed.terminate().success());
+    wait_router(&bird, &[]);
+}
+
+#[test]
+fn what_is_no_rule_for_ours_is_refused_and_says_why() {
+    let whitelist = "[groups.quiet]\nnetworks = [\"198.18.1.16/28\"]\nmonitor_only = true\n[whitelist]\nnetworks = [\"198.18.0.64/28\"]\nremote_networks = [\"203.0.113.0/28\"]\n";
+    let (leveed, _folder) = start("", whitelist);
+    let refused = |rule: &str| {
+        let status = add(&leveed, rule, 0).expect_err("refused");
+        (status.code(), status.message().to_owned())
+    };
+    for (rule, code, words) in [
+        ("no rule", Code::InvalidArgument, "no JSON"),
+        (r#"{"destination_prefix":"198.18.0.1/32"}"#, Code::InvalidArgument, "action_type is missing"),
+        (r#"{"protocols":["udp"],"action_type":"discard"}"#, Code::FailedPrecondition, "give a destination_prefix"),
+        (
+            r#"{"destination_prefix":"198.18.0.0/23","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "lies within a protected network",
+        ),
+        (
+            r#"{"destination_prefix":"192.0.2.1/32","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "lies within a protected network",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.0.65/32","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "198.18.0.64/28 is in whitelist.networks",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.0.0/24","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "198.18.0.64/28 is in whitelist.networks",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.1.0/24","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "nothing is announced for 198.18.1.16/28",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.1.24/29","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "nothing is announced for 198.18.1.24/29",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.0.1/32","source_prefix":"203.0.113.0/24","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "203.0.113.0/28 is in whitelist.remote_networks",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.0.1/32","source_prefix":"2001:db8:1::/48","action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "of different families",
+        ),
+    ] {
+        let (found, message) = refused(rule);
+        assert!(found == code && message.contains(words), "{rule}: {found:?} {message}");
+    }
+    let banned = leveed.ban("198.18.0.65", "").expect_err("refused");
+    assert_eq!(banned.message(), "198.18.0.65 incoming is not banned: 198.18.0.64/28 is in whitelist.networks");
+    assert!(leveed.attacks().is_empty() && acts(&leveed).is_empty());
+
+    let quiet = add(&leveed, &DNS.replace("198.18.0.10", "198.18.1.17"), 0).expect("a rule");
+    assert_eq!(quiet.state, "monitor_only");
+    remove(&leveed, &quiet.id).expect("removed");
+    let id = add(&leveed, DNS, 0).expect("a rule").id;
+    assert_eq!(add(&leveed, DNS, 60).expect("the same").id, id);
+    let other = DNS.replace("\"discard\"", "\"rate-limit\",\"action\":{\"rate_pps\":1}");
+    assert!(add(&leveed, &other, 0).expect_err("refused").message().contains(&format!("rule {id} does otherwise")));
+    assert!(remove(&leveed, "ffff").expect_err("refused").message().contains("no rule ffff is wanted"));
+    assert_eq!(remove(&leveed, "").expect_err("refused").code(), Code::InvalidArgument);
+    assert_eq!(remove(&leveed, &id[..20]).expect("removed").text, "dst 198.18.0.10/32 proto udp sport 53 discard");
+    assert!(leveed.rules().is_empty());
+}
+
+#[test]
+fn what_is_ordered_for_a_time_ends_by_itself_and_outlives_a_restart() {
+    let (mut leveed, _folder) = start("", "");
+    let ban = |host: &str, direction: v1::Direction| {
+        let (host, reason) = (host.to_owned(), "test".to_owned());
+        let request = v1::BanRequest { host, direction: direction.into(), seconds: 2, reason };
+        leveed.ask(async |mut api| api.ban(request).await).expect("banned").attack_id
+    };
+    let ids = [ban("2001:db8::7", v1::Direction::Outgoing), ban("198.18.0.7", v1::Direction::Incoming)];
+    let rule = add(&leveed, DNS, 2).expect("a rule");
+    let stays = add(&leveed, NETWORK, 0).expect("a rule");
+    pause(&leveed, 1);
+    let of = |leveed: &Leveed, id: &str| leveed.attacks().into_iter().find(|attack| attack.id == id).expect("known");
+    assert!(of(&leveed, &rule.attack_id).until_ms > 0 && of(&leveed, &ids[0]).until_ms > 0);
+    wait_until(SOON, "all on disk", || (acts(&leveed).len() >= 5).then_some(()));
+    leveed.kill();
+    leveed.start();
+    wait_until(SOON, "the end of the pause", || leveed.status().pause.is_none().then_some(()));
+    wait_until(SOON, "the end of the rule", || (of(&leveed, &rule.attack_id).state == "ended").then_some(()));
+    for id in ids {
+        wait_until(SOON, "the end of a ban", || (of(&leveed, &id).ending_ms > 0).then_some(()));
+    }
+    assert_eq!(of(&leveed, &stays.attack_id).state, "mitigating");
+    wait_acts(
+        &leveed,
+        &[
+            ("root", "ban 2001:db8::7 outgoing for 2 s: test"),
+            ("root", "ban 198.18.0.7 incoming for 2 s: test"),
+            ("root", "rule_add discard: dst 198.18.0.10/32 proto udp sport 53 for 2 s: test"),
+            ("root", "rule_add discard: dst 198.18.1.0/28: test"),
+            ("root", "pause all actions for 1 s: router works"),
+            ("leveed", "resume all actions: the time asked for is over"),
+        ],
+    );
+}
+
+#[test]
+fn a_capture_that_waits_for_a_place_is_seen() {
+    let (leveed, _folder) = start("", "[detection]\ncaptures_at_once = 1\n");
+    // Hosts without traffic: a capture stays open.
+    let first = leveed.ban("198.18.0.7", "").expect("banned");
+    let of = |id: &str| leveed.attacks().into_iter().find(|attack| attack.id == id).expect("known");
+    let second = leveed.ban("198.18.0.8", "").expect("banned");
+    wait_until(SOON, "the wait", || of(&second).capture_waiting.then_some(()));
+    assert!(!of(&first).capture_waiting);
+    let words = "1 attacks wait for a capture: 1 are open (detection.captures_at_once)".to_owned();
+    assert!(leveed.alarms().contains(&words), "{:?}", leveed.alarms());
+    leveed.unban("198.18.0.7").expect("unbanned");
+    wait_until(SOON, "the place", || (!of(&second).capture_waiting).then_some(()));
+    assert!(leveed.alarms().is_empty());
+}
