@@ -472,8 +472,9 @@ fn a_capture_that_is_never_full_is_an_orphan() {
     assert_eq!(attack.note, held);
     let log = site.leveed.log();
     assert!(log.lines().any(|line| line.contains("WARN") && line.contains(&held)), "a warning in the log");
-    let kinds: Vec<String> = events.of(&attack.id).into_iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, ["detected", "false_positive"]);
+    let kinds = || events.of(&attack.id).into_iter().map(|event| event.kind).collect::<Vec<_>>();
+    // Told once it is on disk.
+    wait_until(SOON, "events", || (kinds() == ["detected", "false_positive"]).then_some(()));
 
     // What a person asked for is not called false, but nor is there a rule without a sample.
     let id = site.leveed.ban("198.18.78.9", "test").expect("banned");

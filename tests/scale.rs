@@ -97,7 +97,7 @@ impl Levee {
     fn look(&mut self) -> u64 {
         self.flush();
         self.tick += 1;
-        self.meter.follow(self.detector.followed());
+        self.meter.follow(self.detector.followed(), self.detector.apart());
         let seconds = TICK_MS as f64 / 1000.0;
         let tick = self.meter.tick(self.tick, seconds, |_| Volumes::default());
         let mono_ms = u64::from(self.tick) * TICK_MS;

@@ -173,6 +173,11 @@ impl Api {
         host(text, self.ipv6_prefix_length)
     }
 
+    /// A host, or a wider prefix.
+    fn host_or_network(&self, text: &str) -> Result<IpNet, Error> {
+        self.host(text).or_else(|error| text.parse::<IpNet>().map(|network| network.trunc()).map_err(|_| error))
+    }
+
     /// A prefix, or the host of an address; none where nothing is given.
     fn prefix(&self, text: &str) -> Result<Option<IpNet>, Error> {
         if text.is_empty() {
@@ -404,7 +409,8 @@ impl Levee for Api {
     async fn unban(&self, request: tonic::Request<v1::UnbanRequest>) -> Result<Response<v1::UnbanResponse>, Status> {
         let by = who(&request);
         let request = request.into_inner();
-        let (host, order) = (self.host(&request.host)?, Order { seconds: 0, reason: reason(request.reason)?, by });
+        let order = Order { seconds: 0, reason: reason(request.reason)?, by };
+        let host = self.host_or_network(&request.host)?;
         let name = attack::name(host);
         let ended = self.ask(|reply| Request::Unban { host, order, reply }).await?;
         if ended.is_empty() {

@@ -58,6 +58,18 @@ impl fmt::Display for Target {
     }
 }
 
+impl Target {
+    /// Whether it is a wider prefix around another target, in the same direction.
+    pub fn is_around(&self, other: &Target) -> bool {
+        self.direction == other.direction && self.prefix != other.prefix && self.prefix.contains(&other.prefix)
+    }
+
+    /// How many bits of an address its prefix leaves open.
+    pub fn width(&self) -> u8 {
+        self.prefix.max_prefix_len() - self.prefix.prefix_len()
+    }
+}
+
 /// The host that an address counts for: the address alone, or the prefix of so many bits around an IPv6 address.
 pub fn host(address: IpAddr, ipv6_prefix_length: u8) -> IpNet {
     match address {

@@ -7,6 +7,7 @@ mod by_hand;
 mod captures;
 mod examples;
 mod health;
+mod marking;
 pub(crate) mod outgoing;
 mod reload;
 mod watching;
@@ -32,8 +33,9 @@ use crate::attack::{Kind, Metric, Now, Target, Unit, Volumes};
 use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, MinedRule, Settings};
 use crate::meter::{Map, Meter};
-use crate::miner;
+use crate::miner::{self, Mined};
 use crate::mitigation::{self, Standing};
+use crate::narrow;
 use crate::record::AttackRecord;
 use crate::samples;
 use crate::store::StoreHandle;
@@ -43,7 +45,7 @@ use captures::Captures;
 use examples::Examples;
 use health::Health;
 use outgoing::Outgoing;
-use watching::Watching;
+use watching::{Scene, Watching};
 
 /// Samples and engines are looked at this often.
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
@@ -165,7 +167,7 @@ impl Control {
             info!(attacks = alive.len(), "taking up attacks on record");
         }
         let (now, map) = (control.now(), control.meter.map());
-        let is_counted = |record: &AttackRecord| Control::place(map, &record.target, record.is_order).is_some();
+        let is_counted = |record: &AttackRecord| map.place(&record.target, record.is_order).is_some();
         let effects = control.detector.restore(now, alive, is_counted);
         control.carry_out(effects);
         if let Some(pause) = control.pause_alarm() {
@@ -222,6 +224,7 @@ impl Control {
         for (kind, text) in news {
             self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
         }
+        self.watching.mark_some(&self.dataplane);
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
         let full = self.captures.drain(workers, &mut self.examples);
         for (attack, counts) in full {
@@ -281,7 +284,7 @@ impl Control {
         self.last_tick = now;
         let tick = self.dataplane.next_tick();
         let matched = self.count_matches(seconds);
-        self.meter.follow(self.detector.followed());
+        self.meter.follow(self.detector.followed(), self.detector.apart());
         let nothing = Volumes::default();
         let ticked = self.meter.tick(tick, seconds, |target| *matched.get(target).unwrap_or(&nothing));
         for (attack, counts) in self.captures.counts() {
@@ -291,6 +294,10 @@ impl Control {
         let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
         self.carry_out(effects);
         self.mind_pause();
+        let parts = watching::parts(self.detector.attacks(), self.detector.followed());
+        if self.watching.is_stale(&parts, &self.detector.apart().collect()) {
+            self.watch();
+        }
         self.watching.mark(&self.dataplane);
         self.watching.sweep(&mut self.dataplane);
         self.dataplane.networks.sweep();
@@ -299,11 +306,17 @@ impl Control {
     /// What held rules matched since the last tick: tells the detector by rule, and gives it by target.
     fn count_matches(&mut self, seconds: f64) -> BTreeMap<Target, Volumes> {
         let mut by_target: BTreeMap<Target, Volumes> = BTreeMap::new();
+        let mut by_rule: BTreeMap<(Uuid, Uuid), Volumes> = BTreeMap::new();
         for active in self.watching.active() {
             let volumes = self.meter.rule(active.slot, active.target.direction);
-            by_target.entry(active.target).or_default().add(&volumes);
+            for target in &active.counts_for {
+                by_target.entry(*target).or_default().add(&volumes);
+            }
+            by_rule.entry((active.attack, active.rule)).or_default().add(&volumes);
+        }
+        for ((attack, rule), volumes) in by_rule {
             let (packets, bytes) = volumes.total();
-            self.detector.rule_matched(active.attack, active.rule, packets, bytes, seconds);
+            self.detector.rule_matched(attack, rule, packets, bytes, seconds);
         }
         by_target
     }
@@ -370,17 +383,29 @@ impl Control {
             limits: &self.miner,
             whitelist: &self.whitelist,
         });
-        let mined: Vec<MinedRule> = outcome
-            .rules
-            .into_iter()
-            .map(|mined| MinedRule {
-                rule: mined.rule,
-                action: mined.action,
-                coverage: mined.coverage,
-                reason: mined.reason,
-            })
-            .collect();
+        let rules = outcome.rules.into_iter();
+        let mined: Vec<MinedRule> = rules.flat_map(|mined| self.narrowed(target, mined, &sample, unit)).collect();
         self.detector.sample_ready(self.now(), attack, mined, &outcome.note)
+    }
+
+    /// A rule for a network becomes one for where the attack is, around all that nothing may be announced for.
+    fn narrowed(&self, target: &Target, mined: Mined, sample: &[Headers], unit: Unit) -> Vec<MinedRule> {
+        let Mined { rule, action, coverage, reason, .. } = mined;
+        let map = self.meter.map();
+        let longest = map.host(target.prefix.addr()).prefix_len();
+        if target.prefix.prefix_len() >= longest {
+            return vec![MinedRule { rule, action, coverage, reason }];
+        }
+        let mut exempt = self.whitelist.networks.clone();
+        exempt.extend(map.monitored_within(target.prefix));
+        let parts = narrow::parts(target, &rule, (sample, unit), longest, &exempt);
+        let of_part = |part: narrow::Part| MinedRule {
+            reason: format!("{reason}; {:.1} % of that within {}", part.share * 100.0, part.prefix),
+            rule: part.rule,
+            action,
+            coverage: coverage * part.share,
+        };
+        parts.into_iter().map(of_part).collect()
     }
 
     /// Keeps what is over at hand.
@@ -405,7 +430,7 @@ impl Control {
     /// From the attacks alive to what engines are told.
     fn plan(&mut self) {
         let map = self.meter.map();
-        let monitor_only = |target: &Target| map.group(target.prefix.addr()).monitor_only;
+        let monitor_only = |target: &Target| map.group_around(target.prefix).monitor_only;
         let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits, &self.whitelist, monitor_only);
         for alarm in plan.alarms.iter().filter(|alarm| !self.plan_alarms.contains(alarm)) {
             error!("{alarm}");
@@ -421,13 +446,15 @@ impl Control {
         self.send(Message::Wanted(Arc::new(wanted.collect())));
     }
 
-    /// Tells workers which hosts to look at closer.
+    /// Tells workers what to look at closer.
     fn watch(&mut self) {
-        let map = self.meter.map();
-        // Only what is on a host can be counted rule by rule.
-        let is_on_host = |record: &&AttackRecord| map.host(record.target.prefix.addr()) == record.target.prefix;
-        let attacks = self.detector.attacks().filter(is_on_host);
-        let fresh = self.watching.rebuild(&mut self.dataplane, attacks, self.captures.open_ones());
+        let scene = Scene {
+            attacks: self.detector.attacks().collect(),
+            captures: self.captures.open_ones().collect(),
+            parts: watching::parts(self.detector.attacks(), self.detector.followed()),
+            apart: self.detector.apart().collect(),
+        };
+        let fresh = self.watching.rebuild(&mut self.dataplane, scene);
         // What a slot's former rule matched is not the new one's.
         for slot in fresh {
             self.meter.forget_rule(slot);

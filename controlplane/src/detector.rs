@@ -1,8 +1,9 @@
 //! Rates and thresholds to attacks: the one state machine of an attack's life. Pure: time is an argument, and whatever
-//! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`life`] the
-//! states.
+//! is to be done comes back as [`Effect`]s, to be carried out in their order. [`window`] has the means, [`detect`] who
+//! gets an attack, [`life`] the states.
 
 mod by_hand;
+mod detect;
 mod life;
 #[cfg(test)]
 mod properties;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use crate::attack::{Kind, Now, Target, Thresholds, Volumes};
 use crate::group::LastResort;
 use crate::mitigation::Limits;
-use crate::record::{AttackRecord, Counts, Crossing, FlowSpec};
+use crate::record::{AttackRecord, Counts, FlowSpec};
 use crate::whitelist::Whitelist;
 pub use life::order::Wish;
 use life::{Attack, Turn};
@@ -76,7 +77,7 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// What a target received (or sent) within one tick.
+/// What a target received (or sent) within one tick. What lies within it and counts apart ([`Detector::apart`]) is left out.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The target.
@@ -91,8 +92,19 @@ pub struct Observed {
     pub seconds: f64,
     /// Everything.
     pub all: Volumes,
-    /// What its held rules match.
+    /// What held rules match, its own and those of networks around it.
     pub matched: Volumes,
+    /// Of a network whose group is held against thresholds as a whole.
+    pub load: Option<Load>,
+}
+
+/// What a network's group has as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// The thresholds for the whole group.
+    pub thresholds: Thresholds,
+    /// All of the group but the network itself, and what counts apart.
+    pub others: Volumes,
 }
 
 /// What the miner found.
@@ -252,6 +264,10 @@ struct Followed {
     last_resort: LastResort,
     // The tick that was last put into the history.
     tick: u64,
+    // What comes up to then is not counted as rest: rules for it, or for a network around it, begin to be told apart.
+    settled_ms: u64,
+    // Whether it is no part of the networks around it, nor of its group.
+    apart: bool,
     attack: Option<Attack>,
 }
 
@@ -319,6 +335,12 @@ impl Detector {
         self.followed.keys().copied().chain(self.orders.values().map(|order| order.record.target))
     }
 
+    /// Followed targets that are no part of the networks around them, nor of their group: an attack of their own is what
+    /// their traffic counts for.
+    pub fn apart(&self) -> impl Iterator<Item = Target> + '_ {
+        self.followed.iter().filter(|(_, followed)| followed.apart).map(|(target, _)| *target)
+    }
+
     /// The attacks alive.
     pub fn attacks(&self) -> impl Iterator<Item = &AttackRecord> + '_ {
         let attacks = self.followed.values().filter_map(|followed| followed.attack.as_ref());
@@ -348,7 +370,7 @@ impl Detector {
         self.obey(&mut turn, observed);
         self.bury();
         self.detect(&mut turn);
-        self.forget();
+        self.forget(now);
         self.open_captures(&mut turn);
         turn.effects
     }
@@ -378,14 +400,17 @@ impl Detector {
     /// only once the engines have answered.
     pub fn held(&mut self, now: Now, rules: &HashSet<Uuid>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        for followed in self.followed.values_mut() {
-            if let Some(attack) = &mut followed.attack {
-                attack.held(&mut turn, Some(&mut followed.history), rules);
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        let newly: Vec<Target> = attacks
+            .chain(self.orders.values_mut())
+            .filter_map(|attack| attack.held(&mut turn, rules).then_some(attack.record.target))
+            .collect();
+        let settled_ms = self.settled_ms(now);
+        for (target, followed) in &mut self.followed {
+            if newly.iter().any(|held| held == target || held.is_around(target)) {
+                followed.history.forget_rest();
+                followed.settled_ms = settled_ms;
             }
-        }
-        for order in self.orders.values_mut() {
-            let followed = self.followed.get_mut(&order.record.target);
-            order.held(&mut turn, followed.map(|followed| &mut followed.history), rules);
         }
         turn.effects
     }
@@ -429,6 +454,8 @@ impl Detector {
             group,
             last_resort: LastResort::Nothing,
             tick: 0,
+            settled_ms: 0,
+            apart: false,
             attack: None,
         });
         followed.attack = Some(attack);
@@ -446,9 +473,19 @@ impl Detector {
     /// Puts the tick into the histories; begins one for each target that is over a threshold now.
     fn remember(&mut self, now: Now, seconds: f64, observed: &[Observed]) {
         self.ticks += 1;
+        let mitigated: Vec<Target> = self
+            .attacks()
+            .filter(|attack| attack.counted_rules().next().is_some())
+            .map(|attack| attack.target)
+            .collect();
+        let settled_ms = self.settled_ms(now);
         for observed in observed {
-            let Observed { target, group, last_resort, thresholds, seconds, all, matched } = observed;
-            if !self.followed.contains_key(target) && thresholds.worst(all, *seconds).is_none() {
+            let Observed { target, group, last_resort, thresholds, seconds, all, matched, load } = observed;
+            let is_told_for_its_group = load.is_some_and(|load| !load.thresholds.is_empty());
+            if !self.followed.contains_key(target)
+                && !is_told_for_its_group
+                && thresholds.worst(all, *seconds).is_none()
+            {
                 continue;
             }
             let followed = self.followed.entry(*target).or_insert_with(|| Followed {
@@ -456,11 +493,13 @@ impl Detector {
                 group: Arc::clone(group),
                 last_resort: *last_resort,
                 tick: 0,
+                settled_ms: if mitigated.iter().any(|net| net.is_around(target)) { settled_ms } else { 0 },
+                apart: false,
                 attack: None,
             });
-            let settled = followed.attack.as_ref().is_none_or(|attack| attack.is_settled(now));
+            let settled = followed.settled_ms == 0 || now.mono_ms > followed.settled_ms;
             let rest = if settled { all.less(matched) } else { Volumes::default() };
-            followed.history.push(*seconds, *all, rest, *thresholds);
+            followed.history.push(*seconds, *all, rest, *thresholds, *load);
             followed.group = Arc::clone(group);
             followed.last_resort = *last_resort;
             followed.tick = self.ticks;
@@ -470,31 +509,9 @@ impl Detector {
         }
     }
 
-    /// Opens an attack for each crossing on a target that has none, the worst first.
-    fn detect(&mut self, turn: &mut Turn) {
-        let mut crossings: Vec<(f64, Target, Crossing)> = Vec::new();
-        for (target, followed) in self.followed.iter().filter(|(_, followed)| followed.attack.is_none()) {
-            if let Some((metric, threshold, measured)) = followed.history.crossing() {
-                crossings.push((followed.history.factor(), *target, Crossing { metric, threshold, measured }));
-            }
-        }
-        crossings.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let room = self.settings.attacks_max.saturating_sub(self.targets.len());
-        for &(_, target, crossing) in crossings.iter().take(room) {
-            let whitelisted = self.whitelisted(&target);
-            let Some(followed) = self.followed.get_mut(&target) else { continue };
-            let whom = (target, &*followed.group, whitelisted);
-            let attack = Attack::detect(turn, whom, crossing, &followed.history);
-            self.targets.insert(attack.record.id, target);
-            followed.attack = Some(attack);
-        }
-        let crowded_out = crossings.len().saturating_sub(room);
-        if crowded_out > 0 {
-            self.lost.attacks += crowded_out as u64;
-            let text =
-                format!("{crowded_out} targets are over a threshold without an attack: attacks_at_once is reached");
-            self.alarm(turn, text);
-        }
+    /// When what a rule leaves can be told, if workers get to know it now.
+    fn settled_ms(&self, now: Now) -> u64 {
+        now.mono_ms + life::SETTLE_TICKS * self.settings.check_period_ms
     }
 
     /// Opens as many of the captures that are wanted as there are places for: the attack that exceeds its threshold by the
@@ -524,8 +541,9 @@ impl Detector {
     }
 
     /// Drops histories that no crossing can come of, and the mildest of too many.
-    fn forget(&mut self) {
-        self.followed.retain(|_, followed| followed.attack.is_some() || followed.history.is_hot());
+    fn forget(&mut self, now: Now) {
+        let may_cross = |followed: &Followed| followed.history.is_hot() || now.mono_ms <= followed.settled_ms;
+        self.followed.retain(|_, followed| followed.attack.is_some() || may_cross(followed));
         let excess = (self.followed.len() - self.targets.len()).saturating_sub(FOLLOWED_MAX);
         if excess == 0 {
             return;

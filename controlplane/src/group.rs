@@ -82,6 +82,10 @@ pub struct Group {
     pub last_resort: LastResort,
     /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
     pub thresholds: [Thresholds; 2],
+    /// The same for each of its networks as a whole.
+    pub network_thresholds: [Thresholds; 2],
+    /// The same for all its hosts together.
+    pub group_thresholds: [Thresholds; 2],
 }
 
 impl Default for Group {
@@ -96,6 +100,8 @@ impl Default for Group {
             monitor_only: false,
             last_resort: LastResort::Nothing,
             thresholds: Default::default(),
+            network_thresholds: Default::default(),
+            group_thresholds: Default::default(),
         }
     }
 }
@@ -103,9 +109,26 @@ impl Default for Group {
 impl Group {
     /// What holds for a host of the group; nothing if its family is not watched.
     pub fn thresholds_of(&self, host: IpAddr, direction: Direction) -> Thresholds {
-        match self.families.contains(&Family::of(host)) {
-            true => self.thresholds[direction as usize],
-            false => Thresholds::default(),
-        }
+        if self.watches(host) { self.thresholds[direction as usize] } else { Thresholds::default() }
+    }
+
+    /// The same for one of its networks.
+    pub fn thresholds_of_network(&self, network: IpNet, direction: Direction) -> Thresholds {
+        if self.watches(network.addr()) { self.network_thresholds[direction as usize] } else { Thresholds::default() }
+    }
+
+    /// The same for all its hosts together, of which this network holds some.
+    pub fn thresholds_of_all(&self, network: IpNet, direction: Direction) -> Thresholds {
+        if self.watches(network.addr()) { self.group_thresholds[direction as usize] } else { Thresholds::default() }
+    }
+
+    /// Whether the family of an address is held against thresholds.
+    pub fn watches(&self, address: IpAddr) -> bool {
+        self.families.contains(&Family::of(address))
+    }
+
+    /// Whether something is held against thresholds that is more than a host.
+    pub fn minds_networks(&self) -> bool {
+        !self.network_thresholds.iter().chain(&self.group_thresholds).all(Thresholds::is_empty)
     }
 }

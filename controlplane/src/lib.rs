@@ -14,6 +14,7 @@ pub mod interface;
 pub mod meter;
 pub mod miner;
 pub mod mitigation;
+pub mod narrow;
 pub mod offline;
 pub mod plan;
 pub mod record;

@@ -6,136 +6,41 @@ mod counted;
 mod flows;
 mod footprint;
 mod ipv6;
+mod map;
+mod observe;
 mod replace;
 mod seen;
 mod smooth;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use dataplane::hosts::{self, SILENT_TICKS};
-use dataplane::networks::{self, NetworkId, Networks};
-use dataplane::packet::Class;
+use dataplane::networks::NetworkId;
 use dataplane::pipeline::Shared;
 use ipnet::IpNet;
 
-use crate::attack::{self, Direction, Target, Unit, Volumes};
+use crate::attack::{Direction, Target, Volumes};
 use crate::detector::Observed;
 pub use crate::group::Group;
 use flows::Epochs;
 pub use footprint::bytes_max;
 use ipv6::Ipv6;
+pub use map::Map;
+use observe::observe;
 use seen::{Came, Delta, Seen, Ticks, Touched};
 pub use smooth::Smooth;
 use smooth::Step;
 use sweep::{Marks, Sweep};
+use units::Units;
 
 /// A host with a lower rate, in the unit of the listing's order, is silent.
 const ACTIVE_MIN: f64 = 0.01;
-
-/// What hosts belong to: protected networks and host groups, by longest prefix.
-#[derive(Debug)]
-pub struct Map {
-    networks: Arc<Networks>,
-    groups: Arc<[Group]>,
-    prefixes: Networks,
-    group_of_prefix: Vec<u16>,
-    /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
-    floor: [(f64, f64); 2],
-    /// The same for flows a second; infinite where no group minds.
-    flow_floor: [f64; 2],
-    ipv6_prefix_length: u8,
-}
-
-impl Map {
-    /// Of these networks and groups; the first group is the default one. No IPv6 prefix among them is longer than a host's.
-    ///
-    /// # Errors
-    /// When there are too many prefixes.
-    pub fn new(networks: Arc<Networks>, groups: Vec<Group>, ipv6_prefix_length: u8) -> Result<Map, networks::Error> {
-        let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
-        let group_of_prefix =
-            groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
-        let lowest = |direction: usize, unit| {
-            let lowest = groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
-            lowest.map_or(f64::INFINITY, |rate| rate as f64)
-        };
-        let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
-        let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
-        let prefixes = Networks::new(&prefixes)?;
-        let groups = groups.into();
-        Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length })
-    }
-
-    /// The host that an address counts for, as the prefix of all its addresses.
-    pub fn host(&self, address: IpAddr) -> IpNet {
-        attack::host(address, self.ipv6_prefix_length)
-    }
-
-    /// Every group, the default one first.
-    pub fn groups(&self) -> Arc<[Group]> {
-        Arc::clone(&self.groups)
-    }
-
-    /// The group of a host.
-    pub fn group(&self, host: IpAddr) -> &Group {
-        &self.groups[self.group_index(host)]
-    }
-
-    fn group_index(&self, host: IpAddr) -> usize {
-        self.prefixes.find(host).map_or(0, |prefix| self.group_of_prefix[usize::from(prefix)].into())
-    }
-
-    /// The group of what was counted for none of a network's hosts: that of its first address.
-    fn group_of_rest(&self, network: NetworkId) -> usize {
-        self.networks.get(network).map_or(0, |network| self.group_index(network.network()))
-    }
-
-    /// The network and the group that all hosts of a /24 have.
-    fn of_block(&self, key: u32) -> (Option<NetworkId>, Option<usize>) {
-        let addresses = || (0..256).map(|index| key << 8 | index);
-        let network = self.networks.find_v4(key << 8);
-        let group = self.group_index(Ipv4Addr::from(key << 8).into());
-        (
-            network.filter(|_| addresses().all(|address| self.networks.find_v4(address) == network)),
-            addresses().all(|address| self.group_index(Ipv4Addr::from(address).into()) == group).then_some(group),
-        )
-    }
-
-    /// The protected network of a host.
-    pub fn network(&self, host: IpAddr) -> Option<IpNet> {
-        self.networks.find(host).and_then(|id| self.networks.get(id))
-    }
-
-    /// Whether all of a prefix lies within one protected network.
-    pub fn protects(&self, prefix: IpNet) -> bool {
-        self.networks.iter().any(|(_, network)| network.contains(&prefix))
-    }
-
-    /// What of a network belongs to a group that is only monitored: all of it, or one of the group's networks in it.
-    pub fn monitored_part(&self, network: IpNet) -> Option<IpNet> {
-        if self.group(network.addr()).monitor_only {
-            return Some(network);
-        }
-        let monitored = self.groups.iter().filter(|group| group.monitor_only).flat_map(|group| &group.networks);
-        monitored.copied().find(|part| network.contains(part))
-    }
-
-    /// How many protected networks there are.
-    pub fn networks_count(&self) -> usize {
-        self.networks.iter().count()
-    }
-
-    /// Whether so many packets and bytes may be too many for some group.
-    fn may_exceed(&self, direction: Direction, (packets, bytes): (u64, u64), seconds: f64) -> bool {
-        let (pps, bps) = self.floor[direction as usize];
-        packets as f64 > pps * seconds || bytes as f64 * 8.0 > bps * seconds
-    }
-}
 
 /// Smoothed rates of a host.
 #[derive(Clone, Copy, Debug, Default)]
@@ -177,6 +82,8 @@ struct Block {
     network: Option<NetworkId>,
     /// The group of all its hosts; `None`: look it up for each.
     group: Option<usize>,
+    /// The same for units; `None` also where there are none.
+    unit: Option<usize>,
     followed: u32,
     touched: u32,
     /// Hosts that may have flows in an epoch.
@@ -207,7 +114,10 @@ pub struct Meter {
     accounts: Vec<Account>,
     /// As the accounts of networks, for groups.
     group_accounts: Vec<Account>,
+    /// The same for units.
+    units: Vec<Delta>,
     followed: HashSet<Target>,
+    apart: HashSet<Target>,
     epochs: Epochs,
     sweep: Sweep,
     tick: u32,
@@ -232,6 +142,7 @@ impl Meter {
         let hashed_max = workers.iter().map(|shared| 2 * shared.slab.layout().ipv6_slots()).sum();
         let group_accounts = map.groups.iter().map(|_| Account::default()).collect();
         let accounts = (0..map.networks.places()).map(|_| Account::default()).collect();
+        let units = vec![Delta::default(); map.units.as_ref().map_or(0, Units::len)];
         let workers = workers.into_iter().map(|shared| {
             let seen = Seen::new(&shared.slab);
             (shared, seen)
@@ -245,7 +156,9 @@ impl Meter {
             ipv6,
             accounts,
             group_accounts,
+            units,
             followed: HashSet::new(),
+            apart: HashSet::new(),
             epochs: Epochs::default(),
             sweep: Sweep::default(),
             tick: 0,
@@ -259,9 +172,11 @@ impl Meter {
         &self.map
     }
 
-    /// Which targets are to be in every [`Tick::observed`] in which they had traffic.
-    pub fn follow(&mut self, targets: impl Iterator<Item = Target>) {
+    /// Which targets are to be in every [`Tick::observed`] in which they had traffic, and which of them are no part of the
+    /// networks around them, nor of their group.
+    pub fn follow(&mut self, targets: impl Iterator<Item = Target>, apart: impl Iterator<Item = Target>) {
         self.followed = targets.collect();
+        self.apart = apart.collect();
         self.blocks.values_mut().for_each(|block| block.followed = 0);
         for target in &self.followed {
             if let IpAddr::V4(host) = target.prefix.addr()
@@ -285,6 +200,7 @@ impl Meter {
         self.tick_hashed(ipv4, step, &mut result);
         self.tick_networks(ticks, step);
         self.tick_flows(seconds, &mut result);
+        self.tick_units(seconds, &mut result);
         result.observed.iter_mut().for_each(|observed| observed.matched = matched(&observed.target));
         if tick.is_multiple_of(SILENT_TICKS) {
             self.forget(tick);
@@ -294,7 +210,7 @@ impl Meter {
 
     /// `elsewhere` holds what came for hosts in hashed tables; those that have a block with some worker are taken out.
     fn tick_ipv4(&mut self, ticks: Ticks, step: Step, elsewhere: &mut BTreeMap<u32, Delta>, result: &mut Tick) {
-        let Meter { workers, map, blocks, hashed, accounts, group_accounts, followed, touched, came, .. } = self;
+        let Meter { workers, map, blocks, hashed, accounts, group_accounts, units, followed, touched, came, .. } = self;
         let epoch = workers.first().map_or(0, |(shared, _)| shared.flows.epoch(step.tick));
         touched.clear();
         for (worker, (shared, _)) in workers.iter().enumerate() {
@@ -334,6 +250,9 @@ impl Meter {
             if let Some(group) = block.group {
                 group_accounts[group].balance.add(&came.total);
             }
+            if let Some(unit) = block.unit {
+                units[unit].add(&came.total);
+            }
             for index in came.hosts() {
                 let address = key << 8 | index as u32;
                 let host = Ipv4Addr::from(address);
@@ -349,6 +268,11 @@ impl Meter {
                         }
                         if block.group.is_none() {
                             group_accounts[map.group_index(host.into())].balance.add_volumes(direction, volumes);
+                        }
+                        if block.unit.is_none()
+                            && let Some(unit) = map.unit(host)
+                        {
+                            units[unit].add_volumes(direction, volumes);
                         }
                     }
                 }
@@ -369,6 +293,9 @@ impl Meter {
                 account.balance.add(&delta);
             }
             self.group_accounts[self.map.group_index(host)].balance.add(&delta);
+            if let Some(unit) = self.map.unit(host) {
+                self.units[unit].add(&delta);
+            }
             result.active += 1;
             let came = Direction::ALL.map(|direction| delta.volumes(direction));
             let rates = self.rates_of(address);
@@ -406,6 +333,10 @@ impl Meter {
                     seen.take(&shared.slab, slot, touched, &mut came);
                     account.balance.add(&came);
                     self.group_accounts[self.map.group_of_rest(id as NetworkId)].balance.add(&came);
+                    let unit = self.map.units.as_ref().and_then(|units| units.of_network(id as NetworkId));
+                    if let Some(unit) = unit {
+                        self.units[unit].add(&came);
+                    }
                 }
             }
         }
@@ -527,11 +458,12 @@ impl Account {
 impl Block {
     fn new(map: &Map, followed: &HashSet<Target>, key: u32) -> Block {
         let here = |target: &&Target| matches!(target.prefix.addr(), IpAddr::V4(host) if u32::from(host) >> 8 == key);
-        let (network, group) = map.of_block(key);
+        let (network, group, unit) = map.of_block(key);
         Block {
             hosts: Box::new([HostRates::default(); 256]),
             group,
             network,
+            unit,
             followed: followed.iter().filter(here).count() as u32,
             touched: 0,
             marks: Marks::default(),
@@ -547,39 +479,6 @@ impl Block {
             if let Some((known, _)) = hashed.remove(&hosts::key(Ipv4Addr::from(key << 8 | index).into())) {
                 *rates = known;
             }
-        }
-    }
-}
-
-/// Passes a host on to the detector if a threshold is exceeded within the tick, if it is followed, or if it may have too
-/// many flows. `came` is what came for it, in and out.
-#[inline]
-fn observe(
-    map: &Map,
-    followed: Option<&HashSet<Target>>,
-    host: impl Into<IpAddr> + Copy,
-    came: [Option<&Volumes>; 2],
-    rates: &HostRates,
-    step: Step,
-    observed: &mut Vec<Observed>,
-) {
-    let seconds = step.seconds;
-    for direction in Direction::ALL {
-        let came = came[direction as usize];
-        let target = || Target { prefix: map.host(host.into()), direction };
-        let follow = followed.is_some_and(|followed| followed.contains(&target()))
-            || map.may_have_flows(direction, || rates.rates[direction as usize].of(&Class::ALL).0);
-        if !follow && !came.is_some_and(|all| map.may_exceed(direction, all.total(), seconds)) {
-            continue;
-        }
-        let all = came.copied().unwrap_or_default();
-        let group = map.group(host.into());
-        let thresholds = group.thresholds_of(host.into(), direction);
-        // What was protected a moment ago may still be counted: by a worker in the middle of its burst.
-        if follow || thresholds.worst(&all, seconds).is_some() && map.network(host.into()).is_some() {
-            let (last_resort, group) = (group.last_resort, Arc::clone(&group.name));
-            let matched = Volumes::default();
-            observed.push(Observed { target: target(), group, last_resort, thresholds, seconds, all, matched });
         }
     }
 }

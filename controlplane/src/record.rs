@@ -33,6 +33,11 @@ impl State {
         !matches!(self, State::Ended | State::FalsePositive)
     }
 
+    /// Whether it is neither over nor ending.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, State::Detected | State::Mitigating)
+    }
+
     /// The word for clients and records.
     pub fn as_str(self) -> &'static str {
         match self {

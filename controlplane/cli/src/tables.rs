@@ -390,27 +390,32 @@ fn group(group: &Group) -> String {
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
         ("last resort", last_resort),
     ]);
-    text += &thresholds(&group.incoming, &group.outgoing);
+    let kinds = [
+        ("", &group.incoming, &group.outgoing),
+        (" of each network", &group.network_incoming, &group.network_outgoing),
+        (" of all together", &group.group_incoming, &group.group_outgoing),
+    ];
+    let rows: Vec<Vec<String>> = kinds.into_iter().flat_map(|(of, to, from)| thresholds(of, to, from)).collect();
+    text += &match rows.is_empty() {
+        true => "no thresholds: its hosts are never under attack by themselves\n".to_owned(),
+        false => table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], rows),
+    };
     text
 }
 
 /// Those that are set for any direction, in the order of the daemon.
-fn thresholds(incoming: &[Threshold], outgoing: &[Threshold]) -> String {
+fn thresholds(of: &str, incoming: &[Threshold], outgoing: &[Threshold]) -> Vec<Vec<String>> {
     let mut names: Vec<&str> = Vec::new();
     for threshold in incoming.iter().chain(outgoing) {
         if !names.contains(&threshold.metric.as_str()) {
             names.push(&threshold.metric);
         }
     }
-    if names.is_empty() {
-        return "no thresholds: its hosts are never under attack by themselves\n".to_owned();
-    }
     let figure = |list: &[Threshold], name: &str| {
         let set = list.iter().find(|threshold| threshold.metric == name);
         set.map_or("-".to_owned(), |threshold| metric(name, threshold.value))
     };
-    let row = |name: &&str| vec![(*name).to_owned(), figure(incoming, name), figure(outgoing, name)];
-    table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], names.iter().map(row))
+    names.iter().map(|name| vec![format!("{name}{of}"), figure(incoming, name), figure(outgoing, name)]).collect()
 }
 
 /// `leveectl attacks`.

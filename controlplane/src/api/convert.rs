@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use proto::v1;
 
 use crate::actions::bgp::Report;
-use crate::attack::{Direction, Metric, Rates, Volumes, name};
+use crate::attack::{Direction, Metric, Rates, Thresholds, Volumes, name};
 use crate::by_hand::{Act, Pause};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
@@ -264,8 +264,8 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
 
 /// With at most so many of its networks.
 pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
-    let thresholds = |direction: Direction| {
-        let thresholds = &group.thresholds[direction as usize];
+    let thresholds = |of: &[Thresholds; 2], direction: Direction| {
+        let thresholds = of[direction as usize];
         let set = Metric::ALL.into_iter().filter_map(|metric| Some((metric, thresholds.get(metric)?)));
         set.map(|(metric, value)| v1::Threshold { metric: metric.to_string(), value: value as f64 }).collect()
     };
@@ -282,8 +282,12 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
             LastResort::RateLimit { bps } => bps as f64,
             LastResort::Nothing | LastResort::Blackhole => 0.0,
         },
-        incoming: thresholds(Direction::Incoming),
-        outgoing: thresholds(Direction::Outgoing),
+        incoming: thresholds(&group.thresholds, Direction::Incoming),
+        outgoing: thresholds(&group.thresholds, Direction::Outgoing),
+        network_incoming: thresholds(&group.network_thresholds, Direction::Incoming),
+        network_outgoing: thresholds(&group.network_thresholds, Direction::Outgoing),
+        group_incoming: thresholds(&group.group_thresholds, Direction::Incoming),
+        group_outgoing: thresholds(&group.group_thresholds, Direction::Outgoing),
     }
 }
 

@@ -24,6 +24,8 @@ const LAST_RESORT_MBPS: u64 = 100;
 /// The word for a threshold that a group does not take over.
 const OFF: &str = "off";
 
+/// Thresholds; one that is none is off.
+type List = Vec<(Metric, Option<u64>)>;
 type Sections = BTreeMap<String, Spanned<raw::Group>>;
 
 /// What a section says itself. What it does not say it inherits.
@@ -35,8 +37,8 @@ struct Said {
     monitor_only: Option<bool>,
     last_resort: Option<raw::LastResort>,
     last_resort_mbps: Option<u64>,
-    /// By direction; a threshold that is none is off.
-    thresholds: [Vec<(Metric, Option<u64>)>; 2],
+    /// For a host, a network and the whole group, each by direction.
+    thresholds: [[List; 2]; 3],
 }
 
 /// By the names of groups.
@@ -131,7 +133,7 @@ fn in_force(name: &str, all: &All) -> Group {
         group.families = said.families.clone().unwrap_or(group.families);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
         (last_resort, mbps) = (said.last_resort.unwrap_or(last_resort), said.last_resort_mbps.unwrap_or(mbps));
-        for (thresholds, said) in group.thresholds.iter_mut().zip(&said.thresholds) {
+        for (thresholds, said) in sides(&mut group).into_iter().flatten().zip(said.thresholds.iter().flatten()) {
             said.iter().for_each(|&(metric, value)| thresholds.put(metric, value));
         }
     }
@@ -140,10 +142,16 @@ fn in_force(name: &str, all: &All) -> Group {
         raw::LastResort::RateLimit => LastResort::RateLimit { bps: mbps * 1_000_000 },
         raw::LastResort::Blackhole => LastResort::Blackhole,
     };
-    for direction in Direction::ALL.into_iter().filter(|direction| !group.directions.contains(direction)) {
-        group.thresholds[direction as usize] = Thresholds::default();
+    let directions = group.directions.clone();
+    for direction in Direction::ALL.into_iter().filter(|direction| !directions.contains(direction)) {
+        sides(&mut group).into_iter().for_each(|sides| sides[direction as usize] = Thresholds::default());
     }
     group
+}
+
+/// Thresholds for a host, a network and the whole group.
+fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 3] {
+    [&mut group.thresholds, &mut group.network_thresholds, &mut group.group_thresholds]
 }
 
 /// A blackhole leads somewhere, in each family that a group watches.
@@ -177,9 +185,11 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
             .as_ref()
             .map(|_| findings.number(&key("last_resort_mbps"), &raw.last_resort_mbps, LAST_RESORT_MBPS, 1..=MBPS_MAX)),
         thresholds: [
-            thresholds(&key("incoming"), &raw.incoming, findings),
-            thresholds(&key("outgoing"), &raw.outgoing, findings),
-        ],
+            [("incoming", &raw.incoming), ("outgoing", &raw.outgoing)],
+            [("network_incoming", &raw.network_incoming), ("network_outgoing", &raw.network_outgoing)],
+            [("group_incoming", &raw.group_incoming), ("group_outgoing", &raw.group_outgoing)],
+        ]
+        .map(|sides| sides.map(|(last, raw)| thresholds(&key(last), raw, !last.contains('_'), findings))),
     }
 }
 
@@ -210,7 +220,7 @@ fn some_of<T: Copy + Display + PartialEq>(
     found
 }
 
-fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Vec<(Metric, Option<u64>)> {
+fn thresholds(key: &str, raw: &raw::Thresholds, of_hosts: bool, findings: &mut Findings) -> List {
     let names: Vec<(String, Metric)> = Metric::ALL.iter().map(|&metric| (threshold_name(metric), metric)).collect();
     let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let mut thresholds = Vec::new();
@@ -220,6 +230,11 @@ fn thresholds(key: &str, raw: &raw::Thresholds, findings: &mut Findings) -> Vec<
             unknown_threshold(key, name, value, &known, findings);
             continue;
         };
+        if metric == Metric::FLOWS && !of_hosts {
+            let hint = "take it out, or write it into `incoming` or `outgoing`";
+            findings.add(name.span(), key, "flows a second are held against thresholds for single hosts alone", hint);
+            continue;
+        }
         let (max, factor) = match metric.unit {
             Unit::Pps => (THRESHOLD_MAX, 1),
             Unit::Bps => (THRESHOLD_MAX, 1_000_000),

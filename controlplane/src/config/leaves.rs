@@ -198,11 +198,15 @@ impl Config {
             if let LastResort::RateLimit { bps } = group.last_resort {
                 leaves.one(key("last_resort_mbps"), bps / 1_000_000);
             }
-            for (direction, thresholds) in Direction::ALL.into_iter().zip(&group.thresholds) {
-                for metric in Metric::ALL {
-                    let Some(value) = thresholds.get(metric) else { continue };
-                    let value = if metric.unit == Unit::Bps { value / 1_000_000 } else { value };
-                    leaves.one(key(&format!("{direction}.{}", threshold_name(metric))), value);
+            let kinds =
+                [("", &group.thresholds), ("network_", &group.network_thresholds), ("group_", &group.group_thresholds)];
+            for (kind, sides) in kinds {
+                for (direction, thresholds) in Direction::ALL.into_iter().zip(sides) {
+                    for metric in Metric::ALL {
+                        let Some(value) = thresholds.get(metric) else { continue };
+                        let value = if metric.unit == Unit::Bps { value / 1_000_000 } else { value };
+                        leaves.one(key(&format!("{kind}{direction}.{}", threshold_name(metric))), value);
+                    }
                 }
             }
         }

@@ -86,6 +86,10 @@ pub(super) struct Group {
     pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
+    pub(super) network_incoming: Thresholds,
+    pub(super) network_outgoing: Thresholds,
+    pub(super) group_incoming: Thresholds,
+    pub(super) group_outgoing: Thresholds,
 }
 
 #[derive(Clone, Copy, Deserialize)]

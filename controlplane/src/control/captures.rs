@@ -9,7 +9,6 @@ use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
 use dataplane::tap::REQUEST_MAX;
 use dataplane::watch::{CAPTURES_MAX, Capture};
-use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::examples::Examples;
@@ -142,7 +141,7 @@ impl Captures {
     }
 
     /// What workers are to do for them.
-    pub(super) fn open_ones(&self) -> impl Iterator<Item = (IpNet, Capture)> + '_ {
+    pub(super) fn open_ones(&self) -> impl Iterator<Item = (Target, Capture)> + '_ {
         self.open.values().map(|open| {
             let capture = Capture {
                 request: open.number,
@@ -152,7 +151,7 @@ impl Captures {
                 worker_max: if open.request.only.is_some() { u32::MAX } else { open.request.wanted as u32 },
                 outgoing: open.request.target.direction == Direction::Outgoing,
             };
-            (open.request.target.prefix, capture)
+            (open.request.target, capture)
         })
     }
 }
@@ -244,7 +243,7 @@ mod tests {
         captures.open(request);
         let opened: Vec<_> = captures.open_ones().collect();
         let [(host, capture)] = opened.as_slice() else { panic!("one capture, not {opened:?}") };
-        assert_eq!(*host, IpNet::from(IpAddr::from(VICTIM)));
+        assert_eq!(host.prefix.addr(), IpAddr::from(VICTIM));
         assert_eq!((capture.stride, capture.worker_max, capture.outgoing), (3, 4, false));
         let number = capture.request;
 

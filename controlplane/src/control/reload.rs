@@ -9,7 +9,7 @@ use tracing::error;
 use super::Control;
 use crate::actions::bgp;
 use crate::attack::Target;
-use crate::detector::{Place, Settings};
+use crate::detector::Settings;
 use crate::meter::Map;
 use crate::samples;
 use crate::whitelist::Whitelist;
@@ -38,19 +38,6 @@ pub struct Reload {
 }
 
 impl Control {
-    /// What holds for a target; none where its traffic is not counted as such. A rule by hand needs no more than that its
-    /// target is ours.
-    pub(super) fn place(map: &Map, target: &Target, is_order: bool) -> Option<Place> {
-        let host = target.prefix.addr();
-        let is_counted = map.host(host) == target.prefix && map.network(host).is_some();
-        let group = map.group(host);
-        (is_counted || is_order && map.protects(target.prefix)).then(|| Place {
-            group: Arc::clone(&group.name),
-            last_resort: group.last_resort,
-            thresholds: group.thresholds_of(host, target.direction),
-        })
-    }
-
     /// Goes over to another configuration, all of it at once. Gives what writes samples no more, for somebody who may wait for it.
     pub(super) fn reload(&mut self, reload: Reload) -> Option<samples::Handle> {
         // What was counted so far belongs to the networks and groups as they were.
@@ -63,11 +50,12 @@ impl Control {
         self.store.set_history(reload.history);
         let retired = self.change_samples(reload.samples);
         let (now, map) = (self.now(), self.meter.map());
-        let place = |target: &Target, is_order: bool| Control::place(map, target, is_order);
+        let place = |target: &Target, is_order: bool| map.place(target, is_order);
         let effects = self.detector.reload(now, self.settings, Arc::clone(&self.whitelist), place);
         self.carry_out(effects);
         self.plan();
         self.look_at_reports();
+        self.watch();
         let (act, text) = reload.act;
         self.note_down(&reload.by, act, text, None);
         retired

@@ -23,7 +23,7 @@ const CAPTURE_PAUSE_MS: i64 = 5_000;
 /// The pause doubles no more often than this.
 const CAPTURE_PAUSE_DOUBLINGS: u32 = 4;
 /// After a rule came into force, so many ticks still hold packets that it did not see.
-const SETTLE_TICKS: u64 = 2;
+pub(super) const SETTLE_TICKS: u64 = 2;
 /// Figures of an attack that nothing else happens to are saved this often.
 const SAVE_PERIOD_MS: i64 = 10_000;
 
@@ -75,8 +75,6 @@ pub(super) struct Attack {
     until: Option<i64>,
     /// No further capture before.
     look_again: i64,
-    /// What comes up to then is not counted as rest.
-    settled: i64,
     /// Samples in a row that gave nothing new.
     fruitless: u32,
     /// Whether what the rules leave was over a threshold at the last look.
@@ -102,7 +100,6 @@ impl Attack {
             ending_since: now,
             until: None,
             look_again: now,
-            settled: now - 1,
             fruitless: 0,
             rest_over: false,
             limit_since: None,
@@ -158,6 +155,10 @@ impl Attack {
         attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
         let mut text = format!("attack on {target}: {crossing}");
+        if history.own_crossing().is_none() {
+            attack.record.note = format!("the threshold is on all of group {group} together");
+            text = format!("{text}; {}", attack.record.note);
+        }
         if let Some(network) = whitelisted {
             attack.record.note = format!("nothing is done about it: {network} is in whitelist.networks");
             text = format!("{text}; {}", attack.record.note);
@@ -382,8 +383,8 @@ impl Attack {
         turn.effects.push(Effect::WantedChanged);
     }
 
-    /// These rules, of all attacks, are what engines hold now.
-    pub(super) fn held(&mut self, turn: &mut Turn, history: Option<&mut History>, held: &HashSet<Uuid>) {
+    /// These rules, of all attacks, are what engines hold now. Whether any of its own is new among them.
+    pub(super) fn held(&mut self, turn: &mut Turn, held: &HashSet<Uuid>) -> bool {
         let mut is_new = false;
         for index in 0..self.record.rules.len() {
             let rule = &mut self.record.rules[index];
@@ -400,16 +401,13 @@ impl Attack {
                 if self.rules_since.is_none_or(|since| since < wanted) {
                     self.rules_since = Some(turn.mono());
                 }
-                self.settled = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
-                self.look_again = self.settled;
+                self.look_again = turn.mono() + (SETTLE_TICKS * turn.settings.check_period_ms) as i64;
                 self.tell(turn, EventKind::RuleHeld, format!("rule held: {flow_spec}"));
             } else {
                 self.tell(turn, EventKind::Alarm, format!("no engine holds the rule any more: {flow_spec}"));
             }
         }
-        if let Some(history) = history.filter(|_| is_new) {
-            history.forget_rest();
-        }
+        is_new
     }
 
     /// These rules, of all attacks, are what engines refuse now, and why.
@@ -427,11 +425,6 @@ impl Attack {
                 None => drop(self.save(turn)),
             }
         }
-    }
-
-    /// Whether what comes now can be told into matched and rest.
-    pub(super) fn is_settled(&self, now: Now) -> bool {
-        now.mono_ms as i64 > self.settled
     }
 
     /// What a rule matched within `seconds`.

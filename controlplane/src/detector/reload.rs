@@ -17,6 +17,8 @@ pub struct Place {
     pub last_resort: LastResort,
     /// The thresholds that hold for it.
     pub thresholds: Thresholds,
+    /// Of a network also those for its whole group.
+    pub of_group: Thresholds,
 }
 
 /// Why an attack ends whose target is not looked at any more.
@@ -51,11 +53,13 @@ impl Detector {
                 attack.unban(&mut turn, why);
                 self.targets.remove(&attack.record.id);
             }
-            let Some(Place { group, last_resort, thresholds }) = place.filter(|_| why.is_none()) else { return false };
+            let Some(Place { group, last_resort, thresholds, of_group }) = place.filter(|_| why.is_none()) else {
+                return false;
+            };
             if let Some(attack) = attack {
                 attack.change_group(&mut turn, &group);
             }
-            history.retune(settings.window_ms, thresholds);
+            history.retune(settings.window_ms, thresholds, of_group);
             (followed.group, followed.last_resort) = (group, last_resort);
             true
         });
@@ -100,8 +104,12 @@ mod tests {
     fn reload(world: &mut World, whitelist: &[&str], at: Option<(&str, u64)>) -> Vec<Effect> {
         let networks = whitelist.iter().map(|text| text.parse().unwrap()).collect();
         let whitelist = Arc::new(Whitelist { networks, ..Whitelist::default() });
-        let place =
-            |(name, pps)| Place { group: Arc::from(name), last_resort: LastResort::Nothing, thresholds: udp(pps) };
+        let place = |(name, pps)| Place {
+            group: Arc::from(name),
+            last_resort: LastResort::Nothing,
+            thresholds: udp(pps),
+            of_group: Thresholds::default(),
+        };
         world.detector.reload(world.now, SETTINGS, whitelist, |_, _| at.map(place))
     }
 
@@ -180,7 +188,12 @@ mod tests {
             .for_each(|&packets| world.tick(&[observed(host(), 0.1, packets, 0)]));
         assert_eq!(world.attack().current.udp.pps, 0.0);
         let settings = Settings { window_ms: 3_000, ..SETTINGS };
-        let place = Place { group: "web".into(), last_resort: LastResort::Nothing, thresholds: udp(THRESHOLD) };
+        let place = Place {
+            group: "web".into(),
+            last_resort: LastResort::Nothing,
+            thresholds: udp(THRESHOLD),
+            of_group: Thresholds::default(),
+        };
         world.detector.reload(world.now, settings, Arc::default(), |_, _| Some(place.clone()));
         world.tick(&[]);
         assert_eq!(world.attack().current.udp.pps.round(), (190.0 * 19.0 / 3.0_f64).round());

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Load;
 use crate::attack::{Metric, Rates, Thresholds, Volumes};
 
 /// So many windows are looked back to make sure of a crossing: see [`History::crossing`].
@@ -13,6 +14,8 @@ struct Tick {
     micros: u64,
     all: Volumes,
     rest: Volumes,
+    // What the others of its group had.
+    others: Volumes,
     // Whether a threshold was exceeded within this tick alone.
     hot: bool,
 }
@@ -28,7 +31,9 @@ pub(super) struct History {
     micros: u64,
     all: Volumes,
     rest: Volumes,
+    others: Volumes,
     thresholds: Thresholds,
+    of_group: Thresholds,
 }
 
 impl History {
@@ -40,36 +45,51 @@ impl History {
             micros: 0,
             all: Volumes::default(),
             rest: Volumes::default(),
+            others: Volumes::default(),
             thresholds: Thresholds::default(),
+            of_group: Thresholds::default(),
         }
     }
 
     /// Goes on with another window and other thresholds.
-    pub(super) fn retune(&mut self, window_ms: u64, thresholds: Thresholds) {
+    pub(super) fn retune(&mut self, window_ms: u64, thresholds: Thresholds, of_group: Thresholds) {
         let seen = std::mem::replace(self, History::new(window_ms)).ticks;
-        self.thresholds = thresholds;
-        for Tick { micros, all, rest, .. } in seen {
-            self.push(micros as f64 / 1e6, all, rest, thresholds);
+        (self.thresholds, self.of_group) = (thresholds, of_group);
+        for Tick { micros, all, rest, others, .. } in seen {
+            let load = Load { thresholds: of_group, others };
+            self.push(micros as f64 / 1e6, all, rest, thresholds, Some(load));
         }
     }
 
-    /// Adds a tick with traffic, as measured against `thresholds`.
-    pub(super) fn push(&mut self, seconds: f64, all: Volumes, rest: Volumes, thresholds: Thresholds) {
-        self.thresholds = thresholds;
+    /// Adds a tick with traffic, as measured against `thresholds`; of a network, also with what the others of its group had.
+    pub(super) fn push(
+        &mut self,
+        seconds: f64,
+        all: Volumes,
+        rest: Volumes,
+        thresholds: Thresholds,
+        load: Option<Load>,
+    ) {
+        let Load { thresholds: of_group, others } = load.unwrap_or_default();
+        (self.thresholds, self.of_group) = (thresholds, of_group);
         // Rounded up, but for what is no more than the float's own error: no tick looks shorter than it was.
         let micros = (seconds * 1e6 - 1e-3).ceil().max(1.0) as u64;
-        let hot = thresholds.worst(&rest, micros as f64 / 1e6).is_some();
+        let is_over = |thresholds: Thresholds, volumes| thresholds.worst(volumes, micros as f64 / 1e6).is_some();
+        // Of all, since only later it may be known what rules match.
+        let hot = is_over(thresholds, &all) || is_over(of_group, &sum(&all, &others));
         self.micros += micros;
         self.all.add(&all);
         self.rest.add(&rest);
+        self.others.add(&others);
         self.in_window += 1;
-        self.ticks.push_back(Tick { micros, all, rest, hot });
-        while let Some(&Tick { micros, all, rest, .. }) = self.ticks.get(self.ticks.len() - self.in_window)
-            && self.micros - micros >= self.window_micros
+        self.ticks.push_back(Tick { micros, all, rest, others, hot });
+        while let Some(oldest) = self.ticks.get(self.ticks.len() - self.in_window)
+            && self.micros - oldest.micros >= self.window_micros
         {
-            self.micros -= micros;
-            self.all = self.all.less(&all);
-            self.rest = self.rest.less(&rest);
+            self.micros -= oldest.micros;
+            self.all = self.all.less(&oldest.all);
+            self.rest = self.rest.less(&oldest.rest);
+            self.others = self.others.less(&oldest.others);
             self.in_window -= 1;
         }
         self.forget_old();
@@ -89,7 +109,7 @@ impl History {
 
     /// Adds a tick without traffic.
     pub(super) fn push_silence(&mut self, seconds: f64) {
-        self.push(seconds, Volumes::default(), Volumes::default(), self.thresholds);
+        self.push(seconds, Volumes::default(), Volumes::default(), self.thresholds, None);
     }
 
     /// Forgets what the rest was. What came before a rule was in force says nothing about what the rule leaves.
@@ -101,36 +121,83 @@ impl History {
         }
     }
 
+    /// Takes out what a part of the target had, tick by tick from the latest one: it counts apart from now on.
+    pub(super) fn without_part(&mut self, part: &History) {
+        for (tick, part) in self.ticks.iter_mut().rev().zip(part.ticks.iter().rev()) {
+            (tick.all, tick.rest) = (tick.all.less(&part.all), tick.rest.less(&part.all));
+        }
+        self.sum_up();
+    }
+
+    /// The same for one of the others of its group.
+    pub(super) fn without_other(&mut self, other: &History) {
+        for (tick, other) in self.ticks.iter_mut().rev().zip(other.ticks.iter().rev()) {
+            tick.others = tick.others.less(&other.all);
+        }
+        self.sum_up();
+    }
+
+    fn sum_up(&mut self) {
+        let sum = |pick: fn(&Tick) -> &Volumes| {
+            let mut sum = Volumes::default();
+            self.ticks.iter().rev().take(self.in_window).for_each(|tick| sum.add(pick(tick)));
+            sum
+        };
+        (self.all, self.rest, self.others) = (sum(|tick| &tick.all), sum(|tick| &tick.rest), sum(|tick| &tick.others));
+    }
+
     fn seconds(&self) -> f64 {
         self.micros.max(self.window_micros) as f64 / 1e6
     }
 
-    /// The threshold that the mean of the rest exceeds most, its value, and the mean; only of those that some whole window
+    /// The threshold that the mean of the rest exceeds most, its value, and the mean: of the target by itself, or else of its
+    /// group.
+    pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
+        self.own_crossing().or_else(|| self.group_crossing())
+    }
+
+    /// The same for the target by itself.
+    pub(super) fn own_crossing(&self) -> Option<(Metric, u64, f64)> {
+        let rest = self.rest.with_flows_of(&self.all);
+        self.certain(&self.thresholds, &rest, |tick| tick.rest.with_flows_of(&tick.all))
+    }
+
+    /// The same for the rest together with the others of its group.
+    pub(super) fn group_crossing(&self) -> Option<(Metric, u64, f64)> {
+        let together = sum(&self.rest, &self.others);
+        self.certain(&self.of_group, &together, |tick| sum(&tick.rest, &tick.others))
+            .filter(|_| self.rest.total().0 > 0)
+    }
+
+    /// What `volumes`, those of `pick` within the window, exceed most of these thresholds; only of those that some whole window
     /// did exceed for certain. The ticks are a little longer than the window, and may so hold two bursts that are a window
     /// apart, of which each window holds one.
-    pub(super) fn crossing(&self) -> Option<(Metric, u64, f64)> {
-        let rest = self.rest.with_flows_of(&self.all);
-        self.thresholds.worst(&rest, self.seconds())?;
-        self.exceeded_for_certain().worst(&rest, self.seconds())
+    fn certain(
+        &self,
+        thresholds: &Thresholds,
+        volumes: &Volumes,
+        pick: impl Fn(&Tick) -> Volumes,
+    ) -> Option<(Metric, u64, f64)> {
+        thresholds.worst(volumes, self.seconds())?;
+        self.exceeded_for_certain(thresholds, pick).worst(volumes, self.seconds())
     }
 
     /// The thresholds that no sequence of windows below them explains: the latest ticks fit into so many windows, and hold
     /// more than so many windows may. One window tells at once of what is well above a threshold, and more of them tell of
     /// a lasting excess, however small beside a tick.
-    fn exceeded_for_certain(&self) -> Thresholds {
+    fn exceeded_for_certain(&self, thresholds: &Thresholds, pick: impl Fn(&Tick) -> Volumes) -> Thresholds {
         let mut exceeded = Thresholds::default();
-        let (mut micros, mut all, mut rest) = (0, Volumes::default(), Volumes::default());
+        let (mut micros, mut volumes) = (0, Volumes::default());
         let mut ticks = self.ticks.iter().rev().peekable();
         let windows_of = |micros: u64| micros.div_ceil(self.window_micros);
         while let Some(tick) = ticks.next() {
             micros += tick.micros;
-            all.add(&tick.all);
-            rest.add(&tick.rest);
+            volumes.add(&pick(tick));
             let windows = windows_of(micros);
             let another_fits = ticks.peek().is_some_and(|older| windows_of(micros + older.micros) == windows);
             if !another_fits {
                 let seconds = (windows * self.window_micros) as f64 / 1e6;
-                for (metric, value, _) in self.thresholds.exceeded(&rest.with_flows_of(&all), seconds) {
+                for (metric, value, _) in thresholds.exceeded(&volumes, seconds) {
                     exceeded.set(metric, value);
                 }
             }
@@ -140,7 +207,8 @@ impl History {
 
     /// Whether the mean of everything exceeds any threshold.
     pub(super) fn is_over(&self) -> bool {
-        self.thresholds.worst(&self.all, self.seconds()).is_some()
+        let of_group = || self.of_group.worst(&sum(&self.all, &self.others), self.seconds());
+        self.thresholds.worst(&self.all, self.seconds()).or_else(of_group).is_some()
     }
 
     /// Whether a crossing can still come of these ticks: a mean exceeds a threshold only if some tick did.
@@ -169,6 +237,12 @@ impl History {
     }
 }
 
+fn sum(one: &Volumes, other: &Volumes) -> Volumes {
+    let mut sum = *one;
+    sum.add(other);
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use dataplane::packet::Class;
@@ -189,7 +263,7 @@ mod tests {
         thresholds.set(UDP, 1000);
         let mut history = History::new(1000);
         for &(seconds, count) in ticks {
-            history.push(seconds, packets(count), packets(count), thresholds);
+            history.push(seconds, packets(count), packets(count), thresholds, None);
         }
         history
     }

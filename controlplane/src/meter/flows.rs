@@ -95,7 +95,8 @@ impl Meter {
         }
         let observed: Vec<Target> = result.observed.iter().map(|observed| observed.target).collect();
         let observed = observed.into_iter().collect::<std::collections::HashSet<_>>();
-        for &target in self.followed.difference(&observed) {
+        let is_host = |target: &Target| self.map.host(target.prefix.addr()) == target.prefix;
+        for &target in self.followed.difference(&observed).filter(|&target| is_host(target)) {
             let group = self.map.group(target.prefix.addr());
             let thresholds = group.thresholds_of(target.prefix.addr(), target.direction);
             let rate = thresholds.get(Metric::FLOWS).map_or(0.0, |_| self.flows_of(&target));
@@ -104,7 +105,16 @@ impl Meter {
                 all.set_flows(rate, seconds);
                 let last_resort = group.last_resort;
                 let (group, matched) = (Arc::clone(&group.name), Volumes::default());
-                result.observed.push(Observed { target, group, last_resort, thresholds, seconds, all, matched });
+                result.observed.push(Observed {
+                    target,
+                    group,
+                    last_resort,
+                    thresholds,
+                    seconds,
+                    all,
+                    matched,
+                    load: None,
+                });
             }
         }
         let is_over = |observed: &Observed| observed.thresholds.worst(&observed.all, seconds).is_some();

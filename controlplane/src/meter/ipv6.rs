@@ -34,10 +34,25 @@ struct Host {
     came: [Came; 2],
     group: u16,
     network: NetworkId,
+    /// Beyond all, where there are no units.
+    unit: u16,
     /// The tick of its last traffic.
     touched: u32,
     /// The tick in which it was last noted.
     noted: u32,
+}
+
+/// Where hosts are summed up.
+struct Sums<'a> {
+    networks: &'a mut [Account],
+    groups: &'a mut [Account],
+    units: &'a mut [Delta],
+}
+
+/// The network, the group and the unit of a protected host.
+fn places(host: IpAddr, map: &Map) -> Option<(NetworkId, u16, u16)> {
+    let unit = map.unit(host).map_or(u16::MAX, |unit| unit as u16);
+    Some((map.networks.find(host)?, map.group_index(host) as u16, unit))
 }
 
 /// A change, and whose it is.
@@ -103,17 +118,17 @@ impl Ipv6 {
     #[cold]
     fn insert(&mut self, key: u128, map: &Map) -> Option<u32> {
         let host = hosts::host(key);
-        let (network, group) = (map.networks.find(host)?, map.group_index(host) as u16);
+        let (network, group, unit) = places(host, map)?;
         let index = self.hosts.len() as u32;
         let (rates, came) = (HostRates::default(), Default::default());
-        self.hosts.push(Host { key, rates, came, group, network, touched: 0, noted: 0 });
+        self.hosts.push(Host { key, rates, came, group, network, unit, touched: 0, noted: 0 });
         self.by_key.insert(key, index);
         Some(index)
     }
 
     /// Adds a part of what came for a host.
     #[inline]
-    fn add(&mut self, index: u32, change: &Change, step: Step, map: &Map, sums: [&mut [Account]; 2]) {
+    fn add(&mut self, index: u32, change: &Change, step: Step, map: &Map, sums: Sums) {
         let host = &mut self.hosts[index as usize];
         if host.touched != step.tick {
             host.touched = step.tick;
@@ -121,9 +136,11 @@ impl Ipv6 {
             host.rates.rates.iter_mut().for_each(|rates| rates.begin(step));
             self.active += 1;
         }
-        let [networks, groups] = sums;
-        networks[usize::from(host.network)].balance.add_change(change);
-        groups[usize::from(host.group)].balance.add_change(change);
+        sums.networks[usize::from(host.network)].balance.add_change(change);
+        sums.groups[usize::from(host.group)].balance.add_change(change);
+        if let Some(unit) = sums.units.get_mut(usize::from(host.unit)) {
+            unit.add_change(change);
+        }
         let plane = usize::from(change.plane);
         let side = 2 * plane / PLANES;
         let kind = (plane / Class::COUNT % 2 == 1, plane % Class::COUNT);
@@ -171,9 +188,11 @@ impl Ipv6 {
     /// Hosts belong to these networks and groups now; those that are in no network go.
     pub(super) fn replace(&mut self, map: &Map) {
         self.retain_hosts(|host| {
-            let address = hosts::host(host.key);
-            host.group = map.group_index(address) as u16;
-            map.networks.find(address).inspect(|&network| host.network = network).is_some()
+            let places = places(hosts::host(host.key), map);
+            if let Some(places) = places {
+                (host.network, host.group, host.unit) = places;
+            }
+            places.is_some()
         });
     }
 
@@ -221,7 +240,7 @@ impl Meter {
     }
 
     fn take_hashed(&mut self, ticks: Ticks, step: Step) -> BTreeMap<u32, Delta> {
-        let Meter { workers, map, accounts, group_accounts, ipv6, .. } = self;
+        let Meter { workers, map, accounts, group_accounts, units, ipv6, .. } = self;
         let mut ipv4 = BTreeMap::<u32, Delta>::new();
         let (mut came, mut moved) = (Vec::with_capacity(BLOCK * PLANES), Vec::with_capacity(BLOCK));
         let mut found = Vec::<Logged>::with_capacity(BLOCK * PLANES);
@@ -240,6 +259,9 @@ impl Meter {
                     accounts[usize::from(id)].balance.subtract(&counts);
                     // The network's group gets them with the network; the host's own group has had them.
                     group_accounts[map.group_of_rest(id)].balance.subtract(&counts);
+                    if let Some(unit) = map.units.as_ref().and_then(|known| known.of_network(id)) {
+                        units[unit].subtract(&counts);
+                    }
                 }
                 // Found first and written then: so the CPU fetches several hosts at a time.
                 for change in came.drain(..) {
@@ -251,7 +273,7 @@ impl Meter {
                     }
                 }
                 for (index, change) in found.drain(..) {
-                    ipv6.add(index, &change, step, map, [accounts, group_accounts]);
+                    ipv6.add(index, &change, step, map, Sums { networks: accounts, groups: group_accounts, units });
                 }
             }
         }

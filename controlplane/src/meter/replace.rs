@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use dataplane::hosts;
 
-use super::{HostRates, Map, Meter};
+use super::{Delta, HostRates, Map, Meter, Units};
 
 impl Meter {
     /// From now on hosts belong to these networks and groups. Call it right after a tick: what was counted before has its old
@@ -21,11 +21,12 @@ impl Meter {
         let groups: Vec<Option<usize>> = map.groups.iter().map(|group| names.get(&*group.name).copied()).collect();
         moved(&mut self.accounts, &networks);
         moved(&mut self.group_accounts, &groups);
+        self.units = vec![Delta::default(); map.units.as_ref().map_or(0, Units::len)];
         self.sweep.replace(&networks, &groups);
         self.ipv6.replace(map);
         self.hashed.retain(|&key, _| map.networks.find(hosts::host(key)).is_some());
         self.blocks.retain(|&key, block| {
-            (block.network, block.group) = map.of_block(key);
+            (block.network, block.group, block.unit) = map.of_block(key);
             if block.network.is_some() {
                 return true;
             }

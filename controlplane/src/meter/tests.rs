@@ -4,11 +4,13 @@ mod flows;
 mod groups;
 mod hashed;
 mod replace;
+mod units;
 mod windows;
 
 use std::collections::BTreeMap;
 
 use dataplane::hosts::{Found, Layout, Owner, plane};
+use dataplane::networks::Networks;
 use dataplane::packet::Class;
 use proptest::prelude::*;
 
@@ -148,7 +150,7 @@ impl Rig {
     }
 
     fn follow(&mut self, targets: &[Target]) {
-        self.meter.follow(targets.iter().copied());
+        self.meter.follow(targets.iter().copied(), [].into_iter());
     }
 
     /// Incoming and outgoing packets of each network in the last tick, which was [`LONG_S`].

@@ -11,7 +11,7 @@ use crate::actions::bgp;
 use crate::actions::bgp::fake::{Change, FakeEngine, FakeSession, Fate};
 use crate::attack::{Now, Target};
 use crate::control::outgoing::Outgoing;
-use crate::detector::{CaptureRequest, Detector, Effect, Event, MinedRule, Observed, Settings};
+use crate::detector::{CaptureRequest, Detector, Effect, Event, MinedRule, Observed, Place, Settings};
 use crate::mitigation;
 use crate::record::{AttackRecord, Counts};
 use crate::store::writer::{Batch, Pending};
@@ -55,6 +55,14 @@ impl Daemon {
         daemon.carry_out(now, effects, |_| None);
         daemon.plan(now);
         daemon
+    }
+
+    /// Another configuration holds from now on.
+    pub(super) fn reload(&mut self, now: Now, settings: Settings, place: impl Fn(&Target) -> Option<Place>) {
+        self.settings = settings;
+        let whitelist = Arc::new(Whitelist::default());
+        let effects = self.detector.reload(now, settings, whitelist, |target, _| place(target));
+        self.carry_out(now, effects, |_| None);
     }
 
     /// One look at the thresholds.

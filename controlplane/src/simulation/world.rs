@@ -11,7 +11,7 @@ use super::daemon::Daemon;
 use super::disk::{Disk, Mood};
 use crate::actions::bgp::fake::{Change, FakeEngine, Fate};
 use crate::attack::{Direction, Kind, Metric, Now, Target, Thresholds, Unit, Volumes};
-use crate::detector::{Event, EventKind, Observed, Settings, Tap};
+use crate::detector::{Event, EventKind, Observed, Place, Settings, Tap};
 use crate::group::LastResort;
 use crate::mitigation::Limits;
 use crate::record::AttackRecord;
@@ -100,7 +100,12 @@ pub(super) struct World {
     attacked: [(Option<u8>, usize); HOSTS.len()],
     /// What a person wants done next: a ban, or its end.
     by_hand: Option<(Target, bool)>,
+    /// What the configuration says now.
+    settings: Settings,
     threshold: u64,
+    uncounted: Option<usize>,
+    /// Whether a daemon that runs has still to be told.
+    is_reload_due: bool,
     /// Attacks that were announced, and whether also their end was.
     told: BTreeMap<Uuid, bool>,
     /// How often each rule was announced, and how often an engine that died forgot it.
@@ -127,7 +132,10 @@ impl World {
             engine_until: 0,
             attacked: [(None, 0); HOSTS.len()],
             by_hand: None,
+            settings: SETTINGS,
             threshold: THRESHOLD,
+            uncounted: None,
+            is_reload_due: false,
             told: BTreeMap::new(),
             announced: BTreeMap::new(),
             forgotten: BTreeMap::new(),
@@ -221,6 +229,10 @@ impl World {
         }
         if self.trouble.happens(10) {
             self.threshold = [100, THRESHOLD, 2 * THRESHOLD][self.trouble.below(3) as usize];
+            self.settings.ban_time_ms = [1_000, SETTINGS.ban_time_ms][self.trouble.below(2) as usize];
+            self.uncounted = Some(self.trouble.below(20) as usize).filter(|host| *host < HOSTS.len());
+            self.is_reload_due = true;
+            self.disturbances += 1;
         }
     }
 
@@ -245,9 +257,29 @@ impl World {
 
     fn mend(&mut self) {
         self.disk.mood = Mood::Well;
-        self.threshold = THRESHOLD;
+        (self.settings, self.threshold, self.uncounted) = (SETTINGS, THRESHOLD, None);
+        self.is_reload_due = true;
         self.engine_until = 0;
         self.down_until = 0;
+    }
+
+    /// As control does, right after a tick.
+    fn reload(&mut self, now: Now, daemon: &mut Daemon) {
+        let place_of = |target: &Target| {
+            (self.uncounted != Some(place(target))).then(|| Place {
+                group: Arc::from("web"),
+                last_resort: LastResort::Nothing,
+                thresholds: self.thresholds(),
+                of_group: Thresholds::default(),
+            })
+        };
+        daemon.reload(now, self.settings, place_of);
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        let mut thresholds = Thresholds::default();
+        thresholds.set(Metric { kind: Kind::Udp, unit: Unit::Pps }, self.threshold);
+        thresholds
     }
 
     fn doubtful(&mut self, steps: usize) {
@@ -297,7 +329,7 @@ impl World {
         }
         let lost: Vec<&Uuid> = self.told.iter().filter(|(id, over)| !**over && !known(id)).map(|(id, _)| id).collect();
         assert!(lost.is_empty(), "announced, and not on record: {lost:?}");
-        self.daemon = Some((self.step, Box::new(Daemon::start(self.now(self.step), SETTINGS, records))));
+        self.daemon = Some((self.step, Box::new(Daemon::start(self.now(self.step), self.settings, records))));
     }
 
     fn work(&mut self, stage: Stage, born: usize, daemon: &mut Daemon) {
@@ -310,6 +342,9 @@ impl World {
                     None => (),
                 }
                 daemon.tick(now, STEP_MS as f64 / 1000.0, &self.observe(daemon));
+                if std::mem::take(&mut self.is_reload_due) {
+                    self.reload(now, daemon);
+                }
             }
             Stage::Capture => {
                 let packets = |target: &Target| self.traffic(place(target)).1 as usize;
@@ -340,21 +375,19 @@ impl World {
 
     /// As the meter does: a target is told if it is followed, or over a threshold within the tick.
     fn observe(&self, daemon: &Daemon) -> Vec<Observed> {
-        let udp = Metric { kind: Kind::Udp, unit: Unit::Pps };
-        let mut thresholds = Thresholds::default();
-        thresholds.set(udp, self.threshold);
+        let thresholds = self.thresholds();
         let seconds = STEP_MS as f64 / 1000.0;
         let observe = |host| {
             let (target, (source, packets)) = (target(host), self.traffic(host));
             let followed = daemon.detector.followed().any(|followed| followed == target);
-            if !followed && packets as f64 / seconds <= self.threshold as f64 {
+            if self.uncounted == Some(host) || !followed && packets as f64 / seconds <= self.threshold as f64 {
                 return None;
             }
             let mut rules = daemon.detector.attacks().flat_map(|attack| attack.held_rules());
             let matches = rules.any(|held| source.is_some_and(|source| held.flow_spec.rule == rule(&target, source)));
             let (all, matched) = (volumes(packets), volumes(if matches { packets } else { 0 }));
             let (group, last_resort) = (Arc::from("web"), LastResort::Nothing);
-            Some(Observed { target, group, last_resort, thresholds, seconds, all, matched })
+            Some(Observed { target, group, last_resort, thresholds, seconds, all, matched, load: None })
         };
         (0..HOSTS.len()).filter_map(observe).collect()
     }

@@ -147,10 +147,12 @@ group          default
 networks       every host that is in no other group
 directions     incoming, outgoing
 families       ipv4, ipv6
-THRESHOLD          INCOMING       OUTGOING
-udp_pps            100 kpps              -
-total_bps         2.00 Gbps      1.00 Gbps
-flows_per_second          -  5.00 kflows/s
+THRESHOLD                   INCOMING       OUTGOING
+udp_pps                     100 kpps              -
+total_bps                  2.00 Gbps      1.00 Gbps
+flows_per_second                   -  5.00 kflows/s
+udp_pps of each network     500 kpps              -
+total_bps of all together          -      9.00 Gbps
 
 group          quiet
 networks       198.18.1.0/24 and 1,234 more

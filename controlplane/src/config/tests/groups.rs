@@ -134,6 +134,50 @@ fn flows_are_counted_only_where_a_group_with_hosts_minds_them() {
 }
 
 #[test]
+fn networks_and_the_whole_group_have_thresholds_of_their_own() {
+    let all = groups(
+        "[groups.default.network_incoming]\nudp_mbps = 5\ntcp_pps = 7\n[groups.default.group_outgoing]\ntotal_pps = 9\n\
+         [groups.web]\ninherit = \"default\"\nnetworks = [\"198.18.0.0/28\"]\ndirections = [\"incoming\"]\n\
+         network_incoming = { udp_mbps = 6, tcp_pps = \"off\" }\ngroup_incoming = { total_pps = 8 }\n\
+         [groups.alone]\nnetworks = [\"198.18.0.16/28\"]\n",
+    );
+    let [default, alone, web] = &all[..] else { panic!("three groups") };
+    let (udp_bps, tcp, total) =
+        (metric(Kind::Udp, Unit::Bps), metric(Kind::Tcp, Unit::Pps), metric(Kind::Total, Unit::Pps));
+    assert_eq!(default.network_thresholds.map(|side| side.get(udp_bps)), [Some(5_000_000), None]);
+    assert_eq!(default.group_thresholds.map(|side| side.get(total)), [None, Some(9)]);
+    assert_eq!(
+        (default.thresholds, alone.minds_networks()),
+        ([Thresholds::default(); 2], false),
+        "hosts are not meant"
+    );
+    assert_eq!(web.network_thresholds[0].get(udp_bps), Some(6_000_000));
+    assert_eq!(web.network_thresholds[0].get(tcp), None, "off");
+    assert_eq!(web.group_thresholds.map(|side| side.get(total)), [Some(8), None], "a direction that is not watched");
+}
+
+fn metric(kind: Kind, unit: Unit) -> Metric {
+    Metric { kind, unit }
+}
+
+#[test]
+fn bad_thresholds_of_networks_and_groups() {
+    let cases = [
+        ("network_incoming.flows_per_second = 5", "single hosts alone", "write it into `incoming`"),
+        ("group_outgoing.flows_per_second = \"off\"", "single hosts alone", "take it out"),
+        ("network_incoming.udp = 5", "a threshold without a unit", "udp_pps = 5"),
+        ("group_incoming.udp_pps = 0", "0 is out of range", "from 1"),
+        ("network_outgoing.upd_pps = 5", "unknown key `upd_pps`", "did you mean `udp_pps`?"),
+    ];
+    for (line, found, hint) in cases {
+        let key = format!("groups.default.{}", line.split(' ').next().unwrap());
+        assert_after_small(&format!("[groups.default]\n{line}"), 2, &key, found, hint);
+    }
+    let line = "[groups.default.network_incomming]\nudp_pps = 5";
+    assert_after_small(line, 1, "groups.default.network_incomming", "unknown key", "did you mean `network_incoming`?");
+}
+
+#[test]
 fn bad_inheritance() {
     let web = "[groups.web]\nnetworks = [\"198.18.0.0/28\"]\n";
     let unknown = format!("{web}inherit = \"defualt\"");

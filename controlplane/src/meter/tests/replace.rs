@@ -1,6 +1,7 @@
 //! Other networks and groups in the middle of traffic.
 
 use super::*;
+use crate::group::LastResort;
 
 const A: &str = "198.18.0.0/24";
 const B: &str = "198.18.1.0/24";
@@ -68,6 +69,79 @@ fn who_stays_keeps_its_figures_whatever_its_number() {
     assert!(tick.observed.is_empty(), "{:?}", tick.observed);
     assert_eq!(of_networks(&rig), by_name(&[(A, 7), (V6, 5), (C, 0), (B, 0)]));
     assert_eq!(rig.meter.counted(host("198.18.0.1")).unwrap()[0].total().0, 50_007);
+}
+
+#[test]
+fn networks_as_a_whole_come_and_go_and_hosts_that_were_known_count_for_those_that_come() {
+    let names = |tick: Tick| {
+        let mut names: Vec<(String, u64)> =
+            tick.observed.iter().map(|told| (told.target.to_string(), told.all.total().0)).collect();
+        names.sort();
+        names
+    };
+    let with = |network: u64| {
+        let limits = [thresholds(&[(Kind::Udp, Unit::Pps, network)]), Thresholds::default()];
+        let mut groups = groups(&[("web", "198.18.1.0/28"), ("zoo", V6)]);
+        groups.iter_mut().for_each(|group| group.network_thresholds = limits);
+        groups
+    };
+    let traffic = [("198.18.0.1", 40), ("198.18.1.1", 50), ("198.18.1.99", 60), ("2001:db8::1", 70)];
+    let mut rig = Rig::new(1, &[A, B, V6], groups(&[]));
+    count(&mut rig, &traffic);
+    assert_eq!(names(rig.look(1.0)), []);
+    replace(&mut rig, &[V6, B], with(45));
+    count(&mut rig, &traffic);
+    let told = |list: &[(&str, u64)]| -> Vec<(String, u64)> {
+        list.iter().map(|(network, packets)| (format!("{network} incoming"), *packets)).collect()
+    };
+    let whole = [("198.18.1.0/24", 110), ("198.18.1.0/28", 50), ("2001:db8::/48", 70)];
+    assert_eq!(names(rig.look(1.0)), told(&whole));
+    // The widest stand first, so all have other places than before.
+    replace(&mut rig, &[V6, B, "192.0.2.0/23"], with(45));
+    count(&mut rig, &traffic);
+    assert_eq!(names(rig.look(1.0)), told(&whole));
+    replace(&mut rig, &[V6, B], groups(&[]));
+    count(&mut rig, &traffic);
+    assert_eq!(names(rig.look(1.0)), []);
+}
+
+#[test]
+fn what_holds_for_a_target_by_what_it_is() {
+    let whole = |group: Group, last_resort| Group {
+        network_thresholds: [thresholds(&[(Kind::Udp, Unit::Pps, 7)]), Thresholds::default()],
+        group_thresholds: [thresholds(&[(Kind::Udp, Unit::Pps, 9)]), Thresholds::default()],
+        last_resort,
+        ..group
+    };
+    let limit = LastResort::RateLimit { bps: 5 };
+    let map = |default, web| {
+        let own = || thresholds(&[(Kind::Udp, Unit::Pps, 5)]);
+        let first = group("default", &[], own());
+        let [second, quiet] = [("web", "198.18.1.0/25"), ("quiet", "198.18.0.16/28")]
+            .map(|(name, network)| group(name, &[network], own()));
+        let groups = vec![whole(first, default), whole(second, web), Group { monitor_only: true, ..quiet }];
+        let networks = Networks::new(&[A, B].map(net)).unwrap();
+        Map::new(Arc::new(networks), groups, 128).unwrap()
+    };
+    let at = |prefix: &str| Target { prefix: net(prefix), direction: Direction::Incoming };
+    let held = |map: &Map, prefix: &str| {
+        let place = map.place(&at(prefix), false)?;
+        let limit = |thresholds: Thresholds| thresholds.get(Metric { kind: Kind::Udp, unit: Unit::Pps });
+        Some((place.group.to_string(), limit(place.thresholds), limit(place.of_group), place.last_resort))
+    };
+    let limited = map(limit, limit);
+    let black = map(LastResort::Blackhole, LastResort::Blackhole);
+    assert_eq!(held(&limited, "198.18.0.1/32"), Some(("default".into(), Some(5), None, limit)));
+    assert_eq!(held(&black, "198.18.0.1/32"), Some(("default".into(), Some(5), None, LastResort::Blackhole)));
+    // A network is not taken off the net, nor limited where a part of it is only monitored.
+    assert_eq!(held(&limited, A), Some(("default".into(), Some(7), Some(9), LastResort::Nothing)));
+    assert_eq!(held(&limited, B), Some(("default".into(), Some(7), Some(9), limit)));
+    assert_eq!(held(&limited, "198.18.1.0/25"), Some(("web".into(), Some(7), Some(9), limit)));
+    assert_eq!(held(&black, B), Some(("default".into(), Some(7), Some(9), LastResort::Nothing)));
+    // What is not counted as such is nothing but the target of a rule by hand.
+    assert_eq!(held(&limited, "198.18.1.64/26"), None);
+    assert_eq!(limited.place(&at("198.18.1.64/26"), true).map(|place| place.group.to_string()), Some("web".into()));
+    assert!(limited.place(&at("192.0.2.1/32"), true).is_none() && limited.place(&at("192.0.2.1/32"), false).is_none());
 }
 
 #[test]

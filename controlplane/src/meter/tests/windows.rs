@@ -132,7 +132,7 @@ impl World {
         }
         let seconds = (look_us - self.now_us) as f64 / 1e6;
         self.now_us = look_us;
-        self.rig.meter.follow(self.detector.followed());
+        self.rig.meter.follow(self.detector.followed(), self.detector.apart());
         let observed = self.rig.look(seconds).observed;
         let now = Now { mono_ms: look_us / 1000, wall_ms: (look_us / 1000) as i64 };
         !self.detector.tick(now, seconds, &observed).is_empty()

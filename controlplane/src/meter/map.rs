@@ -1,0 +1,163 @@
+//! What hosts belong to: protected networks, host groups, and units.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use dataplane::networks::{self, NetworkId, Networks};
+use ipnet::IpNet;
+
+use super::units::Units;
+use crate::attack::{self, Direction, Target, Unit};
+use crate::detector::Place;
+use crate::group::{Group, LastResort};
+
+/// What hosts belong to: protected networks and host groups, by longest prefix.
+#[derive(Debug)]
+pub struct Map {
+    pub(super) networks: Arc<Networks>,
+    pub(super) groups: Arc<[Group]>,
+    pub(super) prefixes: Networks,
+    pub(super) group_of_prefix: Vec<u16>,
+    /// Below these rates, packets and bits a second, no threshold of any group can be crossed.
+    pub(super) floor: [(f64, f64); 2],
+    /// The same for flows a second; infinite where no group minds.
+    pub(super) flow_floor: [f64; 2],
+    pub(super) ipv6_prefix_length: u8,
+    /// What is looked at as a whole.
+    pub(super) units: Option<Units>,
+}
+
+impl Map {
+    /// Of these networks and groups; the first group is the default one. No IPv6 prefix among them is longer than a host's.
+    ///
+    /// # Errors
+    /// When there are too many prefixes.
+    pub fn new(networks: Arc<Networks>, groups: Vec<Group>, ipv6_prefix_length: u8) -> Result<Map, networks::Error> {
+        let prefixes: Vec<IpNet> = groups.iter().flat_map(|group| group.networks.iter().copied()).collect();
+        let group_of_prefix =
+            groups.iter().zip(0u16..).flat_map(|(group, index)| group.networks.iter().map(move |_| index)).collect();
+        let lowest = |direction: usize, unit| {
+            let lowest = groups.iter().filter_map(|group| group.thresholds[direction].lowest(unit)).min();
+            lowest.map_or(f64::INFINITY, |rate| rate as f64)
+        };
+        let floor = [0, 1].map(|direction| (lowest(direction, Unit::Pps), lowest(direction, Unit::Bps)));
+        let flow_floor = [0, 1].map(|direction| lowest(direction, Unit::Fps));
+        let prefixes = Networks::new(&prefixes)?;
+        let units = Units::new(&networks, &groups, ipv6_prefix_length)?;
+        let groups = groups.into();
+        Ok(Map { networks, groups, prefixes, group_of_prefix, floor, flow_floor, ipv6_prefix_length, units })
+    }
+
+    /// The host that an address counts for, as the prefix of all its addresses.
+    pub fn host(&self, address: IpAddr) -> IpNet {
+        attack::host(address, self.ipv6_prefix_length)
+    }
+
+    /// Every group, the default one first.
+    pub fn groups(&self) -> Arc<[Group]> {
+        Arc::clone(&self.groups)
+    }
+
+    /// The group of a host.
+    pub fn group(&self, host: IpAddr) -> &Group {
+        &self.groups[self.group_index(host)]
+    }
+
+    /// The group of a target; none where nothing is counted for it.
+    pub fn group_of(&self, target: IpNet) -> Option<&Group> {
+        let host = Some(target.addr()).filter(|&address| self.host(address) == target);
+        let host = host.filter(|&address| self.network(address).is_some()).map(|address| self.group(address));
+        host.or_else(|| Some(&self.groups[self.units.as_ref()?.group_of(target)?]))
+    }
+
+    /// The group of a prefix of ours: that of a host or network that is counted as such, or else of the first address.
+    pub fn group_around(&self, prefix: IpNet) -> &Group {
+        self.group_of(prefix).unwrap_or_else(|| self.group(prefix.addr()))
+    }
+
+    /// What holds for a target; none where nothing is counted for it. For a rule by hand (`is_order`) any prefix of ours will
+    /// do.
+    pub fn place(&self, Target { prefix, direction }: &Target, is_order: bool) -> Option<Place> {
+        let is_ours = self.group_of(*prefix).is_some() || is_order && self.protects(*prefix);
+        let group = Some(self.group_around(*prefix)).filter(|_| is_ours)?;
+        let is_host = self.host(prefix.addr()) == *prefix;
+        let (thresholds, of_group) = match is_host {
+            true => (group.thresholds_of(prefix.addr(), *direction), Default::default()),
+            false => (group.thresholds_of_network(*prefix, *direction), group.thresholds_of_all(*prefix, *direction)),
+        };
+        let last_resort = if is_host { group.last_resort } else { last_resort(*prefix, group, &self.groups) };
+        Some(Place { group: Arc::clone(&group.name), last_resort, thresholds, of_group })
+    }
+
+    /// Networks of groups that are only monitored, within one of a group that is not.
+    pub fn monitored_within(&self, network: IpNet) -> impl Iterator<Item = IpNet> + '_ {
+        let is_monitored = self.group_of(network).is_some_and(|group| group.monitor_only);
+        monitored(&self.groups).filter(move |within| !is_monitored && network.contains(within))
+    }
+
+    /// The unit of a host.
+    pub(super) fn unit(&self, host: impl Into<IpAddr>) -> Option<usize> {
+        self.units.as_ref()?.find(host.into())
+    }
+
+    pub(super) fn group_index(&self, host: IpAddr) -> usize {
+        self.prefixes.find(host).map_or(0, |prefix| self.group_of_prefix[usize::from(prefix)].into())
+    }
+
+    /// The group of what was counted for none of a network's hosts: that of its first address.
+    pub(super) fn group_of_rest(&self, network: NetworkId) -> usize {
+        self.networks.get(network).map_or(0, |network| self.group_index(network.network()))
+    }
+
+    /// The network, the group and the unit that all hosts of a /24 have.
+    pub(super) fn of_block(&self, key: u32) -> (Option<NetworkId>, Option<usize>, Option<usize>) {
+        let of_all = |find: &dyn Fn(Ipv4Addr) -> Option<usize>| {
+            let first = find((key << 8).into());
+            first.filter(|_| (1..256).all(|index| find((key << 8 | index).into()) == first))
+        };
+        let network = of_all(&|host| self.networks.find(host.into()).map(usize::from));
+        let group = of_all(&|host| Some(self.group_index(host.into())));
+        (network.map(|network| network as NetworkId), group, of_all(&|host| self.unit(host)))
+    }
+
+    /// The protected network of a host.
+    pub fn network(&self, host: IpAddr) -> Option<IpNet> {
+        self.networks.find(host).and_then(|id| self.networks.get(id))
+    }
+
+    /// Whether all of a prefix lies within one protected network.
+    pub fn protects(&self, prefix: IpNet) -> bool {
+        self.networks.iter().any(|(_, network)| network.contains(&prefix))
+    }
+
+    /// What of a network belongs to a group that is only monitored: all of it, or one of the group's networks in it.
+    pub fn monitored_part(&self, network: IpNet) -> Option<IpNet> {
+        if self.group_around(network).monitor_only { Some(network) } else { self.monitored_within(network).next() }
+    }
+
+    /// How many protected networks there are.
+    pub fn networks_count(&self) -> usize {
+        self.networks.iter().count()
+    }
+
+    /// Whether so many packets and bytes may be too many for some group.
+    pub(super) fn may_exceed(&self, direction: Direction, (packets, bytes): (u64, u64), seconds: f64) -> bool {
+        let (pps, bps) = self.floor[direction as usize];
+        packets as f64 > pps * seconds || bytes as f64 * 8.0 > bps * seconds
+    }
+}
+
+/// Networks of groups that are only monitored.
+fn monitored(groups: &[Group]) -> impl Iterator<Item = IpNet> + '_ {
+    groups.iter().filter(|group| group.monitor_only).flat_map(|group| &group.networks).copied()
+}
+
+/// What a group does about one of its networks when no more rules are allowed. None is taken off the net as a whole, nor
+/// limited where a part of it is only monitored.
+pub(super) fn last_resort(network: IpNet, group: &Group, groups: &[Group]) -> LastResort {
+    let may_limit = group.monitor_only || !monitored(groups).any(|part| network.contains(&part));
+    match group.last_resort {
+        LastResort::RateLimit { bps } if may_limit => LastResort::RateLimit { bps },
+        LastResort::RateLimit { .. } | LastResort::Blackhole | LastResort::Nothing => LastResort::Nothing,
+    }
+}
