@@ -2,19 +2,23 @@
 # How good mined rules are: generated attacks and real captures, mixed with legitimate traffic, go through `leveed mine`, and a judge of its own holds
 # the rules against fresh traffic. Prints a table, writes target/eval/results.json, and fails when a bar is missed, saying which.
 #
-# eval.sh [--seeds N] [--first-seed N] [--only NAME] [--quick] [--json] [--miner leveed|ideal|destination]
-#   --quick: one seed, and no other sizes of samples and shares of legitimate traffic than the usual ones
+# eval.sh [--seeds N] [--first-seed N] [--only NAME] [--quick] [--json] [--debug|--release] [--miner leveed|ideal|destination]
+#   --quick: one seed, no other sizes of samples and shares of legitimate traffic than the usual ones, and the debug build
+#   --debug, --release: which build mines; without: release, whose milliseconds are those that the product takes
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 arguments=()
 program=true
+profile=
 seeds=()
+built=()
 while (($#)); do
   case $1 in
   --quick)
     arguments+=(--quick)
+    profile=${profile:-debug}
     seeds=(--seeds 1)
     ;;
   --miner)
@@ -25,6 +29,7 @@ while (($#)); do
     fi
     shift
     ;;
+  --debug | --release) profile=${1#--} ;;
   --json) arguments+=(--json) ;;
   --seeds | --first-seed | --only)
     (($# > 1)) || die "$1 needs a value"
@@ -37,5 +42,10 @@ while (($#)); do
   shift
 done
 
-$program && cargo build --locked --quiet -p controlplane --bin leveed
+profile=${profile:-release}
+if $program; then
+  [[ $profile == debug ]] || built=(--release)
+  cargo build --locked --quiet -p controlplane --bin leveed "${built[@]}"
+  arguments+=(--miner "target/$profile/leveed")
+fi
 cargo run --locked --quiet -p scenarios -- eval "${arguments[@]}" "${seeds[@]}"

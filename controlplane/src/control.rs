@@ -21,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
-use dataplane::packet::Headers;
 use dataplane::rule::FlowRule;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};

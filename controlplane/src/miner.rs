@@ -14,6 +14,7 @@
 //! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
 //! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
+mod expect;
 mod explain;
 mod fit;
 mod own;
@@ -31,9 +32,11 @@ use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
 use crate::whitelist::Whitelist;
+use expect::Trust;
 pub use explain::RunnerUp;
+use fit::Ends;
 pub use profile::Profile;
-use search::{Miner, Node, Trust};
+use search::{Miner, Node};
 use table::{Table, weight};
 
 /// A share of the host's own traffic counts as much as so many of the attack.
@@ -46,6 +49,8 @@ const WORD_COST_UNKNOWN: f64 = 0.02;
 /// So many sets of rules are tried, each with another first rule, until one leaves less than this of the sample.
 const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
+/// Or, where half of what the host's own may be is more, than that; but no more than this.
+const WELL_COVERED_MOST: f64 = 0.1;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
@@ -226,11 +231,12 @@ pub fn mine(task: &Task) -> Outcome {
     let table = Table::new(&sample, &peace.packets, task.by, task.target.direction);
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
     let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
-    let own = own::share(&table, near_port, far_port, rate);
+    let (own, own_least) = own::share(&table, near_port, far_port, rate);
     let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
     let packets = sample.len().min(table::SAMPLE_MAX) as f64;
     let miner = Miner {
         own,
+        own_least,
         table,
         profile: task.profile,
         whitelist: task.whitelist,
@@ -320,31 +326,54 @@ impl Session<'_> {
         if self.most_rules() == 0 {
             return Vec::new();
         }
-        let sources = [self.miner.far];
-        let mut starts: Vec<(Option<&[Component]>, Chosen)> = Vec::new();
-        starts.extend(self.next(&none, STARTS, None).into_iter().map(|start| (None, start)));
-        starts.extend(self.next(&none, 1, Some(&sources)).into_iter().map(|start| (Some(&sources[..]), start)));
+        let mut starts = self.next(&none, STARTS);
+        starts.extend([Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends)));
+        let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
-        for (kind, start) in starts {
-            let set = self.completed(self.completed(start, kind), None);
+        for start in starts {
+            let set = self.completed(start);
             // Of equals the first.
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
             }
-            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < WELL_COVERED) {
+            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough) {
                 break;
             }
         }
         best.map_or_else(Vec::new, |best| best.rules)
     }
 
-    fn completed(&self, mut chosen: Chosen, kind: Option<&[Component]>) -> Chosen {
+    fn completed(&self, mut chosen: Chosen) -> Chosen {
         while chosen.rules.len() < self.most_rules()
-            && let Some(next) = self.next(&chosen, 1, kind).pop()
+            && let Some(next) = self.next(&chosen, 1).pop()
         {
             chosen = next;
         }
         chosen
+    }
+
+    /// With rules that are no more than far ends.
+    fn by_ends(&self, mut chosen: Chosen, ends: Ends) -> Chosen {
+        while chosen.rules.len() < self.most_rules() {
+            let root = self.miner.root(&self.base, chosen.members.clone(), self.name_cost(&chosen));
+            let candidates = self.miner.of_ends(&root, ends);
+            let allowed = self.miner.most_collateral(self.task.limits, chosen.spent);
+            let left = self.miner.table.shares(&chosen.members).0;
+            let worth = |node: &Node| node.worth(&self.miner, PRICE);
+            let good = candidates.iter().filter(|node| self.may_be(node, allowed, left));
+            let Some(best) = good.max_by(|a, b| worth(a).total_cmp(&worth(b))) else { break };
+            chosen = self.with(&chosen, best.clone(), &candidates, allowed);
+        }
+        chosen
+    }
+
+    /// Whether a rule may be at all, of so much that is left of the sample.
+    fn may_be(&self, node: &Node, allowed: f64, left: f64) -> bool {
+        node.expected <= allowed
+            && node.sample >= self.miner.least
+            && node.worth(&self.miner, PRICE) > 0.0
+            && left - node.sample >= self.miner.own_least
+            && self.can_be(&node.rule)
     }
 
     /// The share of the sample that no rule matches.
@@ -357,15 +386,17 @@ impl Session<'_> {
         self.sample.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>().max(f64::MIN_POSITIVE)
     }
 
-    /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else. Where a kind
-    /// is given, only rules that ask for just that.
-    fn next(&self, chosen: &Chosen, most: usize, only: Option<&[Component]>) -> Vec<Chosen> {
+    /// With the rule that is worth most of those that may be, or with each of the best few that ask for something else.
+    fn next(&self, chosen: &Chosen, most: usize) -> Vec<Chosen> {
         let miner = &self.miner;
+        let left = miner.table.shares(&chosen.members).0;
+        if left - miner.own_least < miner.least {
+            return Vec::new();
+        }
         let allowed = miner.most_collateral(self.task.limits, chosen.spent);
         let candidates = miner.candidates(&self.base, chosen.members.clone(), self.name_cost(chosen));
         let worth = |node: &Node| node.worth(miner, PRICE);
-        let may_be = |node: &&Node| miner.collateral(node) <= allowed && worth(node) > 0.0 && self.can_be(&node.rule);
-        let mut good: Vec<&Node> = candidates.iter().filter(may_be).collect();
+        let mut good: Vec<&Node> = candidates.iter().filter(|node| self.may_be(node, allowed, left)).collect();
         good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
         let mut kinds: Vec<Vec<Component>> = Vec::new();
         let mut starts = Vec::new();
@@ -375,12 +406,16 @@ impl Session<'_> {
                 break;
             }
             let is_like = |known: &Vec<Component>| known.iter().all(|component| kind.contains(component));
-            if !kinds.iter().any(is_like) && only.is_none_or(|only| kind == only) {
+            if !kinds.iter().any(is_like) {
                 kinds.push(kind);
                 starts.push(node);
             }
         }
-        starts.into_iter().map(|best| self.with(chosen, best, &candidates, allowed)).collect()
+        let polished = |best: &Node| {
+            let polished = miner.polished(best.clone(), &chosen.members, allowed);
+            if self.may_be(&polished, allowed, left) { polished } else { best.clone() }
+        };
+        starts.into_iter().map(|best| self.with(chosen, polished(best), &candidates, allowed)).collect()
     }
 
     /// What a rule pays for each address and port that it names: as much of the sample as one conversation of the host's own can be,
@@ -392,10 +427,8 @@ impl Session<'_> {
     }
 
     /// With this rule; what it takes is gone from then on.
-    fn with(&self, chosen: &Chosen, best: &Node, candidates: &[Node], allowed: f64) -> Chosen {
+    fn with(&self, chosen: &Chosen, best: Node, candidates: &[Node], allowed: f64) -> Chosen {
         let miner = &self.miner;
-        let polished = miner.polished(best.clone(), &chosen.members, allowed);
-        let best = if self.can_be(&polished.rule) { polished } else { best.clone() };
         let runner_up = explain::runner_up(miner, &best, candidates, allowed);
         let rule = [widen::widened, widen::named].into_iter().fold(best.rule.clone(), |rule, change| {
             let changed = change(&rule, &self.sample, &self.peace.packets);
@@ -404,9 +437,9 @@ impl Session<'_> {
 
         let mut chosen = chosen.clone();
         chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
-        chosen.spent += miner.collateral(&best);
-        let doubt = DOUBT * best.name_cost * best.names as f64;
-        chosen.worth += best.sample - PRICE * miner.collateral(&best) - RULE_COST - doubt;
+        chosen.spent += best.expected;
+        let doubt = DOUBT * best.name_cost * best.measure.names as f64;
+        chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
         let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
         let lead = self.words(&rule);
         chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {

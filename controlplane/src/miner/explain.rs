@@ -30,16 +30,16 @@ pub struct RunnerUp {
 
 /// Of the other candidates the one that looks best where the host's own traffic counts little.
 pub(super) fn runner_up(miner: &Miner, best: &Node, candidates: &[Node], allowed: f64) -> Option<RunnerUp> {
-    let others = candidates.iter().filter(|other| other.rule != best.rule && other.components > 0);
+    let others = candidates.iter().filter(|other| other.rule != best.rule && other.measure.components > 0);
     let next = others.max_by(|a, b| a.worth(miner, 1.0).total_cmp(&b.worth(miner, 1.0)))?;
-    let (theirs, ours) = (miner.collateral(next), miner.collateral(best));
+    let (theirs, ours) = (next.expected, best.expected);
     let why = if theirs > allowed {
         format!("takes {} of the host's own traffic along, more than the {} allowed", percent(theirs), percent(allowed))
     } else if next.sample < best.sample - 0.005 {
         format!("covers {}, not {}", percent(next.sample), percent(best.sample))
     } else if theirs > ours + 0.0005 {
         format!("takes {} of the host's own traffic along, not {}", percent(theirs), percent(ours))
-    } else if (next.components, next.items) > (best.components, best.items) {
+    } else if (next.measure.components, next.measure.items) > (best.measure.components, best.measure.items) {
         "is longer, and no better".to_owned()
     } else {
         "is no better".to_owned()

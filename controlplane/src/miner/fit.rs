@@ -4,9 +4,10 @@
 use std::sync::LazyLock;
 
 use dataplane::packet::fragment;
-use dataplane::rule::{Bits, Component};
+use dataplane::rule::{Bits, Component, Ranges};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::expect::Who;
 use super::profile::{DONT_FRAGMENT, bit_items};
 use super::search::{Miner, Node};
 use super::table::{ABSENT, Bin, Field};
@@ -29,6 +30,15 @@ pub(super) enum Predicate {
     Bits(Component, Vec<Bits>),
     /// The far end.
     Far(IpNet),
+}
+
+/// Which far ends rules may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// Prefixes of any length.
+    Networks,
+    /// Single addresses.
+    Hosts,
 }
 
 /// A predicate and what of its node it takes.
@@ -91,23 +101,28 @@ impl Miner<'_> {
                     self.table.weights[index as usize];
             }
         }
-        let names = node.names > 0 || bins.last().is_some_and(|last| own::is_name(*component, last.high));
-        let trust = self.trust(names);
+        let names = bins.last().is_some_and(|last| own::is_name(*component, last.high));
+        let trust = self.trust(node.measure.names > 0 || names);
+        let all: Ranges = bins.last().map(|last| (0, last.high)).into_iter().collect();
+        let who = node.measure.who.and(self.who(*component, &all));
+        let (by_baseline, in_general) = self.rates(&node.measure, &node.kinds, who);
         let item_cost = trust.word_cost * self.number_words(field);
         let name_cost =
             |bin: &Bin, names: f64| if own::is_name(*component, bin.high) { names * node.name_cost } else { 0.0 };
         let most = self.profile.items_max.min(SPANS_MAX);
         let is_near = *component == self.near_port;
         let general = |low, high| prior::share(*component, is_near, low, high);
-        let price_of = |share: f64, prior: f64| price * trust.expected(share, node.prior * prior);
+        let price_of = |share: f64, prior: f64| price * (by_baseline * share + in_general * prior);
         let mut closed = vec![NONE; most + 1];
         let mut open = vec![NONE; most + 1];
         closed[0].gain = 0.0;
-        for (at, (bin, &[sample, baseline])) in (0u16..).zip(bins.iter().zip(&shares)) {
+        // Bins without a packet are gaps.
+        let filled = (0u16..).zip(bins.iter().zip(&shares)).filter(|(_, (_, shares))| **shares != [0.0; 2]);
+        let mut previous: Option<u32> = None;
+        for (at, (bin, &[sample, baseline])) in filled {
             let is_single = bin.low == bin.high;
             let gain = sample - price_of(baseline, general(bin.low, bin.high));
-            let previous = at.checked_sub(1).map(|before| bins[usize::from(before)].high);
-            let gap = match previous {
+            let gap = match previous.replace(bin.high) {
                 Some(before) if before + 1 < bin.low => price_of(0.0, general(before + 1, bin.low - 1)),
                 _ => 0.0,
             };
@@ -153,40 +168,45 @@ impl Miner<'_> {
             shares[usize::from(value & 63)][usize::from(index as usize >= self.table.split)] +=
                 self.table.weights[index as usize];
         }
-        let seen: Vec<(u16, [f64; 2])> = (0..).zip(shares).filter(|(_, shares)| *shares != [0.0; 2]).collect();
-        let patterns = if component == Component::Fragment { &*FRAGMENTS } else { &*FLAGS };
-        let may_be = |bits: &Bits| self.profile.dont_fragment && !self.is_v6 || !names_df(component, *bits);
-        let mut best: Option<(f64, Fit)> = None;
-        for (alternatives, general) in patterns {
-            let items: usize = alternatives.iter().map(|&bits| bit_items(bits)).sum();
-            if items > self.profile.items_max || !alternatives.iter().all(may_be) {
+        let (by_baseline, in_general) = self.rates(&node.measure, &node.kinds, node.measure.who);
+        let seen =
+            (0..).zip(shares).filter(|(_, shares)| *shares != [0.0; 2]).fold(0u64, |seen, (at, _)| seen | 1 << at);
+        let is_fragment = component == Component::Fragment;
+        let patterns = if is_fragment { &*FRAGMENTS } else { &*FLAGS };
+        let mut best: Option<(f64, &Pattern, [f64; 2])> = None;
+        for pattern in patterns {
+            let may_be = self.profile.dont_fragment && !self.is_v6 || !pattern.names_df;
+            if pattern.items > self.profile.items_max || !may_be {
                 continue;
             }
-            let taken = seen.iter().filter(|(value, _)| alternatives.iter().any(|bits| bits.accept(*value)));
-            let (sample, baseline) = taken.fold((0.0, 0.0), |sum, (_, share)| (sum.0 + share[0], sum.1 + share[1]));
-            let terms = alternatives
-                .iter()
-                .map(|bits| (bits.set | bits.clear).count_ones() + if bits.set == 0 { TERMS_OF_CLEAR } else { 0 });
-            let terms: u32 = terms.sum();
-            let gain = sample
-                - price * self.trust(node.names > 0).expected(baseline, node.prior * general)
-                - TERM_COST * f64::from(terms);
-            if sample > 0.0 && best.as_ref().is_none_or(|(known, _)| gain > *known) {
-                let predicate = Predicate::Bits(component, alternatives.clone());
-                best = Some((gain, Fit { predicate, sample, baseline }));
+            let (mut taken, mut sums) = (pattern.accepts & seen, [0.0; 2]);
+            while taken != 0 {
+                let [sample, baseline] = shares[taken.trailing_zeros() as usize];
+                sums = [sums[0] + sample, sums[1] + baseline];
+                taken &= taken - 1;
+            }
+            let gain = sums[0] - price * (by_baseline * sums[1] + in_general * pattern.general) - pattern.cost;
+            if sums[0] > 0.0 && best.is_none_or(|(known, ..)| gain > known) {
+                best = Some((gain, pattern, sums));
             }
         }
-        best.map(|(_, fit)| fit)
+        best.map(|(_, pattern, [sample, baseline])| Fit {
+            predicate: Predicate::Bits(component, pattern.alternatives.clone()),
+            sample,
+            baseline,
+        })
     }
 
     /// The prefix at the far end that gains most: of the tree of the sample's far ends, every node that holds enough.
-    pub(super) fn fit_far(&self, node: &Node, price: f64) -> Option<Fit> {
+    pub(super) fn fit_far(&self, node: &Node, price: f64, ends: Ends) -> Option<Fit> {
+        let who = node.measure.who.and(Who { ends: true, flows: false });
+        let (by_baseline, in_general) = self.rates(&node.measure, &node.kinds, who);
         let mut is_member = vec![false; self.table.packets.len()];
         node.members.iter().for_each(|&index| is_member[index as usize] = true);
-        let (mut sample, mut baseline) = (Ends::default(), Ends::default());
+        let (mut sample, mut baseline) = (Sorted::default(), Sorted::default());
         for &index in self.table.by_far.iter().filter(|&&index| is_member[index as usize]) {
-            let ends = if (index as usize) < self.table.split { &mut sample } else { &mut baseline };
-            ends.push(self.table.far[index as usize], self.table.weights[index as usize]);
+            let side = if (index as usize) < self.table.split { &mut sample } else { &mut baseline };
+            side.push(self.table.far[index as usize], self.table.weights[index as usize]);
         }
         let mut best: Option<(f64, Fit)> = None;
         let mut open = vec![(0, sample.addresses.len())];
@@ -198,12 +218,14 @@ impl Miner<'_> {
             let (first, last) = (sample.addresses[from], sample.addresses[to - 1]);
             let common = (first ^ last).leading_zeros() as u8;
             let length = common.min(if self.is_v6 { 128 } else { 32 });
-            if let Some(prefix) = self.far_prefix(first, length) {
+            if (ends == Ends::Networks || first == last)
+                && let Some(prefix) = self.far_prefix(first, length)
+            {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
                 let own = baseline.between(first & mask, first | !mask);
-                let general = prior::prefix_share(length, !self.is_v6);
+                let general = self.prefix_share(length);
                 let names = if length == if self.is_v6 { 128 } else { 32 } { 1.0 } else { 2.0 };
-                let gain = share - names * node.name_cost - price * self.of_names.expected(own, node.prior * general);
+                let gain = share - names * node.name_cost - price * (by_baseline * own + in_general * general);
                 if best.as_ref().is_none_or(|(known, _)| gain > *known) {
                     let predicate = Predicate::Far(prefix);
                     best = Some((gain, Fit { predicate, sample: share, baseline: own }));
@@ -234,12 +256,12 @@ impl Miner<'_> {
 
 /// Far ends in order, and what those up to each weigh.
 #[derive(Default)]
-struct Ends {
+struct Sorted {
     addresses: Vec<u128>,
     sums: Vec<f64>,
 }
 
-impl Ends {
+impl Sorted {
     fn push(&mut self, address: u128, weight: f64) {
         self.addresses.push(address);
         self.sums.push(self.sums.last().unwrap_or(&0.0) + weight);
@@ -261,8 +283,18 @@ fn names_df(component: Component, bits: Bits) -> bool {
     component == Component::Fragment && (bits.set | bits.clear) & DONT_FRAGMENT != 0
 }
 
-/// Alternatives, and what share of traffic they accept in general.
-type Pattern = (Vec<Bits>, f64);
+/// A pattern of flags or fragment bits.
+struct Pattern {
+    alternatives: Vec<Bits>,
+    /// The values that it accepts, as bits.
+    accepts: u64,
+    items: usize,
+    names_df: bool,
+    /// What it costs to say.
+    cost: f64,
+    /// What share of traffic has it in general.
+    general: f64,
+}
 
 /// Every way to want some of the six classic flags set and some clear.
 static FLAGS: LazyLock<Vec<Pattern>> = LazyLock::new(|| patterns(Component::TcpFlags, 6, Vec::new()));
@@ -277,6 +309,18 @@ fn patterns(component: Component, width: u16, mut all: Vec<Vec<Bits>>) -> Vec<Pa
         all.extend((0..1 << width).filter(|clear| set & clear == 0).map(|clear| vec![Bits { set, clear }]));
     }
     all.retain(|alternatives| alternatives.iter().all(|bits| bits.set | bits.clear != 0));
-    let with_share = |alternatives: Vec<Bits>| (prior::bits_share(component, &alternatives), alternatives);
-    all.into_iter().map(with_share).map(|(share, alternatives)| (alternatives, share)).collect()
+    all.into_iter().map(|alternatives| pattern(component, alternatives)).collect()
+}
+
+fn pattern(component: Component, alternatives: Vec<Bits>) -> Pattern {
+    let accepted = (0..64).filter(|&value| alternatives.iter().any(|bits| bits.accept(value)));
+    let terms = |bits: &Bits| (bits.set | bits.clear).count_ones() + if bits.set == 0 { TERMS_OF_CLEAR } else { 0 };
+    Pattern {
+        accepts: accepted.fold(0, |accepts, value| accepts | 1 << value),
+        items: alternatives.iter().map(|&bits| bit_items(bits)).sum(),
+        names_df: alternatives.iter().any(|&bits| names_df(component, bits)),
+        cost: TERM_COST * f64::from(alternatives.iter().map(terms).sum::<u32>()),
+        general: prior::bits_share(component, &alternatives),
+        alternatives,
+    }
 }

@@ -17,6 +17,8 @@ const LEAST_TOUCHED: f64 = 0.3;
 const LONG: u32 = 100;
 /// The host's own may be at so many times its mean rate.
 const RATE_SLACK: f64 = 2.0;
+/// Rates are rarely so many standard deviations below their mean.
+const DEVIATIONS: f64 = 2.0;
 /// No more of a sample is held to be the host's own: something crossed a threshold.
 const MOST: f64 = 0.5;
 /// A port with more than this of the baseline is a service.
@@ -56,29 +58,48 @@ pub(super) fn names(component: Component, (low, high): (u32, u32)) -> usize {
     }
 }
 
-/// The share of the sample that the host's own would be at the rate of the baseline, where the times of both are known.
-pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit) -> Option<f64> {
+/// What a rate tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    /// The share of the sample that the host's own would be at the rate of the baseline.
+    share: f64,
+    /// The same at the least, as rates go up and down.
+    least: f64,
+}
+
+/// The share of the sample that is the host's own by its rate, where the times of both are known.
+pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit) -> Option<Rate> {
     let (first, last) = (peace.seconds.iter().min()?, peace.seconds.iter().max()?);
     // A capture of one protocol tells nothing of the others.
     let mut seen = [false; 256];
     sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
-    let own: f64 = peace
-        .packets
-        .iter()
-        .filter(|packet| seen[usize::from(packet.protocol)])
-        .map(|packet| weight(packet, by) * peace.one_in)
-        .sum();
-    let a_second = own / f64::from(last - first + 1);
+    let mut by_second: HashMap<u32, f64> = HashMap::new();
+    for (packet, second) in
+        peace.packets.iter().zip(&peace.seconds).filter(|(packet, _)| seen[usize::from(packet.protocol)])
+    {
+        *by_second.entry(*second).or_default() += weight(packet, by) * peace.one_in;
+    }
+    let count = f64::from(last - first + 1);
+    let a_second = by_second.values().sum::<f64>() / count;
+    let squares: f64 = by_second.values().map(|own| own * own).sum();
+    let deviation = (squares / count - a_second * a_second).max(0.0).sqrt() / a_second.max(f64::MIN_POSITIVE);
     let all: f64 = sample.iter().map(|packet| weight(packet, by)).sum();
-    (seconds > 0.0 && last > first && all > 0.0).then(|| a_second * seconds / all)
+    (seconds > 0.0 && last > first && all > 0.0).then(|| {
+        let share = a_second * seconds / all;
+        // Less time, less to even out.
+        let steady = (1.0 - DEVIATIONS * deviation / seconds.min(1.0).sqrt()).max(0.0);
+        let packets = share * steady * sample.len() as f64;
+        let least = (packets - DEVIATIONS * packets.sqrt()).max(0.0) / sample.len() as f64;
+        Rate { share, least }
+    })
 }
 
-/// The share of the sample that is the host's own: as large as the kinds of traffic let it be that the attack adds least to, and what
-/// chance can make of it.
-pub(super) fn share(table: &Table, near_port: Component, far_port: Component, rate: Option<f64>) -> f64 {
+/// The share of the sample that is the host's own, at most and at least: as large as the kinds of traffic let it be that the attack adds least
+/// to, and what chance can make of it.
+pub(super) fn share(table: &Table, near_port: Component, far_port: Component, rate: Option<Rate>) -> (f64, f64) {
     let (sample, baseline) = table.packets.split_at(table.split);
     if baseline.is_empty() || sample.is_empty() {
-        return MOST;
+        return (MOST, 0.0);
     }
     let mut ports: HashMap<u32, f64> = HashMap::new();
     for (packet, weight) in baseline.iter().zip(&table.weights[table.split..]) {
@@ -116,13 +137,14 @@ pub(super) fn share(table: &Table, near_port: Component, far_port: Component, ra
         }
     }
     if of_baseline == 0.0 {
-        return MOST;
+        return (MOST, 0.0);
     }
     let packets = of_sample * sample.len() as f64;
     let by_kinds = (packets + packets.sqrt() + 1.0) / sample.len() as f64 / of_baseline;
     // Kinds come and go, and rates go up and down.
-    let share = rate.map_or(by_kinds, |rate| by_kinds.max(rate).min(RATE_SLACK * rate));
-    share.min(MOST)
+    let share = rate.map_or(by_kinds, |rate| by_kinds.max(rate.share).min(RATE_SLACK * rate.share));
+    let least = rate.map_or(0.0, |rate| rate.least.min(of_sample / of_baseline));
+    (share.min(MOST), least.min(MOST))
 }
 
 /// How many far ends there are.

@@ -106,17 +106,17 @@ pub(super) fn bits_share(component: Component, alternatives: &[Bits]) -> f64 {
 
 /// The share of traffic that has several properties, of which each has such a share. They go together (acknowledgements have few
 /// lengths), so all but the rarest count by half.
-pub(super) fn of_all(shares: Vec<f64>) -> f64 {
-    let rarest = shares.iter().copied().fold(1.0, f64::min);
-    let all: f64 = shares.iter().product();
+pub(super) fn of_all(shares: impl Iterator<Item = f64> + Clone) -> f64 {
+    let rarest = shares.clone().fold(1.0, f64::min);
+    let all: f64 = shares.product();
     if rarest > 0.0 { rarest * (all / rarest).sqrt() } else { 0.0 }
 }
 
-/// A single address may be a good customer.
-const ONE_PEER: f64 = 0.025;
+/// A single address may be a good customer, where nobody knows how large these are.
+pub(super) const ONE_PEER: f64 = 0.025;
 
 /// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world.
 pub(super) fn prefix_share(length: u8, is_v4: bool) -> f64 {
-    let halvings = f64::from(length) / if is_v4 { 6.0 } else { 24.0 };
-    ONE_PEER + 0.5 * (-halvings).exp2()
+    let halvings = f64::from(length) / if is_v4 { 5.0 } else { 20.0 };
+    0.5 * (-halvings).exp2()
 }

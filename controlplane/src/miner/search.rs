@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use dataplane::rule::{Component, FlowRule, Ranges};
 use ipnet::IpNet;
 
-use super::fit::{Fit, Predicate};
+use super::expect::{Kinds, Trust, Who};
+use super::fit::{Ends, Fit, Predicate};
 use super::profile::Profile;
 use super::table::{ABSENT, Table};
 use super::{Limits, PRICE, own, prior};
@@ -15,7 +16,7 @@ use crate::whitelist::Whitelist;
 /// Most components beside the target.
 const DEPTH: usize = 4;
 /// So many of the best rules of a depth get a further component, by each price.
-const WIDTH: usize = 3;
+const WIDTH: usize = 2;
 /// What a share of the host's own may cost, in shares of the attack: a rule that takes nearly all of the attack and some of the host's is
 /// worth narrowing, and so is one that takes part of the attack and nearly nothing of the host's.
 const PRICES: [f64; 2] = [1.0, PRICE];
@@ -45,6 +46,8 @@ pub(super) struct Miner<'a> {
     pub(super) of_names: Trust,
     /// The share of the sample that is the host's own, at most.
     pub(super) own: f64,
+    /// And at least: what rules must leave.
+    pub(super) own_least: f64,
     /// Least share of the sample that is worth a rule.
     pub(super) least: f64,
     pub(super) is_v6: bool,
@@ -52,40 +55,20 @@ pub(super) struct Miner<'a> {
     pub(super) far: Component,
 }
 
-/// What a baseline is good for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Trust {
-    /// So many packets, or conversations, that do not depend on each other.
-    pub(super) known: f64,
-    /// What a rule pays for each word, as a share of the sample.
-    pub(super) word_cost: f64,
-}
-
-impl Trust {
-    /// The share of the host's own traffic that is to be expected where the baseline shows `share` and hosts in general have `prior`.
-    pub(super) fn expected(&self, share: f64, prior: f64) -> f64 {
-        (self.known * share + prior::PACKETS * prior) / (self.known + prior::PACKETS)
-    }
-}
-
 /// A rule on the way, and the packets that it takes of those that no rule took before.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) rule: FlowRule,
     pub(super) members: Vec<u32>,
-    /// Shares of the whole sample and the whole baseline.
+    /// Its share of the whole sample.
     pub(super) sample: f64,
-    pub(super) baseline: f64,
-    /// What share of its traffic a host has in general.
-    pub(super) prior: f64,
-    /// Beside the target.
-    pub(super) components: usize,
-    pub(super) items: usize,
-    /// How much it says.
-    pub(super) words: f64,
-    /// How many conversations it can be about: addresses, and ports that no service has.
-    pub(super) names: usize,
-    /// What it pays for each of these.
+    /// What it says.
+    pub(super) measure: Measure,
+    /// What it asks but for names.
+    pub(super) kinds: Kinds,
+    /// The share of the host's own traffic that it is to be expected to take along.
+    pub(super) expected: f64,
+    /// What it pays for each conversation that it names.
     pub(super) name_cost: f64,
 }
 
@@ -93,9 +76,9 @@ impl Node {
     /// What the attack covered is worth, less what is taken of the host's own at this price, less what the rule's length costs.
     pub(super) fn worth(&self, miner: &Miner, price: f64) -> f64 {
         self.sample
-            - price * miner.collateral(self)
-            - miner.trust(self.names > 0).word_cost * self.words
-            - self.name_cost * self.names as f64
+            - price * self.expected
+            - miner.trust(self.measure.names > 0).word_cost * self.measure.words
+            - self.name_cost * self.measure.names as f64
     }
 }
 
@@ -105,44 +88,53 @@ impl Miner<'_> {
         if names { &self.of_names } else { &self.of_kinds }
     }
 
-    /// The share of the host's own traffic that a rule is to be expected to take along.
-    pub(super) fn collateral(&self, node: &Node) -> f64 {
-        self.trust(node.names > 0).expected(node.baseline, node.prior)
-    }
-
     /// The most that a rule may take: what is configured, as far as there is a baseline to hold it against.
     pub(super) fn most_collateral(&self, limits: &Limits, spent: f64) -> f64 {
         let left = (limits.most_collateral - spent).max(0.0);
         self.of_kinds.expected(left, limits.most_in_general)
     }
 
+    /// The target alone.
+    pub(super) fn root(&self, base: &FlowRule, members: Vec<u32>, name_cost: f64) -> Node {
+        let (sample, baseline) = self.table.shares(&members);
+        let measure = Measure::NOTHING;
+        let mut kinds = Kinds { baseline, conversations: self.table.conversations(&members), expected: 0.0 };
+        kinds.expected = self.expected(&measure, &kinds, baseline);
+        let (rule, expected) = (base.clone(), kinds.expected);
+        Node { rule, members, sample, measure, kinds, expected, name_cost }
+    }
+
+    /// The best rules that are no more than a far end.
+    pub(super) fn of_ends(&self, root: &Node, ends: Ends) -> Vec<Node> {
+        if !self.profile.has(self.far) {
+            return Vec::new();
+        }
+        PRICES
+            .into_iter()
+            .filter_map(|price| self.fit_far(root, price, ends))
+            .map(|fit| self.child(root, &fit))
+            .collect()
+    }
+
     /// Every rule that was looked at, of those packets that no rule took yet.
     pub(super) fn candidates(&self, base: &FlowRule, members: Vec<u32>, name_cost: f64) -> Vec<Node> {
-        let (sample, baseline) = self.table.shares(&members);
-        let rule = base.clone();
-        let mut beam = vec![Node {
-            rule,
-            members,
-            sample,
-            baseline,
-            prior: 1.0,
-            components: 0,
-            items: 0,
-            words: 0.0,
-            names: 0,
-            name_cost,
-        }];
+        let mut beam = vec![self.root(base, members, name_cost)];
         let mut seen: HashSet<FlowRule> = HashSet::new();
         let mut all: Vec<Node> = Vec::new();
         // What else a rule can ask depends on its protocol.
-        let is_protocol = |node: &Node| node.components == 1 && is_one(&node.rule.protocols).is_some();
+        let is_protocol = |node: &Node| node.measure.components == 1 && is_one(&node.rule.protocols).is_some();
         for _ in 0..DEPTH {
             let mut next: Vec<(Node, Predicate, usize)> = Vec::new();
             for (parent, node) in beam.iter().enumerate().filter(|(_, node)| self.may_gain(node)) {
                 for fit in self.fits(node) {
                     let child = self.child(node, &fit);
-                    let spares = self.collateral(&child) < SPARED * self.collateral(node);
-                    if (spares || is_protocol(&child)) && child.sample >= self.least && seen.insert(child.rule.clone())
+                    let spares = child.expected < SPARED * node.expected;
+                    // Names are told last: the baseline says how they are spread over packets of these kinds.
+                    let asks_kinds = node.measure.who.is_any() && child.measure.kinds > node.measure.kinds;
+                    if !asks_kinds
+                        && (spares || is_protocol(&child))
+                        && child.sample >= self.least
+                        && seen.insert(child.rule.clone())
                     {
                         next.push((child, fit.predicate, parent));
                     }
@@ -161,7 +153,11 @@ impl Miner<'_> {
             let grown = |place: usize| {
                 let (node, predicate, parent) = &next[place];
                 let members = self.filtered(&beam[*parent].members, predicate);
-                Node { members, ..node.clone() }
+                let mut kinds = node.kinds;
+                if !node.measure.who.is_any() {
+                    kinds.conversations = self.table.conversations(&members);
+                }
+                Node { members, kinds, ..node.clone() }
             };
             let grown: Vec<Node> = chosen.into_iter().map(grown).collect();
             all.extend(next.into_iter().map(|(node, ..)| node));
@@ -172,7 +168,7 @@ impl Miner<'_> {
 
     /// Whether a further component can be worth what it costs.
     fn may_gain(&self, node: &Node) -> bool {
-        PRICE * self.collateral(node) > COMPONENT_WORDS * self.of_kinds.word_cost
+        PRICE * node.expected > COMPONENT_WORDS * self.of_kinds.word_cost
     }
 
     /// What each component could add.
@@ -194,7 +190,7 @@ impl Miner<'_> {
 
     fn fit(&self, node: &Node, component: Component, price: f64) -> Option<Fit> {
         match component {
-            _ if component == self.far => self.fit_far(node, price),
+            _ if component == self.far => self.fit_far(node, price, Ends::Networks),
             Component::TcpFlags | Component::Fragment => self.fit_bits(node, component, price),
             _ => {
                 let field = self.table.fields.iter().position(|field| field.component == component)?;
@@ -239,18 +235,12 @@ impl Miner<'_> {
             Predicate::Far(prefix) => *self.far_of(&mut rule) = Some(*prefix),
         }
         let measure = self.measure(&rule);
-        Node {
-            rule,
-            members: Vec::new(),
-            sample: fit.sample,
-            baseline: fit.baseline,
-            prior: measure.prior,
-            components: measure.components,
-            items: measure.items,
-            words: measure.words,
-            names: measure.names,
-            name_cost: node.name_cost,
-        }
+        let expected = self.expected(&measure, &node.kinds, fit.baseline);
+        let kinds = match measure.who.is_any() {
+            true => node.kinds,
+            false => Kinds { baseline: fit.baseline, expected, ..Kinds::default() },
+        };
+        Node { rule, members: Vec::new(), sample: fit.sample, measure, kinds, expected, name_cost: node.name_cost }
     }
 
     /// To name one of so many bins, or of the few that there are at least.
@@ -293,13 +283,19 @@ impl Miner<'_> {
     /// The rule without each of its components in turn, and with the best that can stand there instead: a component that was
     /// chosen before the others were known may fit better now, or be needed no more.
     pub(super) fn polished(&self, mut best: Node, members: &[u32], allowed: f64) -> Node {
-        let is_allowed = |node: &Node| node.sample >= self.least && self.collateral(node) <= allowed;
+        let is_allowed = |node: &Node| node.sample >= self.least && node.expected <= allowed;
         for component in Component::ALL {
             let Some(without) = self.without(&best, component, members) else { continue };
             let refit = PRICES.into_iter().filter_map(|price| self.fit(&without, component, price));
-            let others: Vec<Node> = refit.map(|fit| self.child(&without, &fit)).chain([without.clone()]).collect();
+            let refit = refit.map(|fit| self.child(&without, &fit));
+            let refit =
+                refit.filter(|node| !without.measure.who.is_any() || node.measure.kinds == without.measure.kinds);
+            let others: Vec<Node> = refit.chain([without.clone()]).collect();
             for other in others {
-                if is_allowed(&other) && other.components > 0 && other.worth(self, PRICE) > best.worth(self, PRICE) {
+                if is_allowed(&other)
+                    && other.measure.components > 0
+                    && other.worth(self, PRICE) > best.worth(self, PRICE)
+                {
                     best = other;
                 }
             }
@@ -325,75 +321,100 @@ impl Miner<'_> {
         if rule == node.rule || !still_fits {
             return None;
         }
-        let is_taken = |&index: &u32| rule.matches(&self.table.packets[index as usize]);
-        let members: Vec<u32> = members.iter().copied().filter(is_taken).collect();
+        let measure = self.measure(&rule);
+        let taken = |rule: &FlowRule| -> Vec<u32> {
+            let is_taken = |&index: &u32| rule.matches(&self.table.packets[index as usize]);
+            members.iter().copied().filter(is_taken).collect()
+        };
+        let kinds = self.kinds(&taken(&self.kind_part(&rule)), &measure);
+        let members = taken(&rule);
         let (sample, baseline) = self.table.shares(&members);
-        let Measure { components, items, words, names, prior } = self.measure(&rule);
-        Some(Node {
-            rule,
-            members,
-            sample,
-            baseline,
-            prior,
-            components,
-            items,
-            words,
-            names,
-            name_cost: node.name_cost,
-        })
+        let expected = self.expected(&measure, &kinds, baseline);
+        Some(Node { rule, members, sample, measure, kinds, expected, name_cost: node.name_cost })
+    }
+
+    /// What these packets, which have all that a rule asks but for names, say of names.
+    fn kinds(&self, members: &[u32], measure: &Measure) -> Kinds {
+        let (_, baseline) = self.table.shares(members);
+        let expected = self.expected(&Measure { who: Who::default(), ..*measure }, &Kinds::default(), baseline);
+        Kinds { baseline, expected, conversations: self.table.conversations(members) }
     }
 
     /// What a rule says.
     pub(super) fn measure(&self, rule: &FlowRule) -> Measure {
-        let mut measure = Measure { components: 0, items: 0, words: 0.0, names: 0, prior: 1.0 };
-        let mut shares = Vec::new();
-        let mut add = |items: usize, words: f64, names: usize, share: f64| {
+        let mut measure = Measure::NOTHING;
+        let (mut of_kinds, mut of_names) = (Vec::new(), Vec::new());
+        let mut add = |items: usize, words: f64, names: usize, share: f64, who: Who| {
             measure.components += 1;
             measure.items += items;
             measure.words += COMPONENT_WORDS + words;
             measure.names += names;
-            shares.push(share.min(1.0));
+            measure.kinds += usize::from(!who.is_any());
+            measure.who = measure.who.and(who);
+            if who.is_any() { &mut of_names } else { &mut of_kinds }.push(share.min(1.0));
         };
         for component in Component::ALL {
             let ranges = rule.ranges(component).filter(|ranges| !ranges.is_empty());
             let bits = rule.bits(component).filter(|bits| !bits.is_empty());
             if let Some(prefix) = rule.prefix(component).filter(|_| component == self.far) {
                 let is_host = prefix.prefix_len() == prefix.max_prefix_len();
-                add(
-                    1,
-                    PREFIX_WORDS,
-                    if is_host { 1 } else { 2 },
-                    prior::prefix_share(prefix.prefix_len(), !self.is_v6),
-                );
+                let share = self.prefix_share(prefix.prefix_len());
+                add(1, PREFIX_WORDS, if is_host { 1 } else { 2 }, share, Who { ends: true, flows: false });
             } else if let Some(ranges) = ranges {
                 let is_near = component == self.near_port;
                 let words = self.field(component).map_or(0.0, |(field, _)| self.number_words(field));
-                let items = ranges.items();
-                add(
-                    items,
-                    words * items as f64,
-                    ranges.iter().map(|range| own::names(component, range)).sum(),
-                    ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum(),
-                );
+                let names = ranges.iter().map(|range| own::names(component, range)).sum();
+                let share = ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum();
+                add(ranges.items(), words * ranges.items() as f64, names, share, self.who(component, ranges));
             } else if let Some(bits) = bits {
                 let items = bits.iter().map(|&bits| super::profile::bit_items(bits)).sum();
-                add(items, BITS_WORDS * bits.len() as f64, 0, prior::bits_share(component, bits));
+                let words = BITS_WORDS * bits.len() as f64;
+                add(items, words, 0, prior::bits_share(component, bits), Who::default());
             }
         }
-        measure.prior = prior::of_all(shares);
+        measure.prior = prior::of_all(of_kinds.iter().chain(&of_names).copied());
+        measure.of_kinds = prior::of_all(of_kinds.into_iter());
+        measure.of_names = prior::of_all(of_names.into_iter());
         measure
+    }
+
+    /// What share of its traffic a host has from such a prefix in general.
+    pub(super) fn prefix_share(&self, length: u8) -> f64 {
+        let one_peer = if self.of_kinds.known == 0.0 { prior::ONE_PEER } else { 0.0 };
+        one_peer + prior::prefix_share(length, !self.is_v6)
     }
 }
 
 /// What a rule says.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
     /// Beside the target.
     pub(super) components: usize,
     pub(super) items: usize,
     pub(super) words: f64,
+    /// How many conversations it can be about: addresses, and ports that no service has.
     pub(super) names: usize,
-    /// What share of its traffic a host has in general.
+    /// Components that name nobody, and what the others name.
+    pub(super) kinds: usize,
+    pub(super) who: Who,
+    /// What share of its traffic a host has in general: of all, of the kinds, and with such names.
     pub(super) prior: f64,
+    pub(super) of_kinds: f64,
+    pub(super) of_names: f64,
+}
+
+impl Measure {
+    const NOTHING: Measure = Measure {
+        components: 0,
+        items: 0,
+        words: 0.0,
+        names: 0,
+        kinds: 0,
+        who: Who { ends: false, flows: false },
+        prior: 1.0,
+        of_kinds: 1.0,
+        of_names: 1.0,
+    };
 }
 
 /// The only number.

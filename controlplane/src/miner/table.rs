@@ -1,6 +1,9 @@
 //! Packets as columns: the sample and behind it the baseline, each number sorted into bins. What search and fit look at.
 //! Values only.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use dataplane::packet::{Addresses, Headers, Upper};
 use dataplane::rule::Component;
 
@@ -47,6 +50,18 @@ pub(super) struct Table {
     pub(super) far: Vec<u128>,
     /// All packets in the order of their far ends.
     pub(super) by_far: Vec<u32>,
+    /// Whose conversation a packet is of, by number: that of its far end, and that of its far end and ports.
+    ends: Vec<u32>,
+    flows: Vec<u32>,
+}
+
+/// How many conversations packets are of, where one with most of them counts for little more than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Conversations {
+    /// By far end.
+    pub(super) ends: f64,
+    /// By far end and ports.
+    pub(super) flows: f64,
 }
 
 /// A component of numbers of a packet.
@@ -115,7 +130,27 @@ impl Table {
             Component::FlowLabel,
         ];
         let fields = components.map(|component| field(component, &packets, &weights, split)).into();
-        Table { packets, split, weights, fields, far, by_far }
+        let ports =
+            |packet: &Headers| (number(Component::SourcePort, packet), number(Component::DestinationPort, packet));
+        let ends = numbered(far.iter().copied());
+        let flows = numbered(far.iter().zip(&packets).map(|(far, packet)| (*far, packet.protocol, ports(packet))));
+        Table { packets, split, weights, fields, far, by_far, ends, flows }
+    }
+
+    /// The conversations of the baseline's packets among these.
+    pub(super) fn conversations(&self, members: &[u32]) -> Conversations {
+        let count = |names: &[u32]| {
+            let mut shares = vec![0.0; self.packets.len()];
+            let mut total = 0.0;
+            for &index in members.iter().filter(|&&index| index as usize >= self.split) {
+                shares[names[index as usize] as usize] += self.weights[index as usize];
+                total += self.weights[index as usize];
+            }
+            // The inverse of the chance that two packets are of the same.
+            let same: f64 = shares.iter().map(|share| share * share).sum();
+            if same > 0.0 { total * total / same } else { 0.0 }
+        };
+        Conversations { ends: count(&self.ends), flows: count(&self.flows) }
     }
 
     /// Shares of the sample and of the baseline that these packets make up.
@@ -127,6 +162,16 @@ impl Table {
         }
         shares
     }
+}
+
+/// A number for each different value, below their count.
+fn numbered<T: Eq + Hash>(values: impl Iterator<Item = T>) -> Vec<u32> {
+    let mut known = HashMap::new();
+    let number = |value| {
+        let next = known.len() as u32;
+        *known.entry(value).or_insert(next)
+    };
+    values.map(number).collect()
 }
 
 fn thinned(packets: &[Headers], most: usize) -> Vec<Headers> {

@@ -65,6 +65,6 @@ impl Miner {
         }
         let said: Value = serde_json::from_slice(&output.stdout)?;
         let Some(rules) = said["rules"].as_array() else { return Err(io::Error::other("no list of rules")) };
-        Ok(Mined { rules: rules.clone(), ms: said["ms"].as_f64().unwrap_or(took) })
+        Ok(Mined { rules: rules.clone(), ms: said["elapsed_ms"].as_f64().unwrap_or(took) })
     }
 }
