@@ -172,8 +172,7 @@ impl Pipeline {
             }
         };
         if self.countdown.is_due(packets.len() as u32) {
-            let lost = self.countdown.take((&self.shared.tap, &self.shared.ring), now, packets.clone());
-            self.shared.stats.lost[Lost::RingFull as usize].add(lost);
+            self.countdown.take((&self.shared.tap, &self.shared.ring), now, packets.clone());
         }
         if is_watched {
             self.look_closer(packets, tick, now);
