@@ -240,13 +240,13 @@ impl Control {
         let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
         let (held, detector) = (&self.held_rules, &mut self.detector);
         let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
-            for (target, group) in tap::ends(map, &headers) {
-                baseline.learn(second, (target, group), headers, one_in);
-                let rules = held.get(&target).into_iter().flatten();
-                for (id, _) in
-                    rules.filter(|(_, rule)| rule.matches(&headers) && baseline.knows(&target, rule, &headers))
-                {
-                    detector.rule_took_known(&target, *id, one_in.into());
+            for (host, group) in tap::ends(map, &headers) {
+                baseline.learn(second, (host, group), headers, one_in);
+                for (target, rules) in held.iter().filter(|(target, _)| **target == host || target.is_around(&host)) {
+                    let takes_known = |rule: &FlowRule| rule.matches(&headers) && baseline.knows(&host, rule, &headers);
+                    for (id, _) in rules.iter().filter(|(_, rule)| takes_known(rule)) {
+                        detector.rule_took_known(target, *id, one_in.into());
+                    }
                 }
             }
         });

@@ -6,11 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use dataplane::packet::{Class, Unparsed};
 use dataplane::pipeline::Shared;
 use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
+use dataplane::tap::Tap;
 use hdrhistogram::Histogram;
 use proto::v1;
 
 use crate::actions::bgp::Report;
 use crate::attack::{Direction, Metric, Rates, Thresholds, Volumes, name};
+use crate::baseline::{self, Fill};
 use crate::by_hand::{Act, Pause};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
@@ -63,6 +65,29 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         networks: status.networks as u64,
         log_level,
         unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
+        baseline: Some(tap_and_baseline(status)),
+    }
+}
+
+fn tap_and_baseline(status: &StatusAnswer) -> v1::Baseline {
+    let taps = || status.workers.iter().map(|(shared, _)| &shared.tap);
+    let Fill { hosts, packets, networks, lost } = status.baseline;
+    let skipped = taps().map(Tap::skipped).sum();
+    let lost = [
+        ("beyond the tap's share of the ring", skipped),
+        ("of one host too many", lost.hosts),
+        ("for lack of room", lost.packets),
+        ("hot networks too many", lost.networks),
+    ];
+    v1::Baseline {
+        tapped: taps().map(Tap::taken).sum(),
+        hosts: hosts as u64,
+        hosts_max: baseline::HOSTS_MAX as u64,
+        packets: packets as u64,
+        packets_max: baseline::PACKETS_MAX as u64,
+        hot_networks: networks as u64,
+        hot_networks_max: baseline::NETWORKS_MAX as u64,
+        lost: lost.map(|(name, packets)| v1::Reason { name: name.to_owned(), packets }).to_vec(),
     }
 }
 
@@ -278,6 +303,7 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
         profile: group.profile.name.to_string(),
+        inseparable: group.inseparable.to_string(),
         last_resort: group.last_resort.to_string(),
         last_resort_bps: match group.last_resort {
             LastResort::RateLimit { bps } => bps as f64,

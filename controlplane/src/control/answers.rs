@@ -13,6 +13,7 @@ use super::examples::Examples;
 use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
 use crate::attack::{Rates, Target, Volumes};
+use crate::baseline::Fill;
 use crate::by_hand::Pause;
 use crate::group::Group;
 use crate::interface::Counters;
@@ -164,6 +165,8 @@ pub struct StatusAnswer {
     pub rules: usize,
     /// Protected networks.
     pub networks: usize,
+    /// How full the baseline is.
+    pub baseline: Fill,
     /// What an operator should look at.
     pub alarms: Vec<String>,
     /// Frames that could not be parsed.
@@ -287,6 +290,7 @@ impl Control {
             attacks: self.detector.attacks().count(),
             rules: self.wanted_rules,
             networks: self.meter.map().networks_count(),
+            baseline: self.baseline.fill(),
             alarms: self.alarms(),
             examples: self.examples.clone(),
         }
