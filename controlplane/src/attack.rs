@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use dataplane::packet::{Class, Headers};
+use dataplane::rule::FlowRule;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,15 @@ impl Target {
     /// Whether it is a wider prefix around another target, in the same direction.
     pub fn is_around(&self, other: &Target) -> bool {
         self.direction == other.direction && self.prefix != other.prefix && self.prefix.contains(&other.prefix)
+    }
+
+    /// All that it receives, or sends.
+    pub fn all(&self) -> FlowRule {
+        let prefix = Some(self.prefix);
+        match self.direction {
+            Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
+            Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
+        }
     }
 
     /// How many bits of an address its prefix leaves open.

@@ -120,6 +120,8 @@ pub struct MinedRule {
     pub mined: MinedRecord,
     /// Why this rule, in words.
     pub reason: String,
+    /// It takes all that others leave, since nothing tells it from the target's own traffic: a last resort.
+    pub last_resort: bool,
 }
 
 /// Asks the packet path for packets of a target, both directions.

@@ -113,6 +113,11 @@ impl Peace {
         Peace { packets: Vec::new(), seconds: Vec::new(), one_in: 1.0, whose: Whose::Target }
     }
 
+    /// How many packets all of them stand for.
+    pub fn stands_for(&self) -> f64 {
+        self.packets.len() as f64 * self.one_in
+    }
+
     /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
     fn as_of(&self, target: &Target) -> Peace {
         let mut own = Peace { packets: Vec::new(), seconds: Vec::new(), ..*self };
@@ -197,6 +202,9 @@ pub struct Outcome {
     pub rules: Vec<Mined>,
     /// Share of the sample that none of them matches: the host's own traffic, and what may cross again.
     pub uncovered: f64,
+    /// Whether the rules that discard leave so much that it is held to be an attack that looks like the host's own traffic. What tells it
+    /// best is limited by one more rule, if the baseline says to what.
+    pub inseparable: bool,
     /// What else is to be said; empty when nothing is.
     pub note: String,
 }
@@ -218,7 +226,7 @@ pub fn mine(task: &Task) -> Outcome {
     let sample: Vec<Headers> = task.sample.iter().filter(|packet| base.matches(packet)).copied().collect();
     if sample.is_empty() || nlri::encode(&base).is_err() {
         let note = "nothing in the sample goes the way of the attack".to_owned();
-        return Outcome { rules: Vec::new(), uncovered: 1.0, note };
+        return Outcome { rules: Vec::new(), uncovered: 1.0, inseparable: false, note };
     }
     let peace = task.peace.as_of(&task.target);
     let known = peace.packets.len();
@@ -298,7 +306,8 @@ impl Session<'_> {
         let mut rules = self.chosen();
         let most = self.most_rules();
         let mut note = String::new();
-        if self.left(&rules) > UNEXPLAINED {
+        let inseparable = self.left(&rules) > UNEXPLAINED;
+        if inseparable {
             match self.limited(&rules).filter(|_| rules.len() < most) {
                 Some(limited) => rules.push(limited),
                 None if rules.is_empty() && self.peace.packets.is_empty() => {
@@ -310,7 +319,7 @@ impl Session<'_> {
             }
         }
         self.drop_superfluous(&mut rules);
-        Outcome { uncovered: self.left(&rules), rules, note }
+        Outcome { uncovered: self.left(&rules), rules, inseparable, note }
     }
 
     fn most_rules(&self) -> usize {

@@ -11,7 +11,7 @@ use super::networks::{self, Complaint, Places};
 use super::raw::{self, Text};
 use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
-use crate::group::{Family, LastResort};
+use crate::group::{Family, Inseparable, LastResort};
 use crate::profile::Profile;
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
@@ -37,6 +37,7 @@ struct Said {
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
     profile: Option<Profile>,
+    inseparable: Option<Inseparable>,
     last_resort: Option<raw::LastResort>,
     last_resort_mbps: Option<u64>,
     /// For a host, a network and the whole group, each by direction.
@@ -134,6 +135,7 @@ fn in_force(name: &str, all: &All) -> Group {
         group.directions = said.directions.clone().unwrap_or(group.directions);
         group.families = said.families.clone().unwrap_or(group.families);
         group.profile = said.profile.clone().unwrap_or(group.profile);
+        group.inseparable = said.inseparable.unwrap_or(group.inseparable);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
         (last_resort, mbps) = (said.last_resort.unwrap_or(last_resort), said.last_resort_mbps.unwrap_or(mbps));
         for (thresholds, said) in sides(&mut group).into_iter().flatten().zip(said.thresholds.iter().flatten()) {
@@ -159,7 +161,12 @@ fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 3] {
 
 /// A blackhole leads somewhere, in each family that a group watches.
 pub(super) fn check_blackholes(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
-    for group in groups.iter().filter(|group| group.last_resort == LastResort::Blackhole) {
+    for group in groups {
+        let key = match (group.last_resort, group.inseparable) {
+            (LastResort::Blackhole, _) => "last_resort",
+            (_, Inseparable::Blackhole) => "inseparable",
+            _ => continue,
+        };
         let next_hops = bgp.map(|bgp| bgp.blackhole_next_hops).unwrap_or_default();
         let leads_nowhere = |family: &&Family| match family {
             Family::Ipv4 => next_hops.v4.is_none(),
@@ -167,11 +174,14 @@ pub(super) fn check_blackholes(groups: &[Group], sections: &Sections, bgp: Optio
         };
         let Some(family) = group.families.iter().find(leads_nowhere) else { continue };
         let section = sections.get(&*group.name);
-        let own = section.and_then(|section| section.get_ref().last_resort.as_ref()).map(Spanned::span);
+        let own = section.map(Spanned::get_ref).and_then(|own| match key {
+            "last_resort" => own.last_resort.as_ref().map(Spanned::span),
+            _ => own.inseparable.as_ref().map(Spanned::span),
+        });
         let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
         let found = format!("blackholes, and no {family} next hop for them");
         let hint = "name one of each family that the group watches in `blackhole_next_hops` of [bgp]";
-        findings.add(span, format!("groups.{}.last_resort", group.name), found, hint);
+        findings.add(span, format!("groups.{}.{key}", group.name), found, hint);
     }
 }
 
@@ -183,6 +193,7 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
         profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, findings)),
+        inseparable: raw.inseparable.as_ref().map(|word| *word.get_ref()),
         last_resort: raw.last_resort.as_ref().map(|word| *word.get_ref()),
         last_resort_mbps: raw
             .last_resort_mbps

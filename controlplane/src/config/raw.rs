@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Source};
 use super::{HugePages, Log, OnShutdown, Tap};
+use crate::group::Inseparable;
 
 pub(super) type Text = Spanned<String>;
 pub(super) type Number = Spanned<i64>;
@@ -83,6 +84,7 @@ pub(super) struct Group {
     pub(super) families: Option<Spanned<Vec<Text>>>,
     pub(super) monitor_only: Option<bool>,
     pub(super) profile: Option<Text>,
+    pub(super) inseparable: Option<Spanned<Inseparable>>,
     pub(super) last_resort: Option<Spanned<LastResort>>,
     pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming: Thresholds,

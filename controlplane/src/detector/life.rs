@@ -331,13 +331,15 @@ impl Attack {
                 refused += 1;
             } else if self.record.wanted_rules().any(|known| known.flow_spec.rule == rule.rule) {
                 continue;
-            } else if self.vectors() >= turn.settings.limits.rules_per_target {
+            } else if !rule.last_resort && self.vectors() >= turn.settings.limits.rules_per_target {
                 too_many += 1;
             } else {
                 let flow_spec = FlowSpec { rule: rule.rule, action: rule.action };
                 let id = self.id_of(turn, &flow_spec, taken(&flow_spec));
                 let record = new_rule(turn, id, flow_spec, rule.coverage, rule.reason);
-                new.push(self.want(turn, RuleRecord { mined: Some(rule.mined), ..record }));
+                new.push(
+                    self.want(turn, RuleRecord { mined: Some(rule.mined), last_resort: rule.last_resort, ..record }),
+                );
             }
         }
         if refused > 0 {
@@ -376,8 +378,10 @@ impl Attack {
             self.tell(turn, EventKind::Mitigating, text);
         }
         for index in 0..self.record.rules.len() {
-            if new.contains(&self.record.rules[index].id) {
-                let text = format!("rule wanted: {}", self.record.rules[index].flow_spec);
+            let rule = &self.record.rules[index];
+            if new.contains(&rule.id) {
+                let why = if rule.mined.is_some() { format!("; {}", rule.reason) } else { String::new() };
+                let text = format!("rule wanted: {}{why}", rule.flow_spec);
                 self.tell(turn, EventKind::RuleWanted, text);
             }
         }

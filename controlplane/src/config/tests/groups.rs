@@ -90,15 +90,17 @@ fn the_last_resort_is_inherited_word_by_word() {
 }
 
 #[test]
-fn the_profile_of_routers_is_inherited() {
+fn the_profile_of_routers_and_what_is_inseparable_are_inherited() {
     let all = groups(
-        "[groups.default]\nprofile = \"frr\"\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n\
+        "[groups.default]\nprofile = \"frr\"\ninseparable = \"nothing\"\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n\
          [groups.b]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"default\"\n\
          [groups.c]\nnetworks = [\"198.18.0.32/28\"]\ninherit = \"b\"\nprofile = \"bird\"\n",
     );
     let names: Vec<&str> = all.iter().map(|group| &*group.profile.name).collect();
     assert_eq!(names, ["frr", "strict", "frr", "bird"]);
     assert!(all[3].profile.items_max > all[2].profile.items_max);
+    let words: Vec<String> = all.iter().map(|group| group.inseparable.to_string()).collect();
+    assert_eq!(words, ["nothing", "rate_limit", "nothing", "nothing"]);
 }
 
 #[test]
@@ -108,6 +110,9 @@ fn a_blackhole_needs_somewhere_to_lead_to() {
     assert_after_small(group, 2, key, "no ipv4 next hop", "blackhole_next_hops");
     let only_v4 = BGP.replace(", \"100::1\"", "");
     assert_after_small(&format!("{group}{only_v4}"), 2, key, "no ipv6 next hop", "blackhole_next_hops");
+    let inseparable = "[groups.default]\ninseparable = \"blackhole\"\n";
+    assert_after_small(inseparable, 2, "groups.default.inseparable", "no ipv4 next hop", "blackhole_next_hops");
+    groups(&format!("{inseparable}{BGP}"));
     groups(&format!("{group}families = [\"ipv4\"]\n{only_v4}"));
     groups(&format!("{group}{BGP}"));
     for bad in ["0.0.0.0", "::", "224.0.0.1", "127.0.0.1", "::ffff:192.0.2.1", "here", "192.0.2.0/24"] {
@@ -224,6 +229,7 @@ fn bad_directions_and_families() {
         ("last_resort_mbps = 0", "last_resort_mbps", "0 is out of range", "1 to 1000000"),
         ("profile = \"fr\"", "profile", "unknown profile \"fr\"", "did you mean `frr`?"),
         ("profile = \"junos\"", "profile", "unknown profile", "known here: strict, bird, frr, exabgp, gobgp"),
+        ("inseparable = \"drop\"", "inseparable", "unknown value", "\"rate_limit\" or \"blackhole\" or \"nothing\""),
         ("monitor = true", "monitor", "unknown key `monitor`", "`monitor_only`"),
     ];
     for (line, key, found, hint) in cases {

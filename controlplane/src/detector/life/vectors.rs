@@ -3,13 +3,13 @@
 
 use std::cmp::Reverse;
 
-use dataplane::rule::{Action, FlowRule};
+use dataplane::rule::Action;
 use uuid::Uuid;
 
 use super::super::window::History;
 use super::super::{Effect, EventKind, Tap};
 use super::{Attack, Turn, new_rule};
-use crate::attack::{Direction, Rate, Target};
+use crate::attack::{Direction, Rate};
 use crate::group::LastResort;
 use crate::record::{FlowSpec, RuleRecord, State};
 
@@ -107,7 +107,9 @@ impl Attack {
             // A blackhole is for what goes to a host. Of what comes from it a rule takes all.
             LastResort::Blackhole => Some(Action::Discard),
         };
-        let standing = self.record.rules.iter().position(|rule| rule.last_resort && rule.is_wanted());
+        // One for what cannot be told from the target's own traffic stays as long as it is needed.
+        let is_for_the_limit = |rule: &RuleRecord| rule.last_resort && rule.mined.is_none();
+        let standing = self.record.rules.iter().position(|rule| is_for_the_limit(rule) && rule.is_wanted());
         if let Some(index) = standing.filter(|&index| action != Some(self.record.rules[index].flow_spec.action)) {
             self.drop_rule(turn, index, "the group says otherwise now");
         }
@@ -122,7 +124,7 @@ impl Attack {
         self.record.note = text.clone();
         self.tell(turn, EventKind::Alarm, text.clone());
         let Some(action) = action else { return };
-        let flow_spec = FlowSpec { rule: all_of(&target), action };
+        let flow_spec = FlowSpec { rule: target.all(), action };
         let rule = new_rule(turn, self.id_of(turn, &flow_spec, None), flow_spec, 1.0, text.clone());
         let id = self.want(turn, RuleRecord { last_resort: true, ..rule });
         self.mitigate(turn, &[id], text);
@@ -191,14 +193,5 @@ impl Attack {
         }
         self.tell(turn, EventKind::RuleWithdrawn, text);
         turn.effects.push(Effect::WantedChanged);
-    }
-}
-
-/// All that a target receives, or sends.
-fn all_of(target: &Target) -> FlowRule {
-    let prefix = Some(target.prefix);
-    match target.direction {
-        Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
-        Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
     }
 }
