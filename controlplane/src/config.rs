@@ -11,6 +11,7 @@ mod groups;
 mod leaves;
 mod machine;
 mod networks;
+pub mod profiles;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,8 @@ pub struct Config {
     pub tables: Tables,
     /// The protected networks, without duplicates; at least one.
     pub networks: Vec<IpNet>,
+    /// What routers take, where the operator says so, by name.
+    pub profiles: Vec<profiles::Section>,
     /// The host groups, with what they inherit. The first one is always [`DEFAULT_GROUP`], which has no networks; one that
     /// others only inherit from is not among them.
     pub groups: Vec<Group>,

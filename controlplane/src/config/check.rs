@@ -113,7 +113,8 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let tables = tables(&raw.tables, &mut findings);
     let length = tables.ipv6_prefix_length;
     let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
-    let groups = super::groups::groups(&raw.groups, &protected, length, &mut findings);
+    let profiles = super::profiles::sections(&raw.profiles, &mut findings);
+    let groups = super::groups::groups(&raw.groups, (&protected, length), &profiles, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let history = history(&raw.history, &mut findings);
@@ -140,6 +141,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         ports,
         tables,
         networks,
+        profiles,
         groups,
         detection,
         whitelist,

@@ -8,6 +8,7 @@ use serde_spanned::Spanned;
 
 use super::check::Findings;
 use super::networks::{self, Complaint, Places};
+use super::profiles::Section;
 use super::raw::{self, Text};
 use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
@@ -50,12 +51,12 @@ type All<'a> = BTreeMap<&'a str, Said>;
 /// Reads the groups, the default one first. One without networks that others inherit from has no hosts, and is left out.
 pub(super) fn groups(
     sections: &Sections,
-    protected: &Places,
-    ipv6_prefix_length: u8,
+    (protected, ipv6_prefix_length): (&Places, u8),
+    profiles: &[Section],
     findings: &mut Findings,
 ) -> Vec<Group> {
     let mut all: All =
-        sections.iter().map(|(name, raw)| (name.as_str(), said(name, raw.get_ref(), findings))).collect();
+        sections.iter().map(|(name, raw)| (name.as_str(), said(name, raw.get_ref(), profiles, findings))).collect();
     all.entry(DEFAULT_GROUP).or_default();
     check_inherit(&all, findings);
 
@@ -185,14 +186,14 @@ pub(super) fn check_blackholes(groups: &[Group], sections: &Sections, bgp: Optio
     }
 }
 
-fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
+fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findings) -> Said {
     let key = |last: &str| format!("groups.{name}.{last}");
     Said {
         inherit: raw.inherit.clone(),
         directions: raw.directions.as_ref().map(|list| some_of(&key("directions"), list, Direction::ALL, findings)),
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
-        profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, findings)),
+        profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, profiles, findings)),
         inseparable: raw.inseparable.as_ref().map(|word| *word.get_ref()),
         last_resort: raw.last_resort.as_ref().map(|word| *word.get_ref()),
         last_resort_mbps: raw
@@ -209,11 +210,13 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
 }
 
 /// What routers take, by the name of the profile.
-fn profile(key: &str, name: &Text, findings: &mut Findings) -> Option<Profile> {
-    let profile = Profile::named(name.get_ref());
+fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
+    let own = || sections.iter().map(|section| &section.profile);
+    let word = name.get_ref().as_str();
+    let profile = Profile::named(word).or_else(|| own().find(|profile| &*profile.name == word).cloned());
     if profile.is_none() {
-        let found = format!("unknown profile \"{}\"", name.get_ref());
-        findings.add(name.span(), key, found, raw::suggestion(name.get_ref(), &Profile::NAMES));
+        let known: Vec<&str> = Profile::NAMES.into_iter().chain(own().map(|profile| &*profile.name)).collect();
+        findings.add(name.span(), key, format!("unknown profile \"{word}\""), raw::suggestion(word, &known));
     }
     profile
 }

@@ -119,6 +119,7 @@ impl Config {
         let mut leaves = Leaves(Vec::new());
         leaves.list("networks", texts(&self.networks));
         self.add_start(&mut leaves);
+        self.add_profiles(&mut leaves);
         self.add_groups(&mut leaves);
         self.add_detection(&mut leaves);
         leaves.list("whitelist.networks", texts(&self.whitelist.networks));
@@ -184,6 +185,21 @@ impl Config {
         }
         leaves.one("tables.ipv6_hosts", tables.ipv6_hosts);
         leaves.one("tables.ipv6_prefix_length", tables.ipv6_prefix_length);
+    }
+
+    fn add_profiles(&self, leaves: &mut Leaves) {
+        for section in &self.profiles {
+            let profile = &section.profile;
+            let key = |key: &str| format!("profiles.{}.{key}", profile.name);
+            leaves.text(key("like"), section.like);
+            leaves.list(key("without"), section.without().map(|component| quoted(component.name())));
+            leaves.one(key("items_max"), profile.items_max);
+            leaves.one(key("length_max"), profile.length_max);
+            leaves.one(key("dont_fragment"), profile.dont_fragment);
+            if profile.rules_max < usize::MAX {
+                leaves.one(key("rules_per_target"), profile.rules_max);
+            }
+        }
     }
 
     fn add_groups(&self, leaves: &mut Leaves) {

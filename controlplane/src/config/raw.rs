@@ -24,6 +24,7 @@ pub(super) struct Config {
     pub(super) ports: Vec<Port>,
     pub(super) tables: Tables,
     pub(super) networks: Vec<Text>,
+    pub(super) profiles: BTreeMap<String, Spanned<Profile>>,
     pub(super) groups: BTreeMap<String, Spanned<Group>>,
     pub(super) detection: Detection,
     pub(super) whitelist: Whitelist,
@@ -93,6 +94,17 @@ pub(super) struct Group {
     pub(super) network_outgoing: Thresholds,
     pub(super) group_incoming: Thresholds,
     pub(super) group_outgoing: Thresholds,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Profile {
+    pub(super) like: Option<Text>,
+    pub(super) without: Option<Vec<Text>>,
+    pub(super) items_max: Option<Number>,
+    pub(super) length_max: Option<Number>,
+    pub(super) dont_fragment: Option<bool>,
+    pub(super) rules_per_target: Option<Number>,
 }
 
 #[derive(Clone, Copy, Deserialize)]

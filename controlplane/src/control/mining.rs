@@ -27,25 +27,32 @@ impl Control {
         let is_host = map.host(target.prefix.addr()) == target.prefix;
         let inseparable = group.inseparable;
         let peace = self.baseline.peace(target, &group.name);
+        let profile = map.profile(target.prefix);
+        let in_force = record.map_or(0, |record| record.wanted_rules().filter(|rule| !rule.last_resort).count());
+        let room = profile.rules_max.saturating_sub(in_force);
+        if room == 0 {
+            let note = format!("routers of profile {} take no more than {in_force} rules for a target", profile.name);
+            return self.detector.sample_ready(self.now(), attack, Vec::new(), &note);
+        }
         let outcome = miner::mine(&Task {
             target: *target,
             by: unit,
             sample: &sample,
             seconds,
             peace: &peace,
-            profile: &map.profile(target.prefix),
-            limits: &self.miner,
+            profile: &profile,
+            limits: &miner::Limits { most_rules: self.miner.most_rules.min(room), ..self.miner },
             whitelist: &self.whitelist,
         });
         let mut check = Check::new(&peace, target, unit);
         let mut notes = vec![outcome.note];
-        let mut wanted = Vec::new();
+        let (mut wanted, mut last_resort) = (Vec::new(), None);
         let limits = |mined: &Mined| mined.action != Action::Discard;
         if outcome.inseparable {
             let is_limited = outcome.rules.iter().any(limits);
             let (rule, words) = beyond_telling(inseparable, target, is_host, is_limited);
             notes.push(words);
-            wanted.extend(rule);
+            last_resort = rule;
         }
         for mined in outcome.rules {
             if limits(&mined) && inseparable != Inseparable::RateLimit {
@@ -62,6 +69,8 @@ impl Control {
             wanted.extend(self.narrowed(target, mined, collateral_at_most, (&sample, unit)));
         }
         notes.retain(|words| !words.is_empty());
+        wanted.truncate(room);
+        wanted.extend(last_resort);
         self.detector.sample_ready(self.now(), attack, wanted, &notes.join("; "))
     }
 

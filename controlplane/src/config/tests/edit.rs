@@ -118,6 +118,8 @@ fn keys_read_at_the_start_are_marked() {
         ("groups.default.last_resort", "rate_limit"),
         ("groups.default.profile", "frr"),
         ("groups.default.inseparable", "nothing"),
+        ("profiles.edge.items_max", "3"),
+        ("profiles.edge.without", r#"["dscps"]"#),
         ("detection.captures_at_once", "7"),
         ("detection.threshold_specific_ban_details", "true"),
         ("detection.rule_idle_s", "7"),

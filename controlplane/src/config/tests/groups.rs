@@ -1,7 +1,10 @@
 //! What groups inherit, and what they look at.
 
+use dataplane::rule::Component;
+
 use super::*;
 use crate::group::{Family, LastResort};
+use crate::profile::Profile;
 
 const NETWORKS: [&str; 4] = ["198.18.0.0/28", "198.18.0.16/28", "198.18.0.32/28", "2001:db8:80::/48"];
 
@@ -101,6 +104,51 @@ fn the_profile_of_routers_and_what_is_inseparable_are_inherited() {
     assert!(all[3].profile.items_max > all[2].profile.items_max);
     let words: Vec<String> = all.iter().map(|group| group.inseparable.to_string()).collect();
     assert_eq!(words, ["nothing", "rate_limit", "nothing", "nothing"]);
+}
+
+#[test]
+fn routers_that_take_less_have_a_section_of_their_own() {
+    let text = format!(
+        "{SMALL}[profiles.edge]\nlike = \"frr\"\nwithout = [\"packet_lengths\", \"dscps\"]\nitems_max = 3\nlength_max = 60\n\
+         rules_per_target = 4\n[profiles.core]\n[groups.default]\nprofile = \"edge\"\n"
+    );
+    let config = parse("levee.toml", text).unwrap();
+    let edge = &config.groups[0].profile;
+    assert_eq!((&*edge.name, edge.items_max, edge.length_max, edge.rules_max), ("edge", 3, 60, 4));
+    assert!(edge.dont_fragment && !edge.has(Component::PacketLength) && !edge.has(Component::Dscp));
+    assert_eq!(edge.components.len(), Component::ALL.len() - 2);
+    let core = Profile { name: "core".into(), ..Profile::default() };
+    assert_eq!(config.profiles.iter().map(|section| &section.profile).collect::<Vec<_>>(), [&core, edge]);
+}
+
+#[test]
+fn bad_profiles() {
+    for (lines, line, key, found, hint) in [
+        ("[profiles.frr]", 1, "profiles.frr", "cannot be the name", "without a section"),
+        ("[profiles.\"a b\"]", 1, "profiles.a b", "cannot be the name", "letters"),
+        ("[profiles.a]\nlike = \"fr\"", 2, "profiles.a.like", "unknown profile \"fr\"", "did you mean `frr`?"),
+        ("[profiles.a]\nlike = \"b\"\n[profiles.b]", 2, "profiles.a.like", "unknown profile \"b\"", "known here"),
+        (
+            "[profiles.a]\nwithout = [\"dscp\"]",
+            2,
+            "profiles.a.without[0]",
+            "unknown component",
+            "did you mean `dscps`?",
+        ),
+        (
+            "[profiles.a]\nwithout = [\"destination_prefix\"]",
+            2,
+            "profiles.a.without[0]",
+            "without destination",
+            "no rule",
+        ),
+        ("[profiles.a]\nitems_max = 6", 2, "profiles.a.items_max", "6 is out of range", "1 to 5"),
+        ("[profiles.a]\nlength_max = 239", 2, "profiles.a.length_max", "out of range", "5 to 238"),
+        ("[profiles.a]\nrules_per_target = 0", 2, "profiles.a.rules_per_target", "out of range", "1 to 64"),
+        ("[profiles.a]\nports = 1", 2, "profiles.a.ports", "unknown key `ports`", "items_max"),
+    ] {
+        assert_after_small(lines, line, key, found, hint);
+    }
 }
 
 #[test]
