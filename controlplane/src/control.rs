@@ -115,6 +115,8 @@ pub struct Control {
     captures: Captures,
     examples: Examples,
     watching: Watching,
+    /// Which rules are counted has changed: workers are told at the next service, once for many rules.
+    watch_due: bool,
     health: Health,
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
@@ -157,6 +159,7 @@ impl Control {
             samples: parts.samples,
             examples: Examples::default(),
             watching: Watching::default(),
+            watch_due: false,
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
@@ -201,10 +204,12 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => (),
             }
             // However many clients ask.
-            if Instant::now() >= next_service {
+            let begin = Instant::now();
+            if begin >= next_service {
                 self.service();
                 let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
-                next_service = Instant::now() + period;
+                // And however long it took: half the time is for clients.
+                next_service = Instant::now() + period.max(begin.elapsed());
             }
             let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
@@ -261,6 +266,9 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
+        if self.watch_due {
+            self.watch();
+        }
         self.let_go();
     }
 
@@ -297,7 +305,7 @@ impl Control {
         let mut effects = self.detector.held(self.now(), &held);
         effects.extend(self.detector.refused(self.now(), &refused));
         self.carry_out(effects);
-        self.watch();
+        self.watch_due = true;
     }
 
     /// One look at the thresholds.
@@ -375,7 +383,7 @@ impl Control {
                 }
                 Effect::Event(event) => events.push(event),
                 Effect::WantedChanged => {
-                    rewatch = true;
+                    self.watch_due = true;
                     replan = true;
                 }
             }
@@ -432,6 +440,7 @@ impl Control {
 
     /// Tells workers what to look at closer.
     fn watch(&mut self) {
+        self.watch_due = false;
         let scene = Scene {
             attacks: self.detector.attacks().collect(),
             captures: self.captures.open_ones().collect(),

@@ -6,7 +6,9 @@ use super::nlri::{Error, decode, encode};
 use super::*;
 use crate::packet::{Class, fragment};
 
+mod differential;
 mod literal;
+mod vectors;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
