@@ -293,7 +293,7 @@ impl Control {
     }
 
     /// What an operator should look at, in words.
-    fn alarms(&self) -> Vec<String> {
+    pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.pause_alarm().into_iter().collect();
         alarms.extend(self.store.alarms());
         alarms.extend(self.plan_alarms.iter().cloned());
