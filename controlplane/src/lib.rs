@@ -20,6 +20,7 @@ pub mod offline;
 pub mod plan;
 pub mod record;
 pub mod reload;
+pub mod replay;
 pub mod rule_json;
 pub mod samples;
 pub mod search;

@@ -349,7 +349,7 @@ impl Control {
         alarms
     }
 
-    fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
+    pub(super) fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
         let (hosts, active) = self.meter.busiest(order, limit, prefix);
         let map = self.meter.map();
         let attacked = |address: IpAddr| {
