@@ -2,7 +2,7 @@
 //! which stop here. No detection logic.
 
 mod config;
-mod convert;
+pub(crate) mod convert;
 
 use std::collections::HashSet;
 use std::io::ErrorKind;

@@ -220,6 +220,20 @@ impl Rates {
         }
     }
 
+    /// The figure that a metric looks at.
+    pub fn by(&self, metric: Metric) -> f64 {
+        let rate = match metric.kind {
+            Kind::Flows => return self.flows,
+            Kind::Total => self.total,
+            Kind::Tcp => self.tcp,
+            Kind::TcpSyn => self.tcp_syn,
+            Kind::Udp => self.udp,
+            Kind::Icmp => self.icmp,
+            Kind::Fragments => self.fragments,
+        };
+        if metric.unit == Unit::Bps { rate.bps } else { rate.pps }
+    }
+
     /// The higher of both, figure by figure.
     pub fn max(&self, other: &Rates) -> Rates {
         self.with(other, f64::max)
@@ -399,6 +413,19 @@ impl Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_and_volumes_agree_on_every_metric() {
+        let mut volumes = Volumes { flow_ms: 9_000, ..Volumes::default() };
+        for (place, count) in volumes.packets.as_flattened_mut().iter_mut().enumerate() {
+            *count = 1 << place;
+        }
+        volumes.bytes = volumes.packets.map(|counts| counts.map(|count| count * 700));
+        let rates = Rates::of(&volumes, 2.0);
+        for metric in Metric::ALL {
+            assert_eq!(rates.by(metric), volumes.of(metric) / 2.0, "{metric}");
+        }
+    }
 
     #[test]
     fn a_host_is_an_address_or_an_ipv6_prefix_and_is_named_so() {

@@ -5,19 +5,21 @@
 mod answers;
 mod by_hand;
 mod captures;
+mod clock;
 mod examples;
 mod health;
 mod marking;
 mod mining;
 pub(crate) mod outgoing;
 mod reload;
+mod replay;
 mod tap;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 pub use by_hand::Order;
+pub use clock::Clock;
 pub use reload::Reload;
 
 use crate::actions::bgp;
@@ -88,6 +91,8 @@ pub struct Parts {
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
     pub requests: Receiver<Request>,
+    /// Whose time it goes by.
+    pub clock: Clock,
 }
 
 /// What others are told once it is on record.
@@ -129,9 +134,10 @@ pub struct Control {
     saves: u64,
     outgoing: Outgoing<Message>,
     ended: VecDeque<Arc<AttackRecord>>,
-    started: Instant,
+    clock: Clock,
     started_ms: i64,
-    last_tick: Instant,
+    /// Since the start.
+    last_tick: Duration,
     ticks_late: u64,
     last_late: Option<Instant>,
 }
@@ -140,7 +146,6 @@ impl Control {
     /// Puts the rooms together and takes up the attacks on record.
     pub fn new(parts: Parts) -> Control {
         let workers = parts.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect();
-        let started = Instant::now();
         let whitelist = Arc::new(parts.whitelist);
         let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
         let mut control = Control {
@@ -171,9 +176,9 @@ impl Control {
             saves: 0,
             outgoing: Outgoing::default(),
             ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
-            started,
-            started_ms: wall_ms(),
-            last_tick: started,
+            started_ms: parts.clock.wall_ms(),
+            last_tick: parts.clock.elapsed(),
+            clock: parts.clock,
             ticks_late: 0,
             last_late: None,
         };
@@ -206,6 +211,7 @@ impl Control {
             // However many clients ask.
             let begin = Instant::now();
             if begin >= next_service {
+                self.look_after();
                 self.service();
                 let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
                 // And however long it took: half the time is for clients.
@@ -230,21 +236,25 @@ impl Control {
     }
 
     fn now(&self) -> Now {
-        Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall_ms() }
+        self.clock.now()
     }
 
-    /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
-    fn service(&mut self) {
+    /// How ports, workers and the disk are.
+    fn look_after(&mut self) {
         let mut news = self.health.look(&self.dataplane);
         news.extend(self.store.news());
         for (kind, text) in news {
-            self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
+            self.tell(Event { time_ms: self.clock.wall_ms(), kind, attack: None, text });
         }
+    }
+
+    /// What cannot wait for the next tick: full captures, and what engines say.
+    fn service(&mut self) {
         self.watching.mark_some(&self.dataplane);
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
-        let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
+        let (second, map, baseline) = (self.clock.second(), self.meter.map(), &mut self.baseline);
         let (held, detector) = (&self.held_rules, &mut self.detector);
-        let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
+        let full = self.captures.drain(workers, self.clock.stamp(), &mut self.examples, |headers, one_in| {
             for (host, group) in tap::ends(map, &headers) {
                 baseline.learn(second, (host, group), headers, one_in);
                 for (target, rules) in held.iter().filter(|(target, _)| **target == host || target.is_around(&host)) {
@@ -310,9 +320,9 @@ impl Control {
 
     /// One look at the thresholds.
     fn tick(&mut self) {
-        let now = Instant::now();
-        let seconds = (now - self.last_tick).as_secs_f64();
-        self.last_tick = now;
+        let elapsed = self.clock.elapsed();
+        let seconds = (elapsed - self.last_tick).as_secs_f64();
+        self.last_tick = elapsed;
         let tick = self.dataplane.next_tick();
         let matched = self.count_matches(seconds);
         self.meter.follow(self.detector.followed(), self.detector.apart());
@@ -324,7 +334,7 @@ impl Control {
         }
         let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
         let window_s = self.settings.window_ms.div_ceil(1000) as u32;
-        self.baseline.heat(self.started.elapsed().as_secs() as u32, window_s, self.detector.hot());
+        self.baseline.heat(self.clock.second(), window_s, self.detector.hot());
         self.tap.follow(self.dataplane.workers().map(|(shared, _)| &**shared), seconds);
         self.carry_out(effects);
         self.mind_pause();
@@ -369,7 +379,7 @@ impl Control {
                 }
                 Effect::CloseCapture { attack, mine } => {
                     rewatch = true;
-                    let Some(closed) = self.captures.close(attack) else { continue };
+                    let Some(closed) = self.captures.close(attack, self.clock.stamp()) else { continue };
                     if let Some(samples) = self.samples.as_ref().filter(|_| !closed.frames.is_empty()) {
                         samples.keep(attack, closed.frames);
                     }
@@ -462,8 +472,4 @@ impl Control {
     fn group_of(&self, host: IpAddr) -> Arc<str> {
         Arc::clone(&self.meter.map().group(host).name)
     }
-}
-
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

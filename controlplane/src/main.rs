@@ -11,12 +11,13 @@ use controlplane::actions::bgp;
 use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log};
-use controlplane::control::{Control, Parts, Request};
+use controlplane::control::{Clock, Control, Parts, Request};
 use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::record::AttackRecord;
 use controlplane::reload::{LogFilter, Reloader};
+use controlplane::replay;
 use controlplane::samples;
 use controlplane::store::{self, Archive};
 use crossbeam::channel;
@@ -62,6 +63,9 @@ enum Command {
     },
     /// Mines rules from capture files; needs neither a device nor a running daemon.
     Mine(offline::Mine),
+    /// Runs the whole detector over capture files by their own time; needs neither a device nor a running daemon. Exit status 0 whatever
+    /// it finds, 1 if a file cannot be read, 2 if the configuration is wrong.
+    Replay(replay::Replay),
 }
 
 /// A configuration that is wrong: its findings, as text.
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
         Command::Mine(arguments) => mine(&arguments),
+        Command::Replay(arguments) => run_replay(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,7 +122,24 @@ fn mine(arguments: &offline::Mine) -> anyhow::Result<()> {
     let load = |path: &PathBuf| config::load(path).map_err(|findings| BadConfig(findings.to_string()));
     let config = arguments.config.as_ref().map(load).transpose()?;
     let report = offline::mine(arguments, config.as_ref())?;
-    let text = if arguments.json { report.to_json().to_string() } else { report.to_string() };
+    print(&if arguments.json { report.to_json().to_string() } else { report.to_string() })
+}
+
+fn run_replay(arguments: &replay::Replay) -> anyhow::Result<()> {
+    let progress = |packets: u64, seconds: f64| {
+        if arguments.progress {
+            eprintln!("{packets} packets, {seconds:.1} s of the files");
+        }
+    };
+    let report = replay::replay(arguments, progress).map_err(|error| match error {
+        replay::Error::Config(findings) => BadConfig(findings.to_string()).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    report.warnings().for_each(|warning| eprintln!("leveed: {warning}"));
+    print(&if arguments.json { format!("{:#}", report.to_json()) } else { report.to_string() })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -193,6 +215,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         reports,
         events: events.clone(),
         requests: asked,
+        clock: Clock::machine(),
     });
     let control = std::thread::Builder::new().name("levee-control".into()).spawn(move || control.run())?;
     let (dry_run, ipv6_prefix_length) = (config.daemon.dry_run, config.tables.ipv6_prefix_length);

@@ -177,7 +177,7 @@ impl Leveed {
     }
 }
 
-fn executable() -> &'static str {
+pub(crate) fn executable() -> &'static str {
     env!("CARGO_BIN_EXE_leveed")
 }
 

@@ -153,7 +153,7 @@ fn percentiles(buckets: &[Counter], width: u64) -> Vec<u64> {
     PERCENTILES.map(|percentile| histogram.value_at_percentile(percentile)).to_vec()
 }
 
-fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1::Kinds {
+pub(crate) fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1::Kinds {
     let count = |kind: Kind| {
         let sum = |pick: fn(&Stats) -> &[Counter; Kind::COUNT]| {
             workers.clone().map(|stats| pick(stats)[kind as usize].get()).sum()
@@ -288,7 +288,7 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
 }
 
 /// With at most so many of its networks.
-pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
+pub(crate) fn group(group: &Group, networks_max: usize) -> v1::Group {
     let thresholds = |of: &[Thresholds; 2], direction: Direction| {
         let thresholds = of[direction as usize];
         let set = Metric::ALL.into_iter().filter_map(|metric| Some((metric, thresholds.get(metric)?)));
@@ -420,7 +420,7 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
 }
 
 /// With the journal.
-pub(super) fn answered_in_full(answer: &Answered) -> v1::Attack {
+pub(crate) fn answered_in_full(answer: &Answered) -> v1::Attack {
     let entry =
         |entry: &Entry| v1::Entry { time_ms: entry.time_ms, kind: entry.kind.clone(), text: entry.text.clone() };
     v1::Attack { journal: answer.record.journal.iter().map(entry).collect(), ..answered(answer) }

@@ -297,7 +297,7 @@ impl Control {
     }
 
     /// What an operator should look at, in words.
-    fn alarms(&self) -> Vec<String> {
+    pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.pause_alarm().into_iter().collect();
         alarms.extend(self.store.alarms());
         alarms.extend(self.plan_alarms.iter().cloned());
@@ -353,7 +353,7 @@ impl Control {
         alarms
     }
 
-    fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
+    pub(super) fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
         let (hosts, active) = self.meter.busiest(order, limit, prefix);
         let map = self.meter.map();
         let attacked = |address: IpAddr| {

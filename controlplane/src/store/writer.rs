@@ -154,6 +154,11 @@ pub fn spawn(disk: Disk, history: Duration) -> std::io::Result<StoreHandle> {
 }
 
 impl StoreHandle {
+    /// Keeps nothing: what is saved counts as written.
+    pub fn nowhere() -> StoreHandle {
+        StoreHandle { pending: Arc::default(), wake: None, thread: None }
+    }
+
     /// Has the records written soon, in one transaction. Never waits for the disk. Gives the number of the last save.
     pub fn save(&self, records: impl IntoIterator<Item = Arc<AttackRecord>>) -> u64 {
         let mut pending = lock(&self.pending);
@@ -174,8 +179,15 @@ impl StoreHandle {
     }
 
     fn wake_up(&self) {
-        // Full means that a wake-up is under way.
-        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        match &self.wake {
+            // Full means that a wake-up is under way.
+            Some(wake) => drop(wake.try_send(())),
+            None => {
+                let mut pending = lock(&self.pending);
+                let batch = pending.take();
+                pending.done(batch, None);
+            }
+        }
     }
 
     /// Attacks that are over are forgotten after this time from now on.
@@ -385,8 +397,19 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_nowhere_is_settled_at_once_and_takes_no_room() {
+        let handle = StoreHandle::nowhere();
+        for number in 1..=3 {
+            assert_eq!(handle.save([Arc::new(attack("198.18.0.1/32", State::Ended))]), number);
+            assert_eq!(handle.settled(), number);
+        }
+        assert!(lock(&handle.pending).newest.is_empty() && handle.alarms().is_empty());
+    }
+
+    #[test]
     fn too_many_pending_are_counted() {
-        let handle = StoreHandle { pending: Arc::default(), wake: None, thread: None };
+        let (wake, _woken) = bounded(1);
+        let handle = StoreHandle { pending: Arc::default(), wake: Some(wake), thread: None };
         let record = attack("198.18.0.1/32", State::Ended);
         for _ in 0..PENDING_MAX + 3 {
             handle.save([Arc::new(AttackRecord { id: Uuid::now_v7(), ..record.clone() })]);
