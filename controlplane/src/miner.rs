@@ -35,6 +35,7 @@ use crate::whitelist::Whitelist;
 use expect::Trust;
 pub use explain::RunnerUp;
 use fit::Ends;
+use own::FarEnds;
 pub use profile::Profile;
 use search::{Miner, Node};
 use table::{Table, weight};
@@ -232,7 +233,7 @@ pub fn mine(task: &Task) -> Outcome {
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
     let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
     let (own, own_least) = own::share(&table, near_port, far_port, rate);
-    let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
+    let far_ends = FarEnds::new(&peace.packets, task.by, task.target.direction);
     let packets = sample.len().min(table::SAMPLE_MAX) as f64;
     let miner = Miner {
         own,
@@ -241,13 +242,13 @@ pub fn mine(task: &Task) -> Outcome {
         profile: task.profile,
         whitelist: task.whitelist,
         of_kinds: Trust::new(packets, known as f64),
-        of_names: Trust::new(packets, conversations),
+        of_names: Trust::new(packets, far_ends.count as f64),
         least: least.max(LEAST_PACKETS / packets),
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
         near_port,
         far: if incoming { far } else { near },
     };
-    Session { task, base, miner, sample, peace }.run()
+    Session { task, base, miner, sample, peace, far_ends }.run()
 }
 
 impl Trust {
@@ -280,12 +281,14 @@ struct Session<'a> {
     miner: Miner<'a>,
     sample: Vec<Headers>,
     peace: Peace,
+    far_ends: FarEnds,
 }
 
 /// Rules that have been chosen, and what they leave.
 #[derive(Clone)]
 struct Chosen {
-    rules: Vec<Mined>,
+    /// Each with the next best.
+    rules: Vec<(FlowRule, Option<RunnerUp>)>,
     /// What no rule takes yet.
     members: Vec<u32>,
     /// What the rules take of the host's own traffic.
@@ -340,7 +343,26 @@ impl Session<'_> {
                 break;
             }
         }
-        best.map_or_else(Vec::new, |best| best.rules)
+        let best = best.map_or_else(Vec::new, |best| best.rules);
+        best.into_iter().map(|(rule, runner_up)| self.discarding(&rule, runner_up)).collect()
+    }
+
+    /// The rule as it is announced, and why.
+    fn discarding(&self, rule: &FlowRule, runner_up: Option<RunnerUp>) -> Mined {
+        let rule = self.touched_up(rule, &self.sample, &self.peace.packets);
+        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
+        let lead = self.words(&rule);
+        self.explained(rule, Action::Discard, runner_up, |counts| {
+            format!("{lead}: {counts}{}", instead.unwrap_or_default())
+        })
+    }
+
+    /// The rule with room for what the sample does not hold, as far as it can be.
+    fn touched_up(&self, rule: &FlowRule, sample: &[Headers], baseline: &[Headers]) -> FlowRule {
+        [widen::widened, widen::named].into_iter().fold(rule.clone(), |rule, change| {
+            let changed = change(&rule, sample, baseline);
+            if self.can_be(&changed) { changed } else { rule }
+        })
     }
 
     fn completed(&self, mut chosen: Chosen) -> Chosen {
@@ -423,28 +445,21 @@ impl Session<'_> {
     fn name_cost(&self, chosen: &Chosen) -> f64 {
         let own = self.miner.own.min(self.miner.table.shares(&chosen.members).0);
         let among = (own * self.sample.len() as f64) as usize;
-        own * own::conversation(&self.peace.packets, self.task.by, self.task.target.direction, among)
+        own * self.far_ends.conversation(among)
     }
 
     /// With this rule; what it takes is gone from then on.
     fn with(&self, chosen: &Chosen, best: Node, candidates: &[Node], allowed: f64) -> Chosen {
         let miner = &self.miner;
         let runner_up = explain::runner_up(miner, &best, candidates, allowed);
-        let rule = [widen::widened, widen::named].into_iter().fold(best.rule.clone(), |rule, change| {
-            let changed = change(&rule, &self.sample, &self.peace.packets);
-            if self.can_be(&changed) { changed } else { rule }
-        });
-
+        let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
+        let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
         chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
         chosen.spent += best.expected;
         let doubt = DOUBT * best.name_cost * best.measure.names as f64;
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
-        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
-        let lead = self.words(&rule);
-        chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
-            format!("{lead}: {counts}{}", instead.unwrap_or_default())
-        }));
+        chosen.rules.push((best.rule, runner_up));
         chosen
     }
 

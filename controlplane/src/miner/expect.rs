@@ -5,7 +5,7 @@
 //! baseline of few conversations says little of them, however many its packets are: the next call comes from elsewhere. So the share that a rule
 //! takes is that of its kinds, times the share of the names among conversations of these kinds.
 
-use dataplane::rule::{Component, FlowRule, Ranges};
+use dataplane::rule::{Component, Ranges};
 
 use super::own;
 use super::prior;
@@ -78,21 +78,6 @@ impl Miner<'_> {
             Component::SourcePort | Component::DestinationPort => Who { ends: false, flows: is_named },
             _ => Who::default(),
         }
-    }
-
-    /// The part of a rule that names nobody.
-    pub(super) fn kind_part(&self, rule: &FlowRule) -> FlowRule {
-        let mut part = rule.clone();
-        *self.far_of(&mut part) = None;
-        for component in [Component::Dscp, Component::FlowLabel, Component::SourcePort, Component::DestinationPort] {
-            if let Some(ranges) = part.ranges(component).cloned()
-                && self.who(component, &ranges).is_any()
-                && let Some(place) = part.ranges_mut(component)
-            {
-                *place = Ranges::default();
-            }
-        }
-        part
     }
 
     /// What is to be expected grows with the share of the baseline, and with what is known in general of the component that is added:

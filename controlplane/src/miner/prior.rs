@@ -53,20 +53,35 @@ const OWN_PEER: f64 = 0.01;
 
 /// The share of traffic whose number is in this range. `is_near` of ports: the host's own.
 pub(super) fn share(component: Component, is_near: bool, low: u32, high: u32) -> f64 {
-    let (table, at_least) = match component {
-        Component::Protocol => (&PROTOCOLS, 0.0),
-        Component::SourcePort | Component::DestinationPort if is_near => (&NEAR_PORTS, OWN_SERVICE),
-        // Nobody asks these but by intent.
-        Component::SourcePort | Component::DestinationPort if high < 1024 => (&FAR_PORTS, 0.0),
-        Component::SourcePort | Component::DestinationPort => (&FAR_PORTS, OWN_PEER),
-        Component::IcmpType => (&ICMP_TYPES, 0.0),
-        Component::IcmpCode => (&ICMP_CODES, 0.0),
-        Component::PacketLength => (&LENGTHS, OWN_SERVICE),
-        Component::Dscp => (&DSCPS, OWN_SERVICE),
-        Component::FlowLabel => (&FLOW_LABELS, OWN_PEER),
+    (in_general(component, is_near, low, high) + at_least(component, is_near, high)).min(1.0)
+}
+
+/// What hosts in general have of these numbers: of two ranges together, the sum of both.
+pub(super) fn in_general(component: Component, is_near: bool, low: u32, high: u32) -> f64 {
+    let table = match component {
+        Component::Protocol => &PROTOCOLS,
+        Component::SourcePort | Component::DestinationPort if is_near => &NEAR_PORTS,
+        Component::SourcePort | Component::DestinationPort => &FAR_PORTS,
+        Component::IcmpType => &ICMP_TYPES,
+        Component::IcmpCode => &ICMP_CODES,
+        Component::PacketLength => &LENGTHS,
+        Component::Dscp => &DSCPS,
+        Component::FlowLabel => &FLOW_LABELS,
         _ => return 1.0,
     };
-    (table.share(low, high) + at_least).min(1.0)
+    table.share(low, high)
+}
+
+/// What any one range may have more, since it may be this very host's.
+pub(super) fn at_least(component: Component, is_near: bool, high: u32) -> f64 {
+    match component {
+        Component::SourcePort | Component::DestinationPort if is_near => OWN_SERVICE,
+        // Nobody asks these but by intent.
+        Component::SourcePort | Component::DestinationPort if high < 1024 => 0.0,
+        Component::SourcePort | Component::DestinationPort | Component::FlowLabel => OWN_PEER,
+        Component::PacketLength | Component::Dscp => OWN_SERVICE,
+        _ => 0.0,
+    }
 }
 
 /// The share of TCP with these flags (FIN, SYN, RST, PSH, ACK, URG).

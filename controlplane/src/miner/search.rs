@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use dataplane::packet::Upper;
 use dataplane::rule::{Component, FlowRule, Ranges};
 use ipnet::IpNet;
 
@@ -19,7 +20,7 @@ const DEPTH: usize = 4;
 const WIDTH: usize = 2;
 /// What a share of the host's own may cost, in shares of the attack: a rule that takes nearly all of the attack and some of the host's is
 /// worth narrowing, and so is one that takes part of the attack and nearly nothing of the host's.
-const PRICES: [f64; 2] = [1.0, PRICE];
+pub(super) const PRICES: [f64; 2] = [1.0, PRICE];
 
 const ICMP: [u32; 2] = [1, 58];
 const TCP: u32 = 6;
@@ -59,6 +60,8 @@ pub(super) struct Miner<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) rule: FlowRule,
+    /// What it asks beside the target.
+    pub(super) asks: Vec<Predicate>,
     pub(super) members: Vec<u32>,
     /// Its share of the whole sample.
     pub(super) sample: f64,
@@ -101,7 +104,7 @@ impl Miner<'_> {
         let mut kinds = Kinds { baseline, conversations: self.table.conversations(&members), expected: 0.0 };
         kinds.expected = self.expected(&measure, &kinds, baseline);
         let (rule, expected) = (base.clone(), kinds.expected);
-        Node { rule, members, sample, measure, kinds, expected, name_cost }
+        Node { rule, asks: Vec::new(), members, sample, measure, kinds, expected, name_cost }
     }
 
     /// The best rules that are no more than a far end.
@@ -109,11 +112,7 @@ impl Miner<'_> {
         if !self.profile.has(self.far) {
             return Vec::new();
         }
-        PRICES
-            .into_iter()
-            .filter_map(|price| self.fit_far(root, price, ends))
-            .map(|fit| self.child(root, &fit))
-            .collect()
+        self.fit_far(root, ends).iter().map(|fit| self.child(root, fit)).collect()
     }
 
     /// Every rule that was looked at, of those packets that no rule took yet.
@@ -124,7 +123,7 @@ impl Miner<'_> {
         // What else a rule can ask depends on its protocol.
         let is_protocol = |node: &Node| node.measure.components == 1 && is_one(&node.rule.protocols).is_some();
         for _ in 0..DEPTH {
-            let mut next: Vec<(Node, Predicate, usize)> = Vec::new();
+            let mut next: Vec<(Node, usize)> = Vec::new();
             for (parent, node) in beam.iter().enumerate().filter(|(_, node)| self.may_gain(node)) {
                 for fit in self.fits(node) {
                     let child = self.child(node, &fit);
@@ -136,7 +135,7 @@ impl Miner<'_> {
                         && child.sample >= self.least
                         && seen.insert(child.rule.clone())
                     {
-                        next.push((child, fit.predicate, parent));
+                        next.push((child, parent));
                     }
                 }
             }
@@ -151,8 +150,8 @@ impl Miner<'_> {
             chosen.sort_unstable();
             chosen.dedup();
             let grown = |place: usize| {
-                let (node, predicate, parent) = &next[place];
-                let members = self.filtered(&beam[*parent].members, predicate);
+                let (node, parent) = &next[place];
+                let members = self.filtered(&beam[*parent].members, node.asks.last());
                 let mut kinds = node.kinds;
                 if !node.measure.who.is_any() {
                     kinds.conversations = self.table.conversations(&members);
@@ -160,7 +159,7 @@ impl Miner<'_> {
                 Node { members, kinds, ..node.clone() }
             };
             let grown: Vec<Node> = chosen.into_iter().map(grown).collect();
-            all.extend(next.into_iter().map(|(node, ..)| node));
+            all.extend(next.into_iter().map(|(node, _)| node));
             beam = grown;
         }
         all
@@ -179,7 +178,7 @@ impl Miner<'_> {
                 && node.rule.ranges(component).is_none_or(|ranges| ranges.is_empty())
                 && node.rule.bits(component).is_none_or(|bits| bits.is_empty());
             if is_free && self.profile.has(component) && is_of_protocol(&node.rule, component, self.is_v6) {
-                fits.extend(PRICES.into_iter().filter_map(|price| self.fit(node, component, price)));
+                fits.extend(self.fit(node, component));
             }
         }
         if node.rule.protocols.is_empty() && self.profile.has(Component::Protocol) {
@@ -188,24 +187,27 @@ impl Miner<'_> {
         fits
     }
 
-    fn fit(&self, node: &Node, component: Component, price: f64) -> Option<Fit> {
+    /// What one component could add, at each price.
+    fn fit(&self, node: &Node, component: Component) -> Vec<Fit> {
         match component {
-            _ if component == self.far => self.fit_far(node, price, Ends::Networks),
-            Component::TcpFlags | Component::Fragment => self.fit_bits(node, component, price),
-            _ => {
-                let field = self.table.fields.iter().position(|field| field.component == component)?;
-                self.fit_numbers(node, field, price)
-            }
+            _ if component == self.far => self.fit_far(node, Ends::Networks),
+            Component::TcpFlags | Component::Fragment => self.fit_bits(node, component),
+            _ => self.field(component).map_or_else(Vec::new, |(field, _)| self.fit_numbers(node, field)),
         }
     }
 
     /// Each protocol by itself.
     fn each_protocol(&self, node: &Node) -> Vec<Fit> {
         let Some((field, protocols)) = self.field(Component::Protocol) else { return Vec::new() };
-        let single = (0u16..).zip(&protocols.bins).filter(|(_, bin)| bin.low == bin.high);
-        let fits = single.map(|(bin, _)| {
+        let mut shares = vec![(0.0, 0.0); protocols.bins.len()];
+        for &index in &node.members {
+            let weight = self.table.weights[index as usize];
+            let of_bin = &mut shares[usize::from(protocols.of[index as usize])];
+            *if (index as usize) < self.table.split { &mut of_bin.0 } else { &mut of_bin.1 } += weight;
+        }
+        let single = (0u16..).zip(&protocols.bins).zip(shares).filter(|((_, bin), _)| bin.low == bin.high);
+        let fits = single.map(|((bin, _), (sample, baseline))| {
             let predicate = Predicate::Numbers { field, spans: vec![(bin, bin)] };
-            let (sample, baseline) = self.table.shares(&self.filtered(&node.members, &predicate));
             Fit { predicate, sample, baseline }
         });
         fits.filter(|fit| fit.sample >= self.least).collect()
@@ -240,7 +242,9 @@ impl Miner<'_> {
             true => node.kinds,
             false => Kinds { baseline: fit.baseline, expected, ..Kinds::default() },
         };
-        Node { rule, members: Vec::new(), sample: fit.sample, measure, kinds, expected, name_cost: node.name_cost }
+        let asks = node.asks.iter().chain([&fit.predicate]).cloned().collect();
+        let (sample, name_cost) = (fit.sample, node.name_cost);
+        Node { rule, asks, members: Vec::new(), sample, measure, kinds, expected, name_cost }
     }
 
     /// To name one of so many bins, or of the few that there are at least.
@@ -252,32 +256,63 @@ impl Miner<'_> {
         if self.far == Component::SourcePrefix { &mut rule.source } else { &mut rule.destination }
     }
 
-    fn filtered(&self, members: &[u32], predicate: &Predicate) -> Vec<u32> {
-        let is_taken = |index: u32| {
-            let packet = &self.table.packets[index as usize];
+    /// Those that have all of this.
+    fn filtered<'p>(&self, members: &[u32], asks: impl IntoIterator<Item = &'p Predicate>) -> Vec<u32> {
+        let mut left = members.to_vec();
+        for predicate in asks {
             match predicate {
                 Predicate::Numbers { field, spans } => {
-                    let bin = self.table.fields[*field].of[index as usize];
-                    bin != ABSENT && spans.iter().any(|&(first, last)| (first..=last).contains(&bin))
+                    let of = &self.table.fields[*field].of;
+                    left.retain(|&index| {
+                        let bin = of[index as usize];
+                        bin != ABSENT && spans.iter().any(|&(first, last)| (first..=last).contains(&bin))
+                    });
                 }
-                Predicate::Bits(Component::Fragment, bits) => {
-                    bits.iter().any(|bits| bits.accept(packet.fragment.into()))
-                }
-                Predicate::Bits(_, bits) => match packet.upper {
-                    dataplane::packet::Upper::Tcp { flags, .. } => bits.iter().any(|bits| bits.accept(flags)),
-                    _ => false,
-                },
+                Predicate::Bits(component, bits) => left.retain(|&index| {
+                    let packet = &self.table.packets[index as usize];
+                    match (component, packet.upper) {
+                        (Component::Fragment, _) => bits.iter().any(|bits| bits.accept(packet.fragment.into())),
+                        (_, Upper::Tcp { flags, .. }) => bits.iter().any(|bits| bits.accept(flags)),
+                        _ => false,
+                    }
+                }),
                 Predicate::Far(prefix) => {
                     let shift = 128 - u32::from(prefix.prefix_len());
                     let first = match prefix {
                         IpNet::V4(net) => u128::from(u32::from(net.network())) << 96,
                         IpNet::V6(net) => u128::from(net.network()),
                     };
-                    (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0
+                    left.retain(|&index| {
+                        (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0
+                    });
                 }
             }
-        };
-        members.iter().copied().filter(|&index| is_taken(index)).collect()
+        }
+        left
+    }
+
+    /// The component that a predicate asks of.
+    fn component(&self, predicate: &Predicate) -> Component {
+        match predicate {
+            Predicate::Numbers { field, .. } => self.table.fields[*field].component,
+            Predicate::Bits(component, _) => *component,
+            Predicate::Far(_) => self.far,
+        }
+    }
+
+    /// Whether it names somebody.
+    fn names(&self, predicate: &Predicate) -> bool {
+        match predicate {
+            Predicate::Numbers { field, spans } => {
+                let field = &self.table.fields[*field];
+                let range = |&(first, last): &(u16, u16)| {
+                    (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high)
+                };
+                self.who(field.component, &spans.iter().map(range).collect()).is_any()
+            }
+            Predicate::Bits(..) => false,
+            Predicate::Far(_) => true,
+        }
     }
 
     /// The rule without each of its components in turn, and with the best that can stand there instead: a component that was
@@ -286,8 +321,8 @@ impl Miner<'_> {
         let is_allowed = |node: &Node| node.sample >= self.least && node.expected <= allowed;
         for component in Component::ALL {
             let Some(without) = self.without(&best, component, members) else { continue };
-            let refit = PRICES.into_iter().filter_map(|price| self.fit(&without, component, price));
-            let refit = refit.map(|fit| self.child(&without, &fit));
+            let refit = self.fit(&without, component);
+            let refit = refit.iter().map(|fit| self.child(&without, fit));
             let refit =
                 refit.filter(|node| !without.measure.who.is_any() || node.measure.kinds == without.measure.kinds);
             let others: Vec<Node> = refit.chain([without.clone()]).collect();
@@ -322,15 +357,15 @@ impl Miner<'_> {
             return None;
         }
         let measure = self.measure(&rule);
-        let taken = |rule: &FlowRule| -> Vec<u32> {
-            let is_taken = |&index: &u32| rule.matches(&self.table.packets[index as usize]);
-            members.iter().copied().filter(is_taken).collect()
-        };
-        let kinds = self.kinds(&taken(&self.kind_part(&rule)), &measure);
-        let members = taken(&rule);
+        let asks: Vec<Predicate> =
+            node.asks.iter().filter(|predicate| self.component(predicate) != component).cloned().collect();
+        let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) = asks.iter().partition(|asks| self.names(asks));
+        let of_kinds = self.filtered(members, kinds);
+        let members = self.filtered(&of_kinds, names);
+        let kinds = self.kinds(&of_kinds, &measure);
         let (sample, baseline) = self.table.shares(&members);
         let expected = self.expected(&measure, &kinds, baseline);
-        Some(Node { rule, members, sample, measure, kinds, expected, name_cost: node.name_cost })
+        Some(Node { rule, asks, members, sample, measure, kinds, expected, name_cost: node.name_cost })
     }
 
     /// What these packets, which have all that a rule asks but for names, say of names.

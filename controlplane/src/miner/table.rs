@@ -1,12 +1,10 @@
 //! Packets as columns: the sample and behind it the baseline, each number sorted into bins. What search and fit look at.
 //! Values only.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 use dataplane::packet::{Addresses, Headers, Upper};
 use dataplane::rule::Component;
 
+use super::prior;
 use crate::attack::{Direction, Unit};
 
 /// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
@@ -33,6 +31,32 @@ pub(super) struct Field {
     pub(super) bins: Vec<Bin>,
     /// By packet.
     pub(super) of: Vec<u16>,
+    /// What hosts in general have of the numbers below a bin, and of those up to its end.
+    below: Vec<f64>,
+    up_to: Vec<f64>,
+    /// Whether it is the host's own port.
+    is_near: bool,
+}
+
+impl Field {
+    /// What hosts in general have of a bin.
+    pub(super) fn general(&self, bin: u16) -> f64 {
+        let bin = usize::from(bin);
+        self.at_least(self.up_to[bin] - self.below[bin], self.bins[bin].high)
+    }
+
+    /// The same of what lies between two bins, if anything does.
+    pub(super) fn between(&self, before: u16, bin: u16) -> f64 {
+        let (before, bin) = (usize::from(before), usize::from(bin));
+        if self.bins[before].high + 1 >= self.bins[bin].low {
+            return 0.0;
+        }
+        self.at_least(self.below[bin] - self.up_to[before], self.bins[bin].low - 1)
+    }
+
+    fn at_least(&self, general: f64, high: u32) -> f64 {
+        (general.max(0.0) + prior::at_least(self.component, self.is_near, high)).min(1.0)
+    }
 }
 
 /// Sample and baseline.
@@ -129,11 +153,19 @@ impl Table {
             Component::Dscp,
             Component::FlowLabel,
         ];
-        let fields = components.map(|component| field(component, &packets, &weights, split)).into();
+        let near_port = match direction {
+            Direction::Incoming => Component::DestinationPort,
+            Direction::Outgoing => Component::SourcePort,
+        };
+        let fields =
+            components.map(|component| field(component, component == near_port, &packets, &weights, split)).into();
         let ports =
             |packet: &Headers| (number(Component::SourcePort, packet), number(Component::DestinationPort, packet));
-        let ends = numbered(far.iter().copied());
-        let flows = numbered(far.iter().zip(&packets).map(|(far, packet)| (*far, packet.protocol, ports(packet))));
+        let ends = numbered(&by_far, |index| far[index]);
+        let mut by_flow = by_far.clone();
+        let flow = |index: usize| (ends[index], packets[index].protocol, ports(&packets[index]));
+        by_flow.sort_unstable_by_key(|&index| flow(index as usize));
+        let flows = numbered(&by_flow, flow);
         Table { packets, split, weights, fields, far, by_far, ends, flows }
     }
 
@@ -164,14 +196,14 @@ impl Table {
     }
 }
 
-/// A number for each different value, below their count.
-fn numbered<T: Eq + Hash>(values: impl Iterator<Item = T>) -> Vec<u32> {
-    let mut known = HashMap::new();
-    let number = |value| {
-        let next = known.len() as u32;
-        *known.entry(value).or_insert(next)
-    };
-    values.map(number).collect()
+/// A number for each different value, below their count, of packets in the order of these values.
+fn numbered<T: PartialEq>(sorted: &[u32], value: impl Fn(usize) -> T) -> Vec<u32> {
+    let mut numbers = vec![0; sorted.len()];
+    let same = sorted.chunk_by(|&a, &b| value(a as usize) == value(b as usize));
+    for (number, same) in (0..).zip(same) {
+        same.iter().for_each(|&index| numbers[index as usize] = number);
+    }
+    numbers
 }
 
 fn thinned(packets: &[Headers], most: usize) -> Vec<Headers> {
@@ -183,18 +215,20 @@ fn thinned(packets: &[Headers], most: usize) -> Vec<Headers> {
 }
 
 /// Sorts the numbers into bins: frequent ones alone, rare neighbours together.
-fn field(component: Component, packets: &[Headers], weights: &[f64], split: usize) -> Field {
-    let mut sorted: Vec<(u32, u32)> =
-        (0u32..).zip(packets).filter_map(|(index, packet)| Some((number(component, packet)?, index))).collect();
+fn field(component: Component, is_near: bool, packets: &[Headers], weights: &[f64], split: usize) -> Field {
+    let in_order = |(index, packet)| Some(u64::from(number(component, packet)?) << 32 | index);
+    let mut sorted: Vec<u64> = (0..).zip(packets).filter_map(in_order).collect();
     sorted.sort_unstable();
+    let number = |entry: u64| (entry >> 32) as u32;
+    let index = |entry: u64| entry as u32 as usize;
     let mut bins: Vec<Bin> = Vec::new();
     let mut of = vec![ABSENT; packets.len()];
     let mut in_bin = [0.0; 2];
-    for same in sorted.chunk_by(|a, b| a.0 == b.0) {
-        let number = same[0].0;
+    for same in sorted.chunk_by(|&a, &b| number(a) == number(b)) {
+        let number = number(same[0]);
         let mut shares = [0.0; 2];
-        for &(_, index) in same {
-            shares[usize::from(index as usize >= split)] += weights[index as usize];
+        for &entry in same {
+            shares[usize::from(index(entry) >= split)] += weights[index(entry)];
         }
         let is_full = |shares: &[f64; 2]| shares.iter().any(|&share| share > BIN_SHARE);
         let (with, alone) = ([in_bin[0] + shares[0], in_bin[1] + shares[1]], is_full(&shares));
@@ -209,9 +243,10 @@ fn field(component: Component, packets: &[Headers], weights: &[f64], split: usiz
                 in_bin = if alone { [f64::INFINITY; 2] } else { shares };
             }
         }
-        for &(_, index) in same {
-            of[index as usize] = bins.len() as u16 - 1;
-        }
+        same.iter().for_each(|&entry| of[index(entry)] = bins.len() as u16 - 1);
     }
-    Field { component, bins, of }
+    let general = |high: u32| prior::in_general(component, is_near, 0, high);
+    let below = bins.iter().map(|bin| bin.low.checked_sub(1).map_or(0.0, general)).collect();
+    let up_to = bins.iter().map(|bin| general(bin.high)).collect();
+    Field { component, bins, of, below, up_to, is_near }
 }
