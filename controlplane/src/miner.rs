@@ -24,6 +24,7 @@ mod search;
 mod table;
 mod widen;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::packet::{Addresses, Headers};
@@ -52,6 +53,8 @@ const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
 /// Or, where half of what the host's own may be is more, than that; but no more than this.
 const WELL_COVERED_MOST: f64 = 0.1;
+/// No further set is tried after looking at so many packets for what more a rule could ask.
+const STEPS: usize = 40_000;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
@@ -117,7 +120,8 @@ impl Peace {
 
     /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
     fn as_of(&self, target: &Target) -> Peace {
-        let mut own = Peace { packets: Vec::new(), seconds: Vec::new(), ..*self };
+        let room = self.packets.len();
+        let mut own = Peace { packets: Vec::with_capacity(room), seconds: Vec::with_capacity(room), ..*self };
         for (packet, second) in self.packets.iter().zip(&self.seconds) {
             let mut packet = *packet;
             let incoming = target.direction == Direction::Incoming;
@@ -247,6 +251,7 @@ pub fn mine(task: &Task) -> Outcome {
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
         near_port,
         far: if incoming { far } else { near },
+        steps: Cell::new(0),
     };
     Session { task, base, miner, sample, peace, far_ends }.run()
 }
@@ -314,6 +319,7 @@ impl Session<'_> {
             }
         }
         self.drop_superfluous(&mut rules);
+        if std::env::var("STEPS").is_ok() { eprintln!("steps {}", self.miner.steps.get()); }
         Outcome { uncovered: self.left(&rules), rules, note }
     }
 
@@ -329,8 +335,14 @@ impl Session<'_> {
         if self.most_rules() == 0 {
             return Vec::new();
         }
-        let mut starts = self.next(&none, STARTS);
-        starts.extend([Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends)));
+        let mut starts: Vec<Chosen> = Vec::new();
+        let by_ends = [Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends));
+        let mut others = self.next(&none, STARTS).into_iter();
+        for start in others.next().into_iter().chain(by_ends).chain(others) {
+            if !start.rules.is_empty() && starts.iter().all(|known| known.members != start.members) {
+                starts.push(start);
+            }
+        }
         let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
         for start in starts {
@@ -339,7 +351,8 @@ impl Session<'_> {
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
             }
-            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough) {
+            let is_enough = best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough);
+            if is_enough || self.miner.steps.get() > STEPS {
                 break;
             }
         }
@@ -455,7 +468,12 @@ impl Session<'_> {
         let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
         let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
-        chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
+        let mut taken = miner.filtered(&chosen.members, &best.asks).into_iter().peekable();
+        let is_wider = rule != best.rule;
+        chosen.members.retain(|&index| {
+            let is_taken = taken.next_if_eq(&index).is_some();
+            !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
+        });
         chosen.spent += best.expected;
         let doubt = DOUBT * best.name_cost * best.measure.names as f64;
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;

@@ -73,10 +73,10 @@ struct Step {
 }
 
 impl Spans {
-    fn new() -> Spans {
+    fn new(bins: usize) -> Spans {
         let (mut closed, open) = ([f64::NEG_INFINITY; ITEMS_TRIED + 1], [f64::NEG_INFINITY; ITEMS_TRIED + 1]);
         closed[0] = 0.0;
-        Spans { closed, open, steps: Vec::new() }
+        Spans { closed, open, steps: Vec::with_capacity(bins) }
     }
 
     /// The next bin: what it gains, less the gap before it where a range goes on, less what items cost where they begin.
@@ -153,7 +153,7 @@ impl Miner<'_> {
         let item_cost = trust.word_cost * self.number_words(field);
         let most = self.profile.items_max.min(ITEMS_TRIED);
         let spans_at = |price: f64| {
-            let mut spans = Spans::new();
+            let mut spans = Spans::new(filled.len());
             let mut previous = None;
             for &at in &filled {
                 let (bin, [sample, baseline]) = (bins[usize::from(at)], shares[usize::from(at)]);
@@ -229,9 +229,10 @@ impl Miner<'_> {
         let who = node.measure.who.and(Who { ends: true, flows: false });
         let (by_baseline, in_general) = self.rates(&node.measure, &node.kinds, who);
         let mut is_member = vec![false; self.table.packets.len()];
-        node.members.iter().for_each(|&index| is_member[index as usize] = true);
+        node.members.iter().for_each(|&index| is_member[self.table.place[index as usize] as usize] = true);
         let (mut sample, mut baseline) = (Sorted::default(), Sorted::default());
-        for &index in self.table.by_far.iter().filter(|&&index| is_member[index as usize]) {
+        let members = self.table.by_far.iter().zip(is_member).filter(|(_, is_member)| *is_member);
+        for (&index, _) in members {
             let side = if (index as usize) < self.table.split { &mut sample } else { &mut baseline };
             side.push(self.table.far[index as usize], self.table.weights[index as usize]);
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use dataplane::packet::{Headers, Upper};
 
-use super::table::{Table, far_end, number};
+use super::table::{Table, far_end, in_order, number};
 use super::{Component, Direction, Peace, Unit, weight};
 
 /// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
@@ -158,15 +158,13 @@ pub(super) struct FarEnds {
 
 impl FarEnds {
     pub(super) fn new(packets: &[Headers], by: Unit, direction: Direction) -> FarEnds {
-        let mut sorted: Vec<(u128, usize)> =
-            packets.iter().map(|packet| far_end(packet, direction)).zip(0..).collect();
-        sorted.sort_unstable();
+        let far: Vec<u128> = packets.iter().map(|packet| far_end(packet, direction)).collect();
         let first = packets.len().saturating_sub(LATEST);
         let mut latest: Vec<(u32, f64)> = packets[first..].iter().map(|packet| (0, weight(packet, by))).collect();
         let mut count = 0;
-        for same in sorted.chunk_by(|a, b| a.0 == b.0) {
-            for (_, index) in same.iter().filter(|(_, index)| *index >= first) {
-                latest[index - first].0 = count as u32;
+        for same in in_order(&far).chunk_by(|&a, &b| far[a as usize] == far[b as usize]) {
+            for &index in same.iter().filter(|&&index| index as usize >= first) {
+                latest[index as usize - first].0 = count as u32;
             }
             count += 1;
         }

@@ -1,6 +1,7 @@
 //! The search for the rule that is worth most: from the target alone, one component after the other, along several ways at
 //! once. Bounded in width and depth, so that any sample ends in time. Values only.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use dataplane::packet::Upper;
@@ -54,6 +55,8 @@ pub(super) struct Miner<'a> {
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
+    /// How much work was done: packets that were looked at for further components.
+    pub(super) steps: Cell<usize>,
 }
 
 /// A rule on the way, and the packets that it takes of those that no rule took before.
@@ -172,12 +175,17 @@ impl Miner<'_> {
 
     /// What each component could add.
     fn fits(&self, node: &Node) -> Vec<Fit> {
+        self.steps.set(self.steps.get() + node.members.len());
         let mut fits = Vec::new();
         for component in Component::ALL {
             let is_free = node.rule.prefix(component).is_none()
                 && node.rule.ranges(component).is_none_or(|ranges| ranges.is_empty())
                 && node.rule.bits(component).is_none_or(|bits| bits.is_empty());
-            if is_free && self.profile.has(component) && is_of_protocol(&node.rule, component, self.is_v6) {
+            if is_free
+                && self.profile.has(component)
+                && is_of_protocol(&node.rule, component, self.is_v6)
+                && !self.table.is_flat(component)
+            {
                 fits.extend(self.fit(node, component));
             }
         }
@@ -257,7 +265,7 @@ impl Miner<'_> {
     }
 
     /// Those that have all of this.
-    fn filtered<'p>(&self, members: &[u32], asks: impl IntoIterator<Item = &'p Predicate>) -> Vec<u32> {
+    pub(super) fn filtered<'p>(&self, members: &[u32], asks: impl IntoIterator<Item = &'p Predicate>) -> Vec<u32> {
         let mut left = members.to_vec();
         for predicate in asks {
             match predicate {

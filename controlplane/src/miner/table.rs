@@ -9,7 +9,7 @@ use crate::attack::{Direction, Unit};
 
 /// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
 pub(super) const SAMPLE_MAX: usize = 1_000;
-const BASELINE_MAX: usize = 1_500;
+const BASELINE_MAX: usize = 1_000;
 /// A number with a larger share of either side than this has a bin of its own.
 const BIN_SHARE: f64 = 0.01;
 
@@ -72,8 +72,9 @@ pub(super) struct Table {
     pub(super) fields: Vec<Field>,
     /// Far ends, the first bit at the top.
     pub(super) far: Vec<u128>,
-    /// All packets in the order of their far ends.
+    /// All packets in the order of their far ends, and each one's place there.
     pub(super) by_far: Vec<u32>,
+    pub(super) place: Vec<u32>,
     /// Whose conversation a packet is of, by number: that of its far end, and that of its far end and ports.
     ends: Vec<u32>,
     flows: Vec<u32>,
@@ -141,8 +142,7 @@ impl Table {
             weights[side].iter_mut().for_each(|weight| *weight /= total.max(1.0));
         }
         let far: Vec<u128> = packets.iter().map(|packet| far_end(packet, direction)).collect();
-        let mut by_far: Vec<u32> = (0..packets.len() as u32).collect();
-        by_far.sort_unstable_by_key(|&index| far[index as usize]);
+        let by_far = in_order(&far);
         let components = [
             Component::Protocol,
             Component::DestinationPort,
@@ -166,15 +166,30 @@ impl Table {
         let flow = |index: usize| (ends[index], packets[index].protocol, ports(&packets[index]));
         by_flow.sort_unstable_by_key(|&index| flow(index as usize));
         let flows = numbered(&by_flow, flow);
-        Table { packets, split, weights, fields, far, by_far, ends, flows }
+        let mut place = vec![0; far.len()];
+        (0..).zip(&by_far).for_each(|(at, &index)| place[index as usize] = at);
+        Table { packets, split, weights, fields, far, by_far, place, ends, flows }
     }
 
-    /// The conversations of the baseline's packets among these.
+    /// Whether the baseline has but one number of it, and the sample no other: then it sets nothing apart.
+    pub(super) fn is_flat(&self, component: Component) -> bool {
+        let of_fragments = |packets: &[Headers]| packets.iter().all(|packet| packet.fragment == packets[0].fragment);
+        match self.fields.iter().find(|field| field.component == component) {
+            _ if self.split == self.packets.len() => false,
+            Some(field) => {
+                field.bins.len() == 1 && field.bins[0].low == field.bins[0].high && !field.of.contains(&ABSENT)
+            }
+            None => component == Component::Fragment && of_fragments(&self.packets),
+        }
+    }
+
+    /// The conversations of the baseline's packets among these, which are in order.
     pub(super) fn conversations(&self, members: &[u32]) -> Conversations {
+        let own = &members[members.partition_point(|&index| (index as usize) < self.split)..];
         let count = |names: &[u32]| {
             let mut shares = vec![0.0; self.packets.len()];
             let mut total = 0.0;
-            for &index in members.iter().filter(|&&index| index as usize >= self.split) {
+            for &index in own {
                 shares[names[index as usize] as usize] += self.weights[index as usize];
                 total += self.weights[index as usize];
             }
@@ -194,6 +209,19 @@ impl Table {
         }
         shares
     }
+}
+
+/// The places of these far ends in their order; of equal ones the first first.
+pub(super) fn in_order(far: &[u128]) -> Vec<u32> {
+    if far.iter().any(|far| far << 32 != 0) {
+        let mut sorted: Vec<u32> = (0..far.len() as u32).collect();
+        sorted.sort_unstable_by_key(|&index| (far[index as usize], index));
+        return sorted;
+    }
+    // IPv4 fits into a word with its place.
+    let mut sorted: Vec<u64> = (0..).zip(far).map(|(index, far)| (far >> 64) as u64 | index).collect();
+    sorted.sort_unstable();
+    sorted.into_iter().map(|entry| entry as u32).collect()
 }
 
 /// A number for each different value, below their count, of packets in the order of these values.
