@@ -121,7 +121,9 @@ fn main() -> ExitCode {
             println!("      {ms:>6.2} {name}");
         }
         holds &= *worst <= bar_ms;
-        all.push(json!({"packets": packets, "median_ms": median, "worst_ms": worst, "slowest": slowest, "bar_ms": bar_ms}));
+        all.push(
+            json!({"packets": packets, "median_ms": median, "worst_ms": worst, "slowest": slowest, "bar_ms": bar_ms}),
+        );
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     let written = std::fs::create_dir_all(&folder)

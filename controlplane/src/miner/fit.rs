@@ -157,11 +157,13 @@ impl Miner<'_> {
             let mut previous = None;
             for &at in &filled {
                 let (bin, [sample, baseline]) = (bins[usize::from(at)], shares[usize::from(at)]);
-                let gain = sample - price * (by_baseline * baseline + in_general * number.general(at));
+                // What may be a conversation of the host's own gains nothing.
+                let again = number.again(at).min(self.own).min(sample);
+                let gain = sample - again - price * (by_baseline * baseline + in_general * number.general(at));
                 let gap = previous.replace(at).map_or(0.0, |before| price * in_general * number.between(before, at));
-                let name_cost = if own::is_name(*component, bin.high) { node.name_cost } else { 0.0 };
-                let single_cost = (bin.low == bin.high).then_some(item_cost + name_cost);
-                spans.next(at, gain, gap, 2.0 * (item_cost + name_cost), single_cost, most);
+                let [alone, range] = self.costs_of_names(number, at, node.name_cost);
+                let single_cost = (bin.low == bin.high).then_some(item_cost + alone);
+                spans.next(at, gain, gap, 2.0 * item_cost + range, single_cost, most);
             }
             spans.best()
         };
@@ -177,6 +179,32 @@ impl Miner<'_> {
             found.push(Fit { predicate: Predicate::Numbers { field, spans }, sample, baseline });
         }
         distinct(found)
+    }
+
+    /// What a bin pays that names somebody, alone and where a range begins: as much as may well be a conversation of the host's own.
+    fn costs_of_names(&self, number: &Field, bin: u16, name_cost: f64) -> [f64; 2] {
+        match own::is_name(number.component, number.bins[usize::from(bin)].high) {
+            true => [name_cost.min(number.heaviest(bin)), 2.0 * name_cost],
+            false => [0.0; 2],
+        }
+    }
+
+    /// The same of all that a predicate says.
+    pub(super) fn cost_of_names(&self, predicate: &Predicate, name_cost: f64) -> f64 {
+        match predicate {
+            Predicate::Numbers { field, spans } => {
+                let number = &self.table.fields[*field];
+                let cost = |&(first, last): &(u16, u16)| {
+                    let is_one =
+                        first == last && number.bins[usize::from(first)].low == number.bins[usize::from(first)].high;
+                    self.costs_of_names(number, last, name_cost)[usize::from(!is_one)]
+                };
+                spans.iter().map(cost).sum()
+            }
+            Predicate::Bits(..) => 0.0,
+            Predicate::Far(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => name_cost,
+            Predicate::Far(_) => 2.0 * name_cost,
+        }
     }
 
     /// The pattern of flags or fragment bits that gains most at each price; all are tried.

@@ -24,7 +24,7 @@ const MOST: f64 = 0.5;
 /// A port with more than this of the baseline is a service.
 const SERVICE: f64 = 0.02;
 /// Ports below are services of their own accord.
-const WELL_KNOWN: u32 = 1024;
+pub(super) const WELL_KNOWN: u32 = 1024;
 /// Packets of the host's own in a sample, at least, among which one conversation may be.
 const AMONG_LEAST: usize = 8;
 /// So many of the latest packets of the baseline are looked at for conversations.

@@ -1,10 +1,10 @@
 //! What hosts receive in general: the share of an unknown host's traffic that has some property. It stands in where there
-//! is no baseline, and weighs as much as [`PACKETS`] of it where there is one. Rough figures; what they must do is tell
+//! is no baseline, and weighs as much as a few of its conversations where there is one. Rough figures; what they must do is tell
 //! what is common (a host's own service) from what is rare (answers from a port that nobody asked). Values only.
 
 use dataplane::rule::{Bits, Component};
 
-/// So many packets of a baseline weigh as much as what is known of hosts in general.
+/// So many packets of a baseline weigh as much as what is known of hosts in general, for how much rules may take at most.
 pub(super) const PACKETS: f64 = 5.0;
 
 /// Shares of single numbers, and of spans of numbers that are as likely as each other.
@@ -130,8 +130,9 @@ pub(super) fn of_all(shares: impl Iterator<Item = f64> + Clone) -> f64 {
 /// A single address may be a good customer, where nobody knows how large these are.
 pub(super) const ONE_PEER: f64 = 0.025;
 
-/// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world.
+/// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world. Half of
+/// it may come from one of the shortest prefixes that rules name (/8, of IPv6 /32), and half as much with each few bits more.
 pub(super) fn prefix_share(length: u8, is_v4: bool) -> f64 {
-    let halvings = f64::from(length) / if is_v4 { 5.0 } else { 20.0 };
-    0.5 * (-halvings).exp2()
+    let halvings = if is_v4 { (f64::from(length) - 8.0) / 4.0 } else { (f64::from(length) - 32.0) / 12.0 };
+    0.5 * (-halvings.max(0.0)).exp2()
 }

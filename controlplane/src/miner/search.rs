@@ -8,7 +8,7 @@ use dataplane::packet::Upper;
 use dataplane::rule::{Component, FlowRule, Ranges};
 use ipnet::IpNet;
 
-use super::expect::{Kinds, Trust, Who};
+use super::expect::{CONVERSATIONS, Kinds, Trust, Who};
 use super::fit::{Ends, Fit, Predicate};
 use super::profile::Profile;
 use super::table::{ABSENT, Table};
@@ -55,6 +55,8 @@ pub(super) struct Miner<'a> {
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
+    /// Which far ends rules may name.
+    pub(super) ends: Ends,
     /// How much work was done: packets that were looked at for further components.
     pub(super) steps: Cell<usize>,
 }
@@ -74,8 +76,9 @@ pub(super) struct Node {
     pub(super) kinds: Kinds,
     /// The share of the host's own traffic that it is to be expected to take along.
     pub(super) expected: f64,
-    /// What it pays for each conversation that it names.
+    /// What it pays for a conversation that it names, and for all of them.
     pub(super) name_cost: f64,
+    pub(super) named: f64,
 }
 
 impl Node {
@@ -84,7 +87,7 @@ impl Node {
         self.sample
             - price * self.expected
             - miner.trust(self.measure.names > 0).word_cost * self.measure.words
-            - self.name_cost * self.measure.names as f64
+            - self.named
     }
 }
 
@@ -97,7 +100,8 @@ impl Miner<'_> {
     /// The most that a rule may take: what is configured, as far as there is a baseline to hold it against.
     pub(super) fn most_collateral(&self, limits: &Limits, spent: f64) -> f64 {
         let left = (limits.most_collateral - spent).max(0.0);
-        self.of_kinds.expected(left, limits.most_in_general)
+        let known = (self.table.packets.len() - self.table.split) as f64;
+        (known * left + prior::PACKETS * limits.most_in_general) / (known + prior::PACKETS)
     }
 
     /// The target alone.
@@ -107,7 +111,7 @@ impl Miner<'_> {
         let mut kinds = Kinds { baseline, conversations: self.table.conversations(&members), expected: 0.0 };
         kinds.expected = self.expected(&measure, &kinds, baseline);
         let (rule, expected) = (base.clone(), kinds.expected);
-        Node { rule, asks: Vec::new(), members, sample, measure, kinds, expected, name_cost }
+        Node { rule, asks: Vec::new(), members, sample, measure, kinds, expected, name_cost, named: 0.0 }
     }
 
     /// The best rules that are no more than a far end.
@@ -198,7 +202,7 @@ impl Miner<'_> {
     /// What one component could add, at each price.
     fn fit(&self, node: &Node, component: Component) -> Vec<Fit> {
         match component {
-            _ if component == self.far => self.fit_far(node, Ends::Networks),
+            _ if component == self.far => self.fit_far(node, self.ends),
             Component::TcpFlags | Component::Fragment => self.fit_bits(node, component),
             _ => self.field(component).map_or_else(Vec::new, |(field, _)| self.fit_numbers(node, field)),
         }
@@ -230,13 +234,8 @@ impl Miner<'_> {
         let mut rule = node.rule.clone();
         match &fit.predicate {
             Predicate::Numbers { field, spans } => {
-                let field = &self.table.fields[*field];
-                let range = |&(first, last): &(u16, u16)| {
-                    (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high)
-                };
-                if let Some(place) = rule.ranges_mut(field.component) {
-                    *place = spans.iter().map(range).collect();
-                }
+                let (component, ranges) = self.ranges(*field, spans);
+                rule.ranges_mut(component).into_iter().for_each(|place| *place = ranges.clone());
             }
             Predicate::Bits(component, bits) => {
                 *if *component == Component::Fragment { &mut rule.fragments } else { &mut rule.tcp_flags } =
@@ -252,7 +251,8 @@ impl Miner<'_> {
         };
         let asks = node.asks.iter().chain([&fit.predicate]).cloned().collect();
         let (sample, name_cost) = (fit.sample, node.name_cost);
-        Node { rule, asks, members: Vec::new(), sample, measure, kinds, expected, name_cost }
+        let named = node.named + self.cost_of_names(&fit.predicate, name_cost);
+        Node { rule, asks, members: Vec::new(), sample, measure, kinds, expected, name_cost, named }
     }
 
     /// To name one of so many bins, or of the few that there are at least.
@@ -290,9 +290,7 @@ impl Miner<'_> {
                         IpNet::V4(net) => u128::from(u32::from(net.network())) << 96,
                         IpNet::V6(net) => u128::from(net.network()),
                     };
-                    left.retain(|&index| {
-                        (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0
-                    });
+                    left.retain(|&index| (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0);
                 }
             }
         }
@@ -308,18 +306,25 @@ impl Miner<'_> {
         }
     }
 
-    /// Whether it names somebody.
-    fn names(&self, predicate: &Predicate) -> bool {
+    /// Of a predicate of numbers its component and ranges.
+    fn ranges(&self, field: usize, spans: &[(u16, u16)]) -> (Component, Ranges) {
+        let field = &self.table.fields[field];
+        let range =
+            |&(first, last): &(u16, u16)| (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high);
+        (field.component, spans.iter().map(range).collect())
+    }
+
+    /// What a predicate names, and what share of traffic hosts in general have of that.
+    fn naming(&self, predicate: &Predicate) -> (Who, f64) {
         match predicate {
             Predicate::Numbers { field, spans } => {
-                let field = &self.table.fields[*field];
-                let range = |&(first, last): &(u16, u16)| {
-                    (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high)
-                };
-                self.who(field.component, &spans.iter().map(range).collect()).is_any()
+                let (component, ranges) = self.ranges(*field, spans);
+                let is_near = component == self.near_port;
+                let share = ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum::<f64>();
+                (self.who(component, &ranges), share.min(1.0))
             }
-            Predicate::Bits(..) => false,
-            Predicate::Far(_) => true,
+            Predicate::Bits(..) => (Who::default(), 1.0),
+            Predicate::Far(prefix) => (Who { ends: true, flows: false }, self.prefix_share(prefix.prefix_len())),
         }
     }
 
@@ -346,6 +351,25 @@ impl Miner<'_> {
         best
     }
 
+    /// The share of the host's own traffic that a rule is to be expected to take, at the most: where it names several things, these may well
+    /// go together, so that each is held against those that have the others.
+    pub(super) fn expected_at_most(&self, node: &Node, members: &[u32]) -> f64 {
+        let names: Vec<&Predicate> = node.asks.iter().filter(|asks| self.naming(asks).0.is_any()).collect();
+        if names.len() < 2 {
+            return node.expected;
+        }
+        let (_, of_all) = self.table.shares(&self.filtered(members, &node.asks));
+        let with = names.iter().filter_map(|predicate| {
+            let rest = self.without(node, self.component(predicate), members)?;
+            let (_, baseline) = self.table.shares(&rest.members);
+            let (who, general) = self.naming(predicate);
+            let known = who.known(self.table.conversations(&rest.members));
+            let share = if baseline > 0.0 { of_all / baseline } else { 0.0 };
+            Some(rest.expected * (known * share + CONVERSATIONS * general) / (known + CONVERSATIONS))
+        });
+        with.fold(node.expected, f64::max)
+    }
+
     /// The rule without a component, if it has that and nothing else depends on it.
     fn without(&self, node: &Node, component: Component, members: &[u32]) -> Option<Node> {
         let mut rule = node.rule.clone();
@@ -367,13 +391,16 @@ impl Miner<'_> {
         let measure = self.measure(&rule);
         let asks: Vec<Predicate> =
             node.asks.iter().filter(|predicate| self.component(predicate) != component).cloned().collect();
-        let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) = asks.iter().partition(|asks| self.names(asks));
+        let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) =
+            asks.iter().partition(|asks| self.naming(asks).0.is_any());
         let of_kinds = self.filtered(members, kinds);
         let members = self.filtered(&of_kinds, names);
         let kinds = self.kinds(&of_kinds, &measure);
         let (sample, baseline) = self.table.shares(&members);
         let expected = self.expected(&measure, &kinds, baseline);
-        Some(Node { rule, asks, members, sample, measure, kinds, expected, name_cost: node.name_cost })
+        let name_cost = node.name_cost;
+        let named = asks.iter().map(|asks| self.cost_of_names(asks, name_cost)).sum();
+        Some(Node { rule, asks, members, sample, measure, kinds, expected, name_cost, named })
     }
 
     /// What these packets, which have all that a rule asks but for names, say of names.

@@ -2,7 +2,7 @@
 //! Values only.
 
 use dataplane::packet::{Addresses, Headers, Upper};
-use dataplane::rule::Component;
+use dataplane::rule::{Component, FlowRule};
 
 use super::prior;
 use crate::attack::{Direction, Unit};
@@ -10,8 +10,12 @@ use crate::attack::{Direction, Unit};
 /// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
 pub(super) const SAMPLE_MAX: usize = 1_000;
 const BASELINE_MAX: usize = 1_000;
+const CHECK_MAX: usize = 3_000;
 /// A number with a larger share of either side than this has a bin of its own.
 const BIN_SHARE: f64 = 0.01;
+
+/// A far end that has so many packets of a number in the sample comes there again and again.
+const AGAIN: usize = 3;
 
 /// The bin of a packet that has no such number.
 pub(super) const ABSENT: u16 = u16::MAX;
@@ -36,6 +40,9 @@ pub(super) struct Field {
     up_to: Vec<f64>,
     /// Whether it is the host's own port.
     is_near: bool,
+    /// What of the sample the largest far end has of a bin; and what those have that come there again and again.
+    heaviest: Vec<f64>,
+    again: Vec<f64>,
 }
 
 impl Field {
@@ -54,6 +61,33 @@ impl Field {
         self.at_least(self.below[bin] - self.up_to[before], self.bins[bin].low - 1)
     }
 
+    /// The share of the sample that the largest far end has of a bin.
+    pub(super) fn heaviest(&self, bin: u16) -> f64 {
+        self.heaviest[usize::from(bin)]
+    }
+
+    /// The share of the sample that far ends have of a bin which come there again and again, as conversations do.
+    pub(super) fn again(&self, bin: u16) -> f64 {
+        self.again[usize::from(bin)]
+    }
+
+    fn tell_ends(&mut self, ends: &[u32], weights: &[f64], split: usize) {
+        self.heaviest = vec![0.0; self.bins.len()];
+        self.again = vec![0.0; self.bins.len()];
+        let of_sample = (0..split).filter(|&index| self.of[index] != ABSENT);
+        let mut sorted: Vec<(u16, u32, u32)> =
+            of_sample.map(|index| (self.of[index], ends[index], index as u32)).collect();
+        sorted.sort_unstable();
+        for same in sorted.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let bin = usize::from(same[0].0);
+            let share = same.iter().map(|(_, _, index)| weights[*index as usize]).sum::<f64>();
+            self.heaviest[bin] = self.heaviest[bin].max(share);
+            if same.len() >= AGAIN {
+                self.again[bin] += share;
+            }
+        }
+    }
+
     fn at_least(&self, general: f64, high: u32) -> f64 {
         (general.max(0.0) + prior::at_least(self.component, self.is_near, high)).min(1.0)
     }
@@ -66,6 +100,8 @@ pub(super) struct Table {
     pub(super) packets: Vec<Headers>,
     /// Where the baseline begins.
     pub(super) split: usize,
+    /// More of the baseline, to hold a rule against that was fitted to these.
+    pub(super) check: Vec<Headers>,
     /// What each packet is of its side, as a share.
     pub(super) weights: Vec<f64>,
     /// Components of numbers.
@@ -136,6 +172,7 @@ impl Table {
         let mut packets = thinned(sample, SAMPLE_MAX);
         let split = packets.len();
         packets.extend(thinned(baseline, BASELINE_MAX));
+        let check = if baseline.len() > BASELINE_MAX { thinned(baseline, CHECK_MAX) } else { Vec::new() };
         let mut weights: Vec<f64> = packets.iter().map(|packet| weight(packet, by)).collect();
         for side in [0..split, split..packets.len()] {
             let total: f64 = weights[side.clone()].iter().sum();
@@ -157,18 +194,19 @@ impl Table {
             Direction::Incoming => Component::DestinationPort,
             Direction::Outgoing => Component::SourcePort,
         };
-        let fields =
+        let mut fields: Vec<Field> =
             components.map(|component| field(component, component == near_port, &packets, &weights, split)).into();
         let ports =
             |packet: &Headers| (number(Component::SourcePort, packet), number(Component::DestinationPort, packet));
         let ends = numbered(&by_far, |index| far[index]);
+        fields.iter_mut().for_each(|field| field.tell_ends(&ends, &weights, split));
         let mut by_flow = by_far.clone();
         let flow = |index: usize| (ends[index], packets[index].protocol, ports(&packets[index]));
         by_flow.sort_unstable_by_key(|&index| flow(index as usize));
         let flows = numbered(&by_flow, flow);
         let mut place = vec![0; far.len()];
         (0..).zip(&by_far).for_each(|(at, &index)| place[index as usize] = at);
-        Table { packets, split, weights, fields, far, by_far, place, ends, flows }
+        Table { packets, split, check, weights, fields, far, by_far, place, ends, flows }
     }
 
     /// Whether the baseline has but one number of it, and the sample no other: then it sets nothing apart.
@@ -198,6 +236,19 @@ impl Table {
             if same > 0.0 { total * total / same } else { 0.0 }
         };
         Conversations { ends: count(&self.ends), flows: count(&self.flows) }
+    }
+
+    /// The share of the baseline that a rule takes, by all the packets that there are to check it.
+    pub(super) fn checked(&self, rule: &FlowRule, by: Unit) -> f64 {
+        let (mut taken, mut all) = (0.0, 0.0);
+        for packet in &self.check {
+            let weight = weight(packet, by);
+            all += weight;
+            if rule.matches(packet) {
+                taken += weight;
+            }
+        }
+        if all > 0.0 { taken / all } else { 0.0 }
     }
 
     /// Shares of the sample and of the baseline that these packets make up.
@@ -276,5 +327,5 @@ fn field(component: Component, is_near: bool, packets: &[Headers], weights: &[f6
     let general = |high: u32| prior::in_general(component, is_near, 0, high);
     let below = bins.iter().map(|bin| bin.low.checked_sub(1).map_or(0.0, general)).collect();
     let up_to = bins.iter().map(|bin| general(bin.high)).collect();
-    Field { component, bins, of, below, up_to, is_near }
+    Field { component, bins, of, below, up_to, is_near, heaviest: Vec::new(), again: Vec::new() }
 }
