@@ -23,6 +23,8 @@ mod search;
 mod table;
 mod widen;
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::packet::{Addresses, Headers};
@@ -35,6 +37,7 @@ use crate::whitelist::Whitelist;
 use expect::Trust;
 pub use explain::RunnerUp;
 use fit::Ends;
+use own::FarEnds;
 use search::{Miner, Node};
 use table::{Table, weight};
 
@@ -50,6 +53,10 @@ const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
 /// Or, where half of what the host's own may be is more, than that; but no more than this.
 const WELL_COVERED_MOST: f64 = 0.1;
+/// No further set is tried after looking at so many packets for what more a rule could ask.
+const STEPS: usize = 40_000;
+/// So many rules that seem good are given a harder look, until one may be.
+const LOOKS: usize = 12;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
@@ -60,6 +67,8 @@ const LEAST_PACKETS: f64 = 3.0;
 const LEAST_WITHOUT_BASELINE: f64 = 0.2;
 /// Where rules leave more than this of the sample, what is left is held to be an attack that looks like the host's own traffic.
 const UNEXPLAINED: f64 = 0.5;
+/// A network is no mark of an attack of which so much more than that, times this, comes from elsewhere.
+const ELSEWHERE: f64 = 0.5;
 /// What a rule must be worth for a rate limit not to be on all that the host receives.
 const TELLING: f64 = 0.1;
 /// A rate limit is so many times what the baseline had of it in its busiest second, and never lower than this.
@@ -120,7 +129,8 @@ impl Peace {
 
     /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
     fn as_of(&self, target: &Target) -> Peace {
-        let mut own = Peace { packets: Vec::new(), seconds: Vec::new(), ..*self };
+        let room = self.packets.len();
+        let mut own = Peace { packets: Vec::with_capacity(room), seconds: Vec::with_capacity(room), ..*self };
         for (packet, second) in self.packets.iter().zip(&self.seconds) {
             let mut packet = *packet;
             let incoming = target.direction == Direction::Incoming;
@@ -239,22 +249,27 @@ pub fn mine(task: &Task) -> Outcome {
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
     let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
     let (own, own_least) = own::share(&table, near_port, far_port, rate);
-    let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
+    let far_ends = FarEnds::new(&peace.packets, task.by, task.target.direction);
     let packets = sample.len().min(table::SAMPLE_MAX) as f64;
+    let own_packets: Vec<u32> = (table.split as u32..table.packets.len() as u32).collect();
+    // Packets of a conversation are alike: of what the host receives, each conversation is one witness.
+    let conversations = table.conversations(&own_packets).flows;
     let miner = Miner {
         own,
         own_least,
         table,
         profile: task.profile,
         whitelist: task.whitelist,
-        of_kinds: Trust::new(packets, known as f64),
-        of_names: Trust::new(packets, conversations),
+        of_kinds: Trust { known: conversations, ..Trust::new(packets, known as f64) },
+        ends: Ends::Networks,
+        of_names: Trust::new(packets, far_ends.count as f64),
         least: least.max(LEAST_PACKETS / packets),
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
         near_port,
         far: if incoming { far } else { near },
+        steps: Cell::new(0),
     };
-    Session { task, base, miner, sample, peace }.run()
+    Session { task, base, miner, sample, peace, far_ends }.run()
 }
 
 impl Trust {
@@ -287,12 +302,14 @@ struct Session<'a> {
     miner: Miner<'a>,
     sample: Vec<Headers>,
     peace: Peace,
+    far_ends: FarEnds,
 }
 
 /// Rules that have been chosen, and what they leave.
 #[derive(Clone)]
 struct Chosen {
-    rules: Vec<Mined>,
+    /// Each with the next best.
+    rules: Vec<(FlowRule, Option<RunnerUp>)>,
     /// What no rule takes yet.
     members: Vec<u32>,
     /// What the rules take of the host's own traffic.
@@ -302,8 +319,12 @@ struct Chosen {
 }
 
 impl Session<'_> {
-    fn run(self) -> Outcome {
+    fn run(mut self) -> Outcome {
         let mut rules = self.chosen();
+        if rules.iter().any(|mined| self.is_arbitrary(&mined.rule, &rules)) {
+            self.miner.ends = Ends::Hosts;
+            rules = self.chosen();
+        }
         let most = self.most_rules();
         let mut note = String::new();
         let inseparable = self.left(&rules) > UNEXPLAINED;
@@ -334,8 +355,14 @@ impl Session<'_> {
         if self.most_rules() == 0 {
             return Vec::new();
         }
-        let mut starts = self.next(&none, STARTS);
-        starts.extend([Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends)));
+        let mut starts: Vec<Chosen> = Vec::new();
+        let by_ends = [self.miner.ends, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends));
+        let mut others = self.next(&none, STARTS).into_iter();
+        for start in others.next().into_iter().chain(by_ends).chain(others) {
+            if !start.rules.is_empty() && starts.iter().all(|known| known.members != start.members) {
+                starts.push(start);
+            }
+        }
         let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
         for start in starts {
@@ -344,11 +371,31 @@ impl Session<'_> {
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
             }
-            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough) {
+            let is_enough = best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough);
+            if is_enough || self.miner.steps.get() > STEPS {
                 break;
             }
         }
-        best.map_or_else(Vec::new, |best| best.rules)
+        let best = best.map_or_else(Vec::new, |best| best.rules);
+        best.into_iter().map(|(rule, runner_up)| self.discarding(&rule, runner_up)).collect()
+    }
+
+    /// The rule as it is announced, and why.
+    fn discarding(&self, rule: &FlowRule, runner_up: Option<RunnerUp>) -> Mined {
+        let rule = self.touched_up(rule, &self.sample, &self.peace.packets);
+        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
+        let lead = self.words(&rule);
+        self.explained(rule, Action::Discard, runner_up, |counts| {
+            format!("{lead}: {counts}{}", instead.unwrap_or_default())
+        })
+    }
+
+    /// The rule with room for what the sample does not hold, as far as it can be.
+    fn touched_up(&self, rule: &FlowRule, sample: &[Headers], baseline: &[Headers]) -> FlowRule {
+        [widen::widened, widen::named].into_iter().fold(rule.clone(), |rule, change| {
+            let changed = change(&rule, sample, baseline);
+            if self.can_be(&changed) { changed } else { rule }
+        })
     }
 
     fn completed(&self, mut chosen: Chosen) -> Chosen {
@@ -384,6 +431,37 @@ impl Session<'_> {
             && self.can_be(&node.rule)
     }
 
+    /// Whether a rule's network at the far end is an accident: much of what no rule matches is of the same kind, from elsewhere.
+    fn is_arbitrary(&self, rule: &FlowRule, rules: &[Mined]) -> bool {
+        let miner = &self.miner;
+        let is_network = rule.prefix(miner.far).is_some_and(|far| far.prefix_len() < far.max_prefix_len());
+        if !is_network {
+            return false;
+        }
+        let mut elsewhere = rule.clone();
+        *miner.far_of(&mut elsewhere) = None;
+        let kind = |packet: &Headers| {
+            let near = table::number(miner.near_port, packet);
+            (packet.protocol, near.filter(|port| *port < own::WELL_KNOWN))
+        };
+        let (mut inside, mut kinds) = (0.0, HashMap::new());
+        for packet in self.sample.iter().filter(|packet| rule.matches(packet)) {
+            inside += weight(packet, self.task.by);
+            *kinds.entry(kind(packet)).or_insert(0.0) += weight(packet, self.task.by);
+        }
+        let Some((most, _)) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))) else {
+            return false;
+        };
+        let is_like = |packet: &&Headers| kind(packet) == most && elsewhere.matches(packet);
+        let outside = self.sample.iter().filter(is_like);
+        let outside = outside.filter(|packet| !rules.iter().any(|mined| mined.rule.matches(packet)));
+        let outside = outside.map(|packet| weight(packet, self.task.by)).sum::<f64>();
+        let total = |packets: &[Headers]| packets.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>();
+        let own = self.peace.packets.iter().filter(is_like).map(|packet| weight(packet, self.task.by)).sum::<f64>();
+        let own = miner.own * total(&self.sample) * own / total(&self.peace.packets).max(f64::MIN_POSITIVE);
+        outside - own > ELSEWHERE * inside
+    }
+
     /// The share of the sample that no rule matches.
     fn left(&self, rules: &[Mined]) -> f64 {
         let rest = self.sample.iter().filter(|packet| !rules.iter().any(|mined| mined.rule.matches(packet)));
@@ -408,22 +486,36 @@ impl Session<'_> {
         good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
         let mut kinds: Vec<Vec<Component>> = Vec::new();
         let mut starts = Vec::new();
+        let mut looks = 0;
         for node in good {
-            let kind = self.asked(&node.rule);
-            if starts.len() == most {
+            if starts.len() == most || looks == LOOKS {
                 break;
             }
+            let kind = self.asked(&node.rule);
             let is_like = |known: &Vec<Component>| known.iter().all(|component| kind.contains(component));
-            if !kinds.iter().any(is_like) {
+            if kinds.iter().any(is_like) {
+                continue;
+            }
+            looks += 1;
+            if let Some(node) = self.held_against_all(node, chosen, allowed) {
                 kinds.push(kind);
                 starts.push(node);
             }
         }
-        let polished = |best: &Node| {
+        let polished = |best: Node| {
             let polished = miner.polished(best.clone(), &chosen.members, allowed);
-            if self.may_be(&polished, allowed, left) { polished } else { best.clone() }
+            let polished = Some(polished).filter(|polished| self.may_be(polished, allowed, left));
+            polished.and_then(|polished| self.held_against_all(&polished, chosen, allowed)).unwrap_or(best)
         };
         starts.into_iter().map(|best| self.with(chosen, polished(best), &candidates, allowed)).collect()
+    }
+
+    /// The rule with what it takes of the host's own by a harder look, unless that is more than is allowed: since it was fitted to some of the
+    /// baseline, by more of that; and since names may go together, by each of them among those that have the others.
+    fn held_against_all(&self, node: &Node, chosen: &Chosen, allowed: f64) -> Option<Node> {
+        let miner = &self.miner;
+        let expected = miner.expected_at_most(node, &chosen.members).max(miner.table.checked(&node.rule, self.task.by));
+        (expected <= allowed).then(|| Node { expected, ..node.clone() })
     }
 
     /// What a rule pays for each address and port that it names: as much of the sample as one conversation of the host's own can be,
@@ -431,28 +523,26 @@ impl Session<'_> {
     fn name_cost(&self, chosen: &Chosen) -> f64 {
         let own = self.miner.own.min(self.miner.table.shares(&chosen.members).0);
         let among = (own * self.sample.len() as f64) as usize;
-        own * own::conversation(&self.peace.packets, self.task.by, self.task.target.direction, among)
+        own * self.far_ends.conversation(among)
     }
 
     /// With this rule; what it takes is gone from then on.
     fn with(&self, chosen: &Chosen, best: Node, candidates: &[Node], allowed: f64) -> Chosen {
         let miner = &self.miner;
         let runner_up = explain::runner_up(miner, &best, candidates, allowed);
-        let rule = [widen::widened, widen::named].into_iter().fold(best.rule.clone(), |rule, change| {
-            let changed = change(&rule, &self.sample, &self.peace.packets);
-            if self.can_be(&changed) { changed } else { rule }
-        });
-
+        let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
+        let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
-        chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
+        let mut taken = miner.filtered(&chosen.members, &best.asks).into_iter().peekable();
+        let is_wider = rule != best.rule;
+        chosen.members.retain(|&index| {
+            let is_taken = taken.next_if_eq(&index).is_some();
+            !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
+        });
         chosen.spent += best.expected;
-        let doubt = DOUBT * best.name_cost * best.measure.names as f64;
+        let doubt = DOUBT * best.named;
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
-        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
-        let lead = self.words(&rule);
-        chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
-            format!("{lead}: {counts}{}", instead.unwrap_or_default())
-        }));
+        chosen.rules.push((best.rule, runner_up));
         chosen
     }
 
@@ -490,8 +580,9 @@ impl Session<'_> {
         let members = (0..miner.table.packets.len() as u32).filter(is_left).collect();
         let candidates = miner.candidates(&self.base, members, 0.0);
         let worth = |node: &Node| node.worth(miner, 1.0);
-        let wide: Vec<&Node> =
-            candidates.iter().filter(|node| self.can_be(&node.rule) && node.sample >= UNEXPLAINED / 2.0).collect();
+        // Who comes next is not known: a limit names nobody.
+        let is_wide = |node: &&Node| !node.measure.who.is_any() && node.sample >= UNEXPLAINED / 2.0;
+        let wide: Vec<&Node> = candidates.iter().filter(is_wide).filter(|node| self.can_be(&node.rule)).collect();
         let best = wide.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).filter(|best| worth(best) > TELLING);
         // Where nothing tells it at all and no other rule helps: what most of it is.
         let most = || wide.iter().filter(|_| rules.is_empty()).max_by(|a, b| a.sample.total_cmp(&b.sample));
