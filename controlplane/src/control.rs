@@ -9,6 +9,7 @@ mod examples;
 mod health;
 mod marking;
 mod mining;
+mod mitigator;
 pub(crate) mod outgoing;
 mod reload;
 mod tap;
@@ -30,7 +31,7 @@ pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request,
 pub use by_hand::Order;
 pub use reload::Reload;
 
-use crate::actions::bgp;
+use crate::actions::{self, bgp};
 use crate::attack::{Now, Target, Volumes};
 use crate::baseline::Baseline;
 use crate::by_hand::Pause;
@@ -84,6 +85,10 @@ pub struct Parts {
     pub wanted: watch::Sender<bgp::Told>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
+    /// What whoever serves a MITIGATOR is told.
+    pub ask_mitigator: watch::Sender<actions::mitigator::Told>,
+    /// What it says; none: there is none.
+    pub mitigator: Option<watch::Receiver<actions::mitigator::Report>>,
     /// Where events go.
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
@@ -96,6 +101,8 @@ enum Message {
     Event(Event),
     /// Engines.
     Wanted(Arc<Vec<bgp::Wanted>>),
+    /// Whoever serves a MITIGATOR.
+    Asked(Arc<Vec<actions::mitigator::Asked>>),
 }
 
 /// The control thread's state.
@@ -119,6 +126,7 @@ pub struct Control {
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
+    mitigator: mitigator::Mitigator,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
     standing: BTreeMap<Uuid, Standing>,
@@ -160,6 +168,7 @@ impl Control {
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
+            mitigator: mitigator::Mitigator::new(parts.ask_mitigator, parts.mitigator),
             events: parts.events,
             requests: parts.requests,
             standing: BTreeMap::new(),
@@ -183,7 +192,7 @@ impl Control {
         control.carry_out(effects);
         if let Some(pause) = control.pause_alarm() {
             warn!("{pause}");
-            control.wanted.send_modify(|told| told.paused = true);
+            control.tell_pause(true);
         }
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
@@ -261,6 +270,7 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
+        self.look_at_mitigator();
         self.let_go();
     }
 
@@ -271,6 +281,7 @@ impl Control {
                 // Nobody listening is no error.
                 Message::Event(event) => drop(self.events.send(event)),
                 Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
+                Message::Asked(asked) => self.mitigator.tell(asked),
             }
         }
     }
@@ -380,12 +391,15 @@ impl Control {
                 }
             }
         }
-        if !records.is_empty() {
+        let is_news = !records.is_empty();
+        if is_news {
             self.saves = self.store.save(records);
         }
         events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
+        } else if is_news {
+            self.ask_mitigator();
         }
         if rewatch {
             self.watch();
@@ -428,6 +442,7 @@ impl Control {
             action: wanted.action,
         });
         self.send(Message::Wanted(Arc::new(wanted.collect())));
+        self.ask_mitigator();
     }
 
     /// Tells workers what to look at closer.
