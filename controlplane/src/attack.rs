@@ -330,9 +330,9 @@ impl Metric {
     }
 }
 
-impl fmt::Display for Metric {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
+        f.write_str(match self {
             Kind::Total => "total",
             Kind::Tcp => "tcp",
             Kind::TcpSyn => "tcp_syn",
@@ -340,7 +340,13 @@ impl fmt::Display for Metric {
             Kind::Icmp => "icmp",
             Kind::Fragments => "fragments",
             Kind::Flows => "flows",
-        };
+        })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind;
         let unit = match self.unit {
             Unit::Pps => "pps",
             Unit::Bps => "bps",

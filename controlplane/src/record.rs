@@ -558,6 +558,8 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let mut record = samples::attack("198.18.0.1/32", State::Detected);
+        record.kinds.clear();
+        let mut json = serde_json::to_value(&record).unwrap();
         for key in ["mean", "measured_ms", "kinds", "journal", "journal_lost"] {
             json.as_object_mut().unwrap().remove(key).expect(key);
         }

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use self::keeper::Keeper;
-pub use self::ledger::Entry;
+pub use self::ledger::{Entry, Phase};
 pub use self::plan::{Asked, HeldBack};
 pub use self::report::Report;
 use self::settings::Settings;

@@ -14,6 +14,7 @@ use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
 
 mod edit;
 mod groups;
+mod mitigator;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
 

@@ -26,6 +26,8 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const LOG_IN_AGAIN: Duration = Duration::from_secs(5);
 /// A disk that is well has written by then; acting comes first.
 const RECORD_WAIT: Duration = Duration::from_millis(100);
+/// So often it is asked for its version before names are taken for granted.
+const VERSION_TRIES: usize = 3;
 /// What came to its end, for records of attacks: the latest.
 const FINISHED_MAX: usize = 512;
 
@@ -49,6 +51,8 @@ pub(super) struct Keeper {
     report: watch::Sender<Report>,
     client: Option<Client>,
     version: String,
+    /// How often it did not say its version.
+    mute: usize,
     family: Option<Family>,
     /// In the order of switching on.
     entries: Vec<Entry>,
@@ -92,6 +96,7 @@ impl Keeper {
             report,
             client: None,
             version: String::new(),
+            mute: 0,
             family: None,
             written: as_text(&entries),
             entries,
@@ -154,7 +159,7 @@ impl Keeper {
     /// One look, and what follows from it. Fails where nothing more can be done now.
     async fn pass(&mut self, look: bool) -> Result<(), Error> {
         let Told { asked, paused } = self.told.borrow_and_update().clone();
-        let client = self.greet().await?;
+        let client = self.greet(look).await?;
         let Some(asked) = asked.map(|asked| if self.ends { Arc::default() } else { asked }) else {
             self.client = Some(client);
             return Ok(());
@@ -167,26 +172,31 @@ impl Keeper {
     }
 
     /// A client that is logged in, and knows the names.
-    async fn greet(&mut self) -> Result<Client, Error> {
+    async fn greet(&mut self, look: bool) -> Result<Client, Error> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::new(Arc::clone(&self.settings))?,
         };
-        if self.family.is_none() {
+        if self.family.is_none() || (look && self.version.is_empty()) {
             self.version = match client.version(&self.settings).await {
                 Ok(version) => version,
-                Err(error @ (Error::Refused { .. } | Error::Answer { .. })) => {
-                    warn!("MITIGATOR does not tell its version: {error}");
-                    String::new()
-                }
+                Err(error) if error.is_of_the_call() && self.is_mute(&error) => String::new(),
                 Err(error) => return Err(error),
             };
             let known = self.settings.family.or_else(|| Family::of_version(&self.version));
             let family = known.unwrap_or(Family::From2008);
-            info!(node = client.node(), version = self.version, %family, "connected to MITIGATOR");
-            self.family = Some(family);
+            if self.family.replace(family) != Some(family) {
+                info!(node = client.node(), version = self.version, %family, "connected to MITIGATOR");
+            }
         }
         Ok(client)
+    }
+
+    /// Whether it is no use to ask again for its version: it does not say. What may be an accident is not believed at once, since wrong
+    /// names would switch nothing.
+    fn is_mute(&mut self, error: &Error) -> bool {
+        self.mute += 1;
+        matches!(error, Error::Refused { .. }) || self.mute > VERSION_TRIES
     }
 
     async fn work(&mut self, work: &mut Work, asked: &[Asked]) -> Result<(), Error> {
