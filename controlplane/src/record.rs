@@ -390,14 +390,19 @@ impl AttackRecord {
         self.journal.push(entry);
     }
 
-    /// Takes over what became of its switches. Gives those that are news.
+    /// Takes over what became of its switches. Gives those whose state is news.
     pub fn take_switches(&mut self, now: &[SwitchRecord]) -> Vec<SwitchRecord> {
         let mut news = Vec::new();
         for switch in now {
             let is_same = |known: &SwitchRecord| (known.policy, &known.switch) == (switch.policy, &switch.switch);
             match self.switches.iter().position(is_same) {
-                Some(index) if self.switches[index] == *switch => continue,
-                Some(index) => self.switches[index] = switch.clone(),
+                Some(index) => {
+                    let known = std::mem::replace(&mut self.switches[index], switch.clone());
+                    // Other words for the same are no news.
+                    if known.state == switch.state {
+                        continue;
+                    }
+                }
                 None if self.switches.len() < SWITCHES_MAX => self.switches.push(switch.clone()),
                 None => continue,
             }

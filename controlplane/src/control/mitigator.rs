@@ -1,16 +1,15 @@
 //! Between the detector and whoever serves a MITIGATOR: which attacks there are, and what became of switches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::info;
 use uuid::Uuid;
 
 use super::{Control, Message};
 use crate::actions::mitigator::settings::Class;
 use crate::actions::mitigator::{Asked, HeldBack, Report, Told};
-use crate::detector::EventKind;
+use crate::detector::{Event, EventKind};
 use crate::record::{AttackRecord, Entry, SwitchRecord, SwitchState};
 
 /// Of the attacks that are over, so many of the latest may still have a switch that is being put back.
@@ -104,8 +103,9 @@ impl Control {
 
     /// What an attack needs no more, and is not MITIGATOR's news any more, was put back before we could note it down.
     fn close_switches(&self, switches: &mut BTreeMap<Uuid, Vec<SwitchRecord>>) {
+        let alive = self.detector.attacks().filter(|record| record.state.is_alive());
         let ended = self.ended.iter().take(JUST_ENDED).map(|record| &**record);
-        for record in self.detector.attacks().chain(ended).filter(|record| !record.state.is_under_way()) {
+        for record in alive.chain(ended).filter(|record| !record.state.is_under_way()) {
             let is_open = |switch: &&SwitchRecord| {
                 !matches!(switch.state, SwitchState::PutBack | SwitchState::WasOn | SwitchState::Left)
                     && !matches!(switch.state, SwitchState::DryRun | SwitchState::MonitorOnly)
@@ -127,26 +127,28 @@ impl Control {
 
     /// The same for attacks that are over already.
     fn switch_ended(&mut self, switches: &BTreeMap<Uuid, Vec<SwitchRecord>>) {
-        let alive: BTreeSet<Uuid> = self.detector.attacks().map(|record| record.id).collect();
-        let now_ms = super::wall_ms();
-        let mut saved = Vec::new();
-        for record in self.ended.iter_mut().take(JUST_ENDED).filter(|record| !alive.contains(&record.id)) {
+        let time_ms = super::wall_ms();
+        let (mut saved, mut events) = (Vec::new(), Vec::new());
+        for record in self.ended.iter_mut().take(JUST_ENDED) {
             let Some(switches) = switches.get(&record.id) else { continue };
             let mut newer = AttackRecord::clone(record);
             let news = newer.take_switches(switches);
-            if news.is_empty() {
+            let news = news.iter().filter_map(|switch| Some((EventKind::of_switch(switch.state)?, switch.to_string())));
+            let news: Vec<(EventKind, String)> = news.collect();
+            if newer == **record {
                 continue;
             }
-            for switch in &news {
-                let Some(kind) = EventKind::of_switch(switch.state) else { continue };
-                info!(attack = %record.id, kind = kind.as_str(), "{switch}");
-                newer.note_down(Entry { time_ms: now_ms, kind: kind.as_str().into(), text: switch.to_string() });
+            for (kind, text) in &news {
+                newer.note_down(Entry { time_ms, kind: kind.as_str().into(), text: text.clone() });
             }
             *record = Arc::new(newer);
+            let event = |(kind, text)| Event { time_ms, kind, attack: Some(Arc::clone(record)), text };
+            events.extend(news.into_iter().map(event));
             saved.push(Arc::clone(record));
         }
         if !saved.is_empty() {
             self.saves = self.store.save(saved);
         }
+        events.into_iter().for_each(|event| self.tell(event));
     }
 }

@@ -62,6 +62,10 @@ pub(super) struct Keeper {
     plan: Plan,
     troubles: Vec<Trouble>,
     finished: VecDeque<(Uuid, SwitchRecord)>,
+    /// A policy could not be looked up, and may be soon.
+    unanswered: bool,
+    /// Whether it is known what is wanted.
+    planned: bool,
     informed: bool,
     connected: bool,
     /// Nothing is needed any more.
@@ -104,6 +108,8 @@ impl Keeper {
             plan: Plan::default(),
             troubles: Vec::new(),
             finished: VecDeque::new(),
+            unanswered: false,
+            planned: false,
             informed: false,
             connected: false,
             ends: false,
@@ -159,8 +165,14 @@ impl Keeper {
     /// One look, and what follows from it. Fails where nothing more can be done now.
     async fn pass(&mut self, look: bool) -> Result<(), Error> {
         let Told { asked, paused } = self.told.borrow_and_update().clone();
+        let asked = asked.map(|asked| if self.ends { Arc::default() } else { asked });
+        if let Some(asked) = &asked {
+            // For whoever is told that MITIGATOR cannot be reached.
+            self.plan = plan(&self.settings, &self.looked_up, asked);
+            self.planned = true;
+        }
         let client = self.greet(look).await?;
-        let Some(asked) = asked.map(|asked| if self.ends { Arc::default() } else { asked }) else {
+        let Some(asked) = asked else {
             self.client = Some(client);
             return Ok(());
         };
@@ -232,6 +244,7 @@ impl Keeper {
         let settings = Arc::clone(&self.settings);
         let targets: BTreeSet<_> = asked.iter().map(|asked| asked.target).collect();
         self.looked_up.retain(|target, _| targets.contains(target));
+        self.unanswered = false;
         for one in to_look_up(&settings, asked) {
             if self.looked_up.contains_key(&one.target) {
                 continue;
@@ -242,7 +255,10 @@ impl Keeper {
                 Ok(policy) => drop(self.looked_up.insert(one.target, policy)),
                 Err(error) if error.is_of_the_call() => {
                     warn!("MITIGATOR does not say which policy {to} has: {error}");
-                    self.looked_up.insert(one.target, None);
+                    match error {
+                        Error::Refused { .. } => drop(self.looked_up.insert(one.target, None)),
+                        _ => self.unanswered = true,
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -395,7 +411,7 @@ impl Keeper {
     }
 
     fn has_trouble(&self) -> bool {
-        !self.troubles.is_empty() || self.entries.iter().any(|entry| entry.trouble.is_some())
+        self.unanswered || !self.troubles.is_empty() || self.entries.iter().any(|entry| entry.trouble.is_some())
     }
 
     /// Tells how things are.
@@ -405,6 +421,7 @@ impl Keeper {
         let sources = Sources {
             entries: &self.entries,
             plan: &self.plan,
+            planned: self.planned,
             troubles: &self.troubles,
             finished: self.finished.as_slices().0,
             paused: self.told.borrow().paused,

@@ -61,6 +61,8 @@ pub(super) struct Sources<'a> {
     pub(super) entries: &'a [Entry],
     /// What is wanted.
     pub(super) plan: &'a Plan,
+    /// Whether that is known.
+    pub(super) planned: bool,
     /// What went wrong.
     pub(super) troubles: &'a [Trouble],
     /// What came to its end, the oldest first.
@@ -102,7 +104,7 @@ impl Sources<'_> {
             let (state, text) = self.of_wanted(wanted);
             wanted.attacks.iter().for_each(|attack| put(*attack, record(wanted.policy, &wanted.switch, state, text)));
         }
-        for entry in self.entries.iter().filter(|entry| !self.is_wanted(entry)) {
+        for entry in self.entries.iter().filter(|entry| self.planned && !self.is_wanted(entry)) {
             let (state, text) = match &entry.trouble {
                 Some(trouble) => (SwitchState::Failed, trouble.as_str()),
                 None => (SwitchState::Released, ""),

@@ -4,7 +4,7 @@ use super::*;
 use crate::actions::mitigator::settings::{Class, Countermeasures, Family, PasswordSource, Paths};
 
 /// The shipped example, with the section in use.
-fn in_use() -> String {
+pub(super) fn in_use() -> String {
     let is_key = |line: &str| {
         line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c == '[' || c.is_alphanumeric()))
     };

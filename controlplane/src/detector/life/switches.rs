@@ -22,10 +22,11 @@ impl EventKind {
 }
 
 impl Detector {
-    /// What became of switches, by attack. Of attacks that are not named nothing is new.
+    /// What became of switches, by attack alive. Of attacks that are not named nothing is new.
     pub fn switched(&mut self, now: Now, switches: &BTreeMap<Uuid, Vec<SwitchRecord>>) -> Vec<Effect> {
         let mut turn = Turn::new(now, &self.settings);
-        for attack in self.followed.values_mut().filter_map(|followed| followed.attack.as_mut()) {
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        for attack in attacks.filter(|attack| attack.record.state.is_alive()) {
             if let Some(switches) = switches.get(&attack.record.id) {
                 attack.switched(&mut turn, switches);
             }
