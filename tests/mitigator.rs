@@ -132,6 +132,8 @@ fn floods_switch_on_what_the_page_says_and_their_end_puts_it_back() {
         site.wait_on(&both.each_ref().map(String::as_str));
         let attack = site.wait_switches("on");
         assert_eq!(attack.classes, [class], "{switch}");
+        // One that is over before its sample is full may have been none: that is another story.
+        wait_until(SOON, "a sample", || site.leveed.attacks().into_iter().find(|attack| attack.captured >= 100));
         drop(flood);
         site.wait_on(&[]);
         let ended = site.wait_switches("put_back");
@@ -159,6 +161,9 @@ fn two_hosts_of_one_policy_and_a_person_in_between() {
     site.wait_on(&["1 tcpFloodProt", "1 toggle"]);
     let udp = site.flood(OTHER, &["--udp", "-p", "53", "-i", "u500"]);
     site.wait_on(&["1 sourceLimiter", "1 tcpFloodProt", "1 toggle"]);
+    wait_until(SOON, "samples", || {
+        (site.leveed.attacks().iter().filter(|attack| attack.captured >= 100).count() == 2).then_some(())
+    });
     drop(syn);
     site.wait_on(&["1 sourceLimiter", "1 toggle"]);
     site.stub.state().flip(1, "sourceLimiter", false);
@@ -321,7 +326,7 @@ fn live(site: &mut Site, order: Option<&str>) -> Life {
         let attack = site.leveed.try_attacks()?.into_iter().next()?;
         let all =
             |state: &str| attack.switches.len() == 2 && attack.switches.iter().all(|switch| switch.state == state);
-        if player.is_some() && all("on") {
+        if player.is_some() && all("on") && attack.captured >= 100 {
             assert_eq!(site.stub.state().all_on(), ["1 sorb", "1 toggle"], "{order:?}");
             player = None;
         }
