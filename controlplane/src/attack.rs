@@ -130,6 +130,14 @@ impl Volumes {
         }
     }
 
+    /// What kind of traffic this is, by packets or bits: the first of these that is more than half of it.
+    pub fn kind(&self, unit: Unit) -> Kind {
+        let unit = if unit == Unit::Bps { Unit::Bps } else { Unit::Pps };
+        let half = self.of(Metric { kind: Kind::Total, unit }) / 2.0;
+        let kinds = [Kind::TcpSyn, Kind::Icmp, Kind::Fragments, Kind::Udp, Kind::Tcp];
+        kinds.into_iter().find(|&kind| self.of(Metric { kind, unit }) > half).unwrap_or(Kind::Total)
+    }
+
     fn classes(&self, classes: &[Class]) -> (u64, u64) {
         (Self::sum(&self.packets, classes), Self::sum(&self.bytes, classes) * 8)
     }
@@ -346,9 +354,9 @@ impl Metric {
     }
 }
 
-impl fmt::Display for Metric {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
+        f.write_str(match self {
             Kind::Total => "total",
             Kind::Tcp => "tcp",
             Kind::TcpSyn => "tcp_syn",
@@ -356,7 +364,13 @@ impl fmt::Display for Metric {
             Kind::Icmp => "icmp",
             Kind::Fragments => "fragments",
             Kind::Flows => "flows",
-        };
+        })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind;
         let unit = match self.unit {
             Unit::Pps => "pps",
             Unit::Bps => "bps",
@@ -425,6 +439,25 @@ mod tests {
         for metric in Metric::ALL {
             assert_eq!(rates.by(metric), volumes.of(metric) / 2.0, "{metric}");
         }
+    }
+
+    #[test]
+    fn what_is_more_than_half_of_the_traffic_says_of_what_kind_it_is() {
+        let of = |classes: &[(Class, usize, u64)]| {
+            let mut volumes = Volumes::default();
+            for &(class, fragment, packets) in classes {
+                volumes.packets[fragment][class as usize] = packets;
+                volumes.bytes[fragment][class as usize] = packets * if class == Class::Icmp { 1_000 } else { 100 };
+            }
+            (volumes.kind(Unit::Pps), volumes.kind(Unit::Bps))
+        };
+        assert_eq!(of(&[(Class::TcpSyn, 0, 60), (Class::Tcp, 0, 40)]), (Kind::TcpSyn, Kind::TcpSyn));
+        assert_eq!(of(&[(Class::TcpSyn, 0, 40), (Class::Tcp, 0, 60)]), (Kind::Tcp, Kind::Tcp));
+        assert_eq!(of(&[(Class::Udp, 0, 60), (Class::Icmp, 0, 40)]), (Kind::Udp, Kind::Icmp));
+        assert_eq!(of(&[(Class::Udp, 1, 60), (Class::Udp, 0, 40)]), (Kind::Fragments, Kind::Fragments));
+        assert_eq!(of(&[(Class::Udp, 0, 50), (Class::Tcp, 0, 50)]), (Kind::Total, Kind::Total));
+        assert_eq!(of(&[(Class::Other, 0, 90), (Class::Tcp, 0, 10)]), (Kind::Total, Kind::Total));
+        assert_eq!(of(&[]), (Kind::Total, Kind::Total));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod edit;
 mod groups;
 mod leaves;
 mod machine;
+mod mitigator;
 mod networks;
 pub mod profiles;
 mod raw;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark, NextHops};
+use crate::actions::mitigator::settings::Settings as Mitigator;
 pub use crate::group::Group;
 use crate::miner;
 use crate::plan::memory::Misfit;
@@ -89,6 +91,8 @@ pub struct Config {
     pub tap_per_second: u32,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
+    /// The MITIGATOR that protects hosts under attack; `None`: none does.
+    pub mitigator: Option<Mitigator>,
     origin: Origin,
 }
 

@@ -10,6 +10,7 @@ mod examples;
 mod health;
 mod marking;
 mod mining;
+mod mitigator;
 pub(crate) mod outgoing;
 mod reload;
 mod replay;
@@ -33,7 +34,7 @@ pub use by_hand::Order;
 pub use clock::Clock;
 pub use reload::Reload;
 
-use crate::actions::bgp;
+use crate::actions::{self, bgp};
 use crate::attack::{Now, Target, Volumes};
 use crate::baseline::Baseline;
 use crate::by_hand::Pause;
@@ -87,6 +88,10 @@ pub struct Parts {
     pub wanted: watch::Sender<bgp::Told>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
+    /// What whoever serves a MITIGATOR is told.
+    pub ask_mitigator: watch::Sender<actions::mitigator::Told>,
+    /// What it says; none: there is none.
+    pub mitigator: Option<watch::Receiver<actions::mitigator::Report>>,
     /// Where events go.
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
@@ -101,6 +106,8 @@ enum Message {
     Event(Event),
     /// Engines.
     Wanted(Arc<Vec<bgp::Wanted>>),
+    /// Whoever serves a MITIGATOR.
+    Asked(Arc<Vec<actions::mitigator::Asked>>),
 }
 
 /// The control thread's state.
@@ -126,6 +133,7 @@ pub struct Control {
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
+    mitigator: mitigator::Mitigator,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
     standing: BTreeMap<Uuid, Standing>,
@@ -168,6 +176,7 @@ impl Control {
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
+            mitigator: mitigator::Mitigator::new(parts.ask_mitigator, parts.mitigator),
             events: parts.events,
             requests: parts.requests,
             standing: BTreeMap::new(),
@@ -191,7 +200,7 @@ impl Control {
         control.carry_out(effects);
         if let Some(pause) = control.pause_alarm() {
             warn!("{pause}");
-            control.wanted.send_modify(|told| told.paused = true);
+            control.tell_pause(true);
         }
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
@@ -279,6 +288,7 @@ impl Control {
         if self.watch_due {
             self.watch();
         }
+        self.look_at_mitigator();
         self.let_go();
     }
 
@@ -289,6 +299,7 @@ impl Control {
                 // Nobody listening is no error.
                 Message::Event(event) => drop(self.events.send(event)),
                 Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
+                Message::Asked(asked) => self.mitigator.tell(asked),
             }
         }
     }
@@ -398,12 +409,15 @@ impl Control {
                 }
             }
         }
-        if !records.is_empty() {
+        let is_news = !records.is_empty();
+        if is_news {
             self.saves = self.store.save(records);
         }
         events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
+        } else if is_news {
+            self.ask_mitigator();
         }
         if rewatch {
             self.watch();
@@ -446,6 +460,7 @@ impl Control {
             action: wanted.action,
         });
         self.send(Message::Wanted(Arc::new(wanted.collect())));
+        self.ask_mitigator();
     }
 
     /// Tells workers what to look at closer.

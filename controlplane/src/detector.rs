@@ -172,6 +172,8 @@ pub enum EventKind {
     Recovered,
     /// The configuration changed, and the attack with it.
     Changed,
+    /// Something became of a switch of a MITIGATOR that the attack needs.
+    Switched,
 }
 
 impl EventKind {
@@ -193,6 +195,7 @@ impl EventKind {
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
             EventKind::Changed => "changed",
+            EventKind::Switched => "switched",
         }
     }
 }

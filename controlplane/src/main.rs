@@ -1,5 +1,7 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
+mod doctor;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use controlplane::actions::bgp;
+use controlplane::actions::{bgp, mitigator};
 use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log};
@@ -16,7 +18,7 @@ use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::record::AttackRecord;
-use controlplane::reload::{LogFilter, Reloader};
+use controlplane::reload::{Actions, LogFilter, Reloader};
 use controlplane::replay;
 use controlplane::samples;
 use controlplane::store::{self, Archive};
@@ -61,6 +63,11 @@ enum Command {
         #[arg(default_value = "/etc/levee/levee.toml")]
         config: PathBuf,
     },
+    /// Looks at an outside system as the daemon would use it, and changes nothing there. Needs no running daemon.
+    Doctor {
+        #[command(subcommand)]
+        command: doctor::Command,
+    },
     /// Mines rules from capture files; needs neither a device nor a running daemon.
     Mine(offline::Mine),
     /// Runs the whole detector over capture files by their own time; needs neither a device nor a running daemon. Exit status 0 whatever
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
+        Command::Doctor { command } => doctor::run(&command),
         Command::Mine(arguments) => mine(&arguments),
         Command::Replay(arguments) => run_replay(&arguments),
     };
@@ -191,7 +199,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let Opened { store, pause, records } = open_store(&config)?;
+    let Opened { store, pause, records, switches } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
@@ -199,6 +207,10 @@ fn run(path: &Path) -> anyhow::Result<()> {
 
     let mut engines = bgp::Engines::new(told);
     let reports = runtime.block_on(async { engines.set(config.bgp.iter().flat_map(plan::engines).collect()) });
+    let (ask_mitigator, mitigator_told) = watch::channel(mitigator::Told::default());
+    let mut mitigator = mitigator::Mitigator::new(mitigator_told, store.ledger(), switches.as_deref());
+    let mitigator_report = runtime.block_on(mitigator.set(config.mitigator.clone()));
+    let actions = Actions { engines, mitigator };
     let networks = dataplane.networks.get();
     let control = Control::new(Parts {
         map: plan::map(&config, Arc::clone(&networks))?,
@@ -213,6 +225,8 @@ fn run(path: &Path) -> anyhow::Result<()> {
         pause,
         wanted,
         reports,
+        ask_mitigator,
+        mitigator: mitigator_report,
         events: events.clone(),
         requests: asked,
         clock: Clock::machine(),
@@ -220,7 +234,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let control = std::thread::Builder::new().name("levee-control".into()).spawn(move || control.run())?;
     let (dry_run, ipv6_prefix_length) = (config.daemon.dry_run, config.tables.ipv6_prefix_length);
     let archive = Archive::new(config.daemon.state.clone());
-    let reloader = Reloader::new(path, config.clone(), networks, engines, Arc::clone(&log), requests.clone());
+    let reloader = Reloader::new(path, config.clone(), networks, actions, Arc::clone(&log), requests.clone());
     let reloader = Arc::new(reloader);
     let api = Api {
         requests: requests.clone(),
@@ -237,6 +251,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
 
     runtime.block_on(signals.serve(&reloader));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    runtime.block_on(reloader.stop_mitigator());
     drop(requests.send(Request::Stop));
     if control.join().is_err() {
         error!("the control thread panicked; see above");
@@ -308,15 +323,16 @@ struct Opened {
     store: store::StoreHandle,
     pause: Option<Pause>,
     records: Vec<AttackRecord>,
+    switches: Option<String>,
 }
 
 /// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
 fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let store::Found { disk, pause, records, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    let store::Found { disk, pause, records, switches, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
     if let Some(trouble) = trouble {
         error!("cannot store attacks: {trouble}; trying on");
     }
-    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records })
+    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records, switches })
 }
 
 #[cfg(test)]

@@ -123,6 +123,12 @@ impl Leveed {
         self.process = Some(Process::start("leveed", &mut command, self.path("leveed.log")));
     }
 
+    /// Its process.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("started").id()
+    }
+
     /// Whether it has ended.
     pub(crate) fn has_died(&mut self) -> bool {
         self.process.as_mut().is_none_or(|process| process.ended().is_some())

@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod doctor;
 mod json;
 mod tables;
 mod units;
@@ -80,6 +81,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::Command,
+    },
+    /// Looks at an outside system as the daemon would use it, and changes nothing there. Needs no running daemon: it runs `leveed doctor`.
+    Doctor {
+        #[command(subcommand)]
+        command: doctor::Command,
     },
     /// Changes what the daemon logs.
     LogLevel {
@@ -281,6 +287,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
+    if let Command::Doctor { command } = &cli.command {
+        return doctor::run(command, json);
+    }
     let mut client = client::connect(&cli.socket).await?;
     match cli.command {
         Command::Status(Status { unparsed }) => {
@@ -326,6 +335,7 @@ async fn run(cli: Cli) -> Result<()> {
         }
         Command::Events => events(client, json).await,
         Command::Config { command } => config::run(client, command, json).await,
+        Command::Doctor { command } => doctor::run(&command, json),
         Command::LogLevel { level } => {
             let request = v1::SetLogLevelRequest { level: level.clone() };
             let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();

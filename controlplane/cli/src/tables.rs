@@ -3,6 +3,7 @@
 #[cfg(test)]
 #[path = "../tests/fixtures/mod.rs"]
 pub(crate) mod fixtures;
+mod mitigator;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,10 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
     if !status.engines.is_empty() {
         text.push('\n');
         text += &engines(&status.engines, now_ms);
+    }
+    if let Some(mitigator) = &status.mitigator {
+        text.push('\n');
+        text += &mitigator::status(mitigator, now_ms);
     }
     text
 }
@@ -481,6 +486,7 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         ("target", format!("{} {}", attack.target, direction(attack.direction()))),
         ("group", attack.group.clone()),
         ("state", attack.state.clone()),
+        ("classes", attack.classes.join(", ")),
         ("crossed", only_if(!attack.metric.is_empty(), crossing(attack))),
         ("by", only_if(attack.by != "threshold", attack.by.clone())),
         ("detected", at(attack.detected_ms)),
@@ -502,6 +508,7 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text.push('\n');
         text += &one_rule(rule, now_ms);
     }
+    text += &mitigator::switches(&attack.switches);
     if attack.rules_forgotten > 0 {
         let _ = writeln!(text, "\n{} rules that were withdrawn long ago were not kept", count(attack.rules_forgotten));
     }

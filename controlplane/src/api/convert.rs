@@ -1,5 +1,7 @@
 //! The control thread's answers in the types of `proto`.
 
+mod mitigator;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,6 +61,7 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
             .collect(),
         workers: status.workers.iter().map(|(shared, queues)| worker(shared, queues)).collect(),
         engines: status.engines.iter().map(|report| engine(report, status.rules)).collect(),
+        mitigator: status.mitigator.as_ref().map(mitigator::status),
         attacks: status.attacks as u32,
         rules: status.rules as u32,
         alarms: status.alarms.clone(),
@@ -416,6 +419,8 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         until_ms: record.until_ms.unwrap_or(0),
         capture_waiting: capture.is_some_and(|capture| capture.waiting),
         rules_forgotten: record.rules_forgotten,
+        switches: record.switches.iter().map(mitigator::switch).collect(),
+        classes: record.kinds.iter().map(ToString::to_string).collect(),
     }
 }
 

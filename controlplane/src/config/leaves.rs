@@ -1,6 +1,8 @@
 //! A configuration as keys and values, with every default and all that groups inherit; and how two of them differ. No key
 //! holds a secret.
 
+mod mitigator;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
@@ -135,6 +137,7 @@ impl Config {
         leaves.one("history.samples_max", self.history.samples_max);
         leaves.one("history.samples_mb", self.history.samples_mb);
         self.add_bgp(&mut leaves);
+        self.add_mitigator(&mut leaves);
         leaves.0
     }
 

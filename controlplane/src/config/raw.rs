@@ -32,6 +32,7 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) miner: Miner,
     pub(super) bgp: Option<Bgp>,
+    pub(super) mitigator: Option<Mitigator>,
 }
 
 #[derive(Default, Deserialize)]
@@ -179,6 +180,48 @@ pub(super) struct Engine {
     pub(super) address: Text,
     #[serde(default)]
     pub(super) communities: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mitigator {
+    pub(super) addresses: Spanned<Vec<Text>>,
+    pub(super) user: Text,
+    pub(super) password_file: Option<Text>,
+    pub(super) password_credential: Option<Text>,
+    pub(super) ca_file: Option<Text>,
+    pub(super) insecure: Option<bool>,
+    pub(super) connect_timeout_ms: Option<Number>,
+    pub(super) timeout_ms: Option<Number>,
+    pub(super) back_off_max_s: Option<Number>,
+    pub(super) check_period_s: Option<Number>,
+    pub(super) names: Option<Text>,
+    pub(super) token_header: Option<Text>,
+    pub(super) by_inbound_packet: Option<bool>,
+    pub(super) default_policy: Option<Number>,
+    #[serde(default)]
+    pub(super) policies: Vec<MitigatorPolicy>,
+    pub(super) countermeasures: Option<Vec<MitigatorCountermeasures>>,
+    #[serde(default)]
+    pub(super) rename: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub(super) paths: BTreeMap<Text, Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MitigatorPolicy {
+    pub(super) networks: Vec<Text>,
+    pub(super) policy: Number,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MitigatorCountermeasures {
+    pub(super) classes: Vec<Text>,
+    pub(super) directions: Option<Vec<Text>>,
+    pub(super) groups: Vec<Text>,
+    pub(super) switches: Vec<Text>,
 }
 
 /// Reads the text; the first error of syntax, key or type is the only one.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::examples::Examples;
 use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
+use crate::actions::mitigator;
 use crate::attack::{Rates, Target, Volumes};
 use crate::baseline::Fill;
 use crate::by_hand::Pause;
@@ -159,6 +160,8 @@ pub struct StatusAnswer {
     pub workers: Vec<(Arc<Shared>, Vec<String>)>,
     /// Engines.
     pub engines: Vec<Report>,
+    /// The MITIGATOR, where there is one.
+    pub mitigator: Option<mitigator::Report>,
     /// Attacks alive.
     pub attacks: usize,
     /// Rules wanted.
@@ -287,6 +290,7 @@ impl Control {
                 })
                 .collect(),
             engines: self.reports.iter().map(|report| report.borrow().clone()).collect(),
+            mitigator: self.mitigator.report(),
             attacks: self.detector.attacks().count(),
             rules: self.wanted_rules,
             networks: self.meter.map().networks_count(),
@@ -311,6 +315,12 @@ impl Control {
             for (id, reason) in &report.refused {
                 alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));
             }
+        }
+        if let Some(report) = self.mitigator.report() {
+            let is_new = report.error.is_none() && !report.connected;
+            let why = if is_new { Some("not reached yet".to_owned()) } else { report.error };
+            alarms.extend(why.map(|why| format!("MITIGATOR: {why}")));
+            alarms.extend(report.alarms);
         }
         if self.watching.crowded_out() > 0 {
             alarms.push(format!("{} hosts or rules are not watched: too many at once", self.watching.crowded_out()));

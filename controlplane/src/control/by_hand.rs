@@ -139,7 +139,7 @@ impl Control {
             reason: order.reason.clone(),
         };
         self.paused = Some(pause.clone().into());
-        self.wanted.send_modify(|told| told.paused = true);
+        self.tell_pause(true);
         self.note_down(&order.by, "pause", format!("all actions{}", order.words()), Some(Some(pause.clone())));
         let text = format!("all actions paused by {}{}", order.by, order.words());
         self.tell(Event { time_ms: now_ms, kind: EventKind::Paused, attack: None, text });
@@ -149,11 +149,17 @@ impl Control {
     /// Actions go on: outside systems are made equal to what is wanted now. Gives the pause that is over, if there was one.
     pub(super) fn resume(&mut self, order: &Order) -> Option<Pause> {
         let Paused { pause, .. } = self.paused.take()?;
-        self.wanted.send_modify(|told| told.paused = false);
+        self.tell_pause(false);
         self.note_down(&order.by, "resume", format!("all actions{}", order.words()), Some(None));
         let text = format!("all actions go on: resumed by {}{}", order.by, order.words());
         self.tell(Event { time_ms: self.clock.wall_ms(), kind: EventKind::Resumed, attack: None, text });
         Some(pause)
+    }
+
+    /// Tells all actions.
+    pub(super) fn tell_pause(&mut self, paused: bool) {
+        self.wanted.send_modify(|told| told.paused = paused);
+        self.mitigator.tell_pause(paused);
     }
 
     /// Ends a pause whose time is over, and reminds of one that goes on.

@@ -3,6 +3,7 @@
 
 mod capture;
 pub(super) mod order;
+mod switches;
 mod vectors;
 
 use std::collections::{BTreeMap, HashSet};
@@ -136,6 +137,8 @@ impl Attack {
             by: by.into(),
             whitelisted: None,
             is_order: false,
+            kinds: Vec::new(),
+            switches: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         };
@@ -152,6 +155,7 @@ impl Attack {
     ) -> Attack {
         let mut attack = Attack::blank(turn, target, group, "threshold");
         attack.record.crossing = Some(crossing);
+        attack.record.kinds = history.kinds(crossing.metric);
         attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
         let mut text = format!("attack on {target}: {crossing}");
@@ -222,6 +226,7 @@ impl Attack {
             State::Ending => match history.crossing() {
                 Some((metric, threshold, measured)) => {
                     let crossing = Crossing { metric, threshold, measured };
+                    self.record.kinds = history.kinds(metric);
                     self.come_back(turn, format!("attack on {} is back: {crossing}", self.record.target));
                 }
                 None if turn.mono() - self.ending_since >= turn.settings.probation_ms as i64 => self.close(turn),
@@ -247,6 +252,7 @@ impl Attack {
         match self.why_over(turn) {
             Some(why) => self.end(turn, &why),
             None => {
+                self.learn_kinds(turn, history);
                 self.measure_last_resort(turn, history);
                 self.drop_idle(turn);
                 self.look_for_more(turn, history, last_resort);

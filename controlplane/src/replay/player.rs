@@ -139,6 +139,8 @@ impl Player {
             pause: None,
             wanted,
             reports: vec![reports],
+            ask_mitigator: watch::Sender::default(),
+            mitigator: None,
             events,
             requests: crossbeam::channel::never(),
             clock: Clock::Replay { mono_us: start.mono_us, wall_us: start.wall_us },

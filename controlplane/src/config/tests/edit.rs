@@ -22,7 +22,7 @@ name = "edge"
 address = "unix:///run/a.sock"
 "#;
 
-fn edit(text: &str, key: &str, value: Option<&str>) -> Result<String, Error> {
+pub(super) fn edit(text: &str, key: &str, value: Option<&str>) -> Result<String, Error> {
     Edit { key: key.into(), value: value.map(str::to_owned) }.apply(text)
 }
 
@@ -160,7 +160,7 @@ fn leaves_are_all_keys() {
     assert_eq!(changed(EXAMPLE, &text), [""; 0]);
 }
 
-fn paths(prefix: &str, value: &toml::Value, found: &mut Vec<String>) {
+pub(super) fn paths(prefix: &str, value: &toml::Value, found: &mut Vec<String>) {
     let dot = if prefix.is_empty() { "" } else { "." };
     match value {
         toml::Value::Table(table) => {
