@@ -64,6 +64,8 @@ fresh_copy() {
   rm -rf "$copy"
   mkdir -p "$copy"
   cp -a Cargo.toml Cargo.lock dataplane controlplane proto "$copy"
+  # A member of the workspace.
+  cp -a --parents tests/scenarios "$copy"
   find "$copy/dataplane/src" -name '*.rs' -exec touch {} +
 }
 

@@ -117,7 +117,7 @@ impl Baseline {
 
     /// Keeps what a network received until now, for as long as it is hot.
     fn keep(&mut self, target: &Target) {
-        if !is_network(target) {
+        if !is_network(target) || self.hosts.contains_key(target) {
             return;
         }
         if self.before.len() < NETWORKS_MAX {

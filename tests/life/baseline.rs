@@ -53,6 +53,9 @@ fn who_is_known_from_before_and_comes_into_a_rule_is_counted_with_it() {
     }
     let peace = site.play(&site.file("peace.pcap", &frames), 400, Amount::Seconds(60));
     std::thread::sleep(Duration::from_secs(11));
+    let known = site.leveed.status().baseline.expect("a baseline");
+    assert!(known.tapped > 500 && known.hosts >= 1 && known.packets >= 64 && known.packets_max > 100_000, "{known:?}");
+    assert!(known.lost.len() >= 4 && known.lost.iter().all(|lost| lost.packets == 0), "{known:?}");
     // From hosts around the time server, and around the host's clients, to any of its ports.
     let answer = |index: u16| {
         let network = ["203.0.113", "198.51.100"][usize::from(index % 2)];

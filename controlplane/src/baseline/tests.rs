@@ -183,6 +183,21 @@ fn what_a_hot_network_had_before_is_kept_though_its_group_goes_on() {
 }
 
 #[test]
+fn a_host_of_many_addresses_is_a_host() {
+    let (mut baseline, host) = (Baseline::default(), network("2001:db8:0:1::/64"));
+    let prefix = 0x2001_0db8_0000_0001_u128 << 64;
+    for second in 0..100 {
+        let to = |destination| Headers { addresses: Addresses::V6 { source: 1, destination }, ..packet(1, 1, 80) };
+        baseline.learn(second, (host, &web()), to(prefix + u128::from(second)), 10);
+        baseline.learn(second, (network("2001:db8:0:2::/64"), &web()), to(prefix + (1 << 64)), 10);
+    }
+    baseline.heat(103, 1, [host].into_iter());
+    assert_eq!(baseline.fill().networks, 0, "its own buckets stay");
+    let peace = baseline.peace(&host, &web());
+    assert_eq!((peace.whose, peace.stands_for()), (Whose::Target, 1_000.0));
+}
+
+#[test]
 fn so_many_hot_networks_are_kept_and_the_others_counted() {
     let mut baseline = Baseline::default();
     (0..200).for_each(|second| learn(&mut baseline, second, 1, 80));
