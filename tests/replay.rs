@@ -379,7 +379,7 @@ fn time_stamps_that_jump_back() {
     assert_between(&attack["ended_s"], 13.6 - 3_600.0, 13.9 - 3_600.0);
     assert_between(&attack["peak"]["udp_pps"], 2_950.0, 3_050.0);
     assert!(
-        report["warnings"][0].as_str().unwrap().contains("1 times the time stamps jump back"),
+        report["warnings"][0].as_str().unwrap().contains("the time stamps jump back once"),
         "{}",
         report["warnings"]
     );
@@ -404,7 +404,8 @@ fn years_of_silence_cost_nothing_and_end_what_was_there() {
     assert!((5.3..5.6).contains(&detected), "{detected}");
     let warnings = report["warnings"].to_string();
     assert!(
-        warnings.contains("2 times nothing came for more than an hour") && warnings.contains("1 times the time stamps"),
+        warnings.contains("nothing came for more than an hour 2 times")
+            && warnings.contains("the time stamps jump back once"),
         "{warnings}"
     );
 }

@@ -11,6 +11,9 @@ use crate::detector::Effect;
 use crate::meter::Order;
 use crate::record::AttackRecord;
 
+/// One packet of so many wanted is enough to mine, where no more will come.
+const SAMPLE_PART: usize = 10;
+
 impl Control {
     /// Lets time go on.
     pub(crate) fn set_time(&mut self, mono_us: u64, wall_us: i64) {
@@ -42,10 +45,11 @@ impl Control {
         self.detector.attacks().map(|record| self.answered(Arc::new(record.clone()))).collect()
     }
 
-    /// Nothing more will come: open captures are mined as they are.
+    /// Nothing more will come: open captures that have some of what they wait for are mined as they are.
     pub(crate) fn mine_open_captures(&mut self) {
         let has_some = |record: &&AttackRecord| {
-            record.capture.is_some_and(|capture| capture.open && !capture.waiting && capture.counts.total() > 0)
+            let open = record.capture.filter(|capture| capture.open && !capture.waiting);
+            open.is_some_and(|capture| capture.counts.total() * SAMPLE_PART >= capture.wanted)
         };
         let close = |record: &AttackRecord| Effect::CloseCapture { attack: record.id, mine: true };
         let effects = self.detector.attacks().filter(has_some).map(close).collect();

@@ -8,6 +8,8 @@ const SILENCE_MAX_US: i64 = 400 * 86_400 * 1_000_000;
 const MONO_MAX_US: u64 = 1 << 61;
 /// A silence that is worth a word.
 const GAP_US: i64 = 3_600 * 1_000_000;
+/// Where stamps jumped back so often, such silences are no longer believed: each costs some looks.
+const SET_BACK_MAX: u64 = 100;
 
 /// A moment of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +51,13 @@ impl Pace {
         let odd = &mut self.odd;
         let ahead_us = stamp_us.saturating_sub(before.wall_us);
         let now = if ahead_us >= 0 {
+            let mut on_us = ahead_us.min(SILENCE_MAX_US);
             if ahead_us >= GAP_US {
                 odd.gaps += 1;
                 odd.gap_us = odd.gap_us.max(ahead_us);
+                on_us = if odd.set_back > SET_BACK_MAX { 0 } else { on_us };
             }
-            let mono_us = before.mono_us.saturating_add(ahead_us.min(SILENCE_MAX_US) as u64).min(MONO_MAX_US);
+            let mono_us = before.mono_us.saturating_add(on_us as u64).min(MONO_MAX_US);
             Moment { mono_us, wall_us: stamp_us }
         } else if ahead_us >= -LATE_MAX_US {
             odd.late += 1;
@@ -87,6 +91,14 @@ mod tests {
         assert_eq!((pace.odd.late, pace.odd.late_us), (1, S - 5));
         assert_eq!((pace.odd.set_back, pace.odd.gaps), (2, 1));
         assert_eq!(pace.odd.set_back_us, (4_000_000_000 - 52) * S);
+    }
+
+    #[test]
+    fn stamps_that_jump_for_ever_are_no_longer_believed() {
+        let mut pace = Pace::default();
+        let ends: Vec<u64> = (0..10_000).map(|number| pace.at(number % 2 * 4_000_000_000 * S).mono_us).collect();
+        let silences = ends.iter().zip(&ends[1..]).filter(|(before, now)| now > before).count();
+        assert_eq!(silences as u64, SET_BACK_MAX + 1);
     }
 
     proptest! {

@@ -26,8 +26,9 @@ const SERVICE_US: u64 = 5_000;
 const SERVICE_PACKETS: u32 = 1_024;
 /// Packets of one burst came within this time, so that samples tell when they came.
 const BURST_US: u64 = 100;
-/// For so long beyond two windows silence changes what is known of hosts.
-const SETTLE_US: u64 = 1_000_000;
+/// For so long beyond a window silence changes what is known of hosts; where flows are counted, longer.
+const SETTLE_US: u64 = 200_000;
+const SETTLE_FLOWS_US: u64 = 2_200_000;
 /// After a longer silence looks come ever more seldom, a fiftieth of it apart: so its length hardly matters.
 const LONG_SILENCE_US: u64 = 600_000_000;
 const SELDOM: u64 = 50;
@@ -100,7 +101,8 @@ pub(super) struct Player {
     over_until: HashMap<Uuid, i64>,
     pub(super) busiest: Busiest,
     busiest_us: u64,
-    window_us: u64,
+    /// After so long a silence changes nothing, where nothing is followed.
+    silent_us: u64,
     check_us: u64,
     now: Moment,
     /// Of the last packet.
@@ -116,7 +118,8 @@ impl Player {
     pub(super) fn new(config: &Config, start: Moment) -> Result<Player, Error> {
         let networks = plan::dataplane(config, |_| false)?.networks;
         let reading = config.ports.first().map(|port| port.reading).unwrap_or_default();
-        let (dataplane, feed) = dataplane::fed(plan::layout(config), networks, reading)?;
+        let layout = plan::layout(config);
+        let (dataplane, feed) = dataplane::fed(layout, networks, reading)?;
         let map = plan::map(config, dataplane.networks.get())?;
         let mut settings = plan::settings(config);
         // Nothing leaves this process in any case.
@@ -146,6 +149,7 @@ impl Player {
             clock: Clock::Replay { mono_us: start.mono_us, wall_us: start.wall_us },
         });
         let (window_us, check_us) = (settings.window_ms * 1000, settings.check_period_ms * 1000);
+        let settle_us = if layout.flow_ticks > 0 { SETTLE_FLOWS_US } else { SETTLE_US };
         Ok(Player {
             control,
             feed,
@@ -156,7 +160,7 @@ impl Player {
             over_until: HashMap::new(),
             busiest: Busiest::default(),
             busiest_us: start.mono_us + BUSIEST_US,
-            window_us,
+            silent_us: window_us + settle_us,
             check_us,
             now: start,
             played: start,
@@ -272,7 +276,7 @@ impl Player {
     fn tick_after(&self, now_us: u64, until_us: u64) -> u64 {
         let next = now_us + self.check_us;
         let silent_us = now_us.saturating_sub(self.played.mono_us);
-        if silent_us <= 2 * self.window_us + SETTLE_US {
+        if silent_us <= self.silent_us {
             next
         } else if self.control.is_idle() {
             next.max(until_us)
@@ -307,6 +311,61 @@ impl Player {
                 self.ended.push(Answered::from(Arc::unwrap_or_clone(record)));
             } else {
                 self.not_kept += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::replay::pace::Pace;
+    use crate::replay::setup;
+
+    /// UDP from some reflector to a host of the network.
+    fn frame(number: u64) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 17, 0, 0, 203, 0, 113, number as u8, 198, 18, 78, 1]);
+        frame.extend([0, 53, 4, number as u8, 0, 20, 0, 0]);
+        frame.resize(60, 0);
+        frame
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
+        #[test]
+        fn whatever_stamps_and_frames_say_each_is_counted_once(
+            floods in prop::collection::vec(
+                (prop_oneof![any::<i64>(), -3_000_000..3_000_000i64, Just(i64::MAX), Just(i64::MIN)], 0..3_000u64, 1..500i64),
+                1..12,
+            ),
+            garbage in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), any::<u32>()), 0..20),
+        ) {
+            let config = setup::config(&["198.18.78.0/24".parse().unwrap()], &[("udp_pps".to_owned(), 500)]).unwrap();
+            let (mut pace, mut player, mut packets) = (Pace::default(), None, 0);
+            for (stamp, count, apart_us) in floods {
+                for number in 0..count {
+                    let at = pace.at(stamp.saturating_add(number as i64 * apart_us));
+                    let player = player.get_or_insert_with(|| Player::new(&config, at).unwrap());
+                    player.play(at, &frame(number), 60);
+                    packets += 1;
+                    for (bytes, length) in garbage.iter().filter(|_| number == 0) {
+                        player.play(at, bytes, *length % 10_000);
+                        packets += 1;
+                    }
+                }
+            }
+            if let Some(mut player) = player {
+                for seen in player.end() {
+                    let record = &seen.answered.record;
+                    prop_assert!(record.crossing.is_some() && record.peak.udp.pps > 500.0, "{record:?}");
+                }
+                let kinds = player.kinds();
+                let all = [kinds.incoming, kinds.outgoing, kinds.internal, kinds.other, kinds.ignored, kinds.unparsed];
+                prop_assert_eq!(all.iter().flatten().map(|count| count.packets).sum::<u64>(), packets);
             }
         }
     }

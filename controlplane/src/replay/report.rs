@@ -119,6 +119,10 @@ fn with_seconds(value: Value, start_ms: i64) -> Value {
     }
 }
 
+fn times(number: u64) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
+}
+
 fn warnings(replayed: &Replayed<'_>) -> Vec<String> {
     let Replayed { files, odd, short, config, player, .. } = replayed;
     let trouble = |file: &FileRead| file.trouble.map(|trouble| format!("{}: {trouble}", file.path.display()));
@@ -129,14 +133,14 @@ fn warnings(replayed: &Replayed<'_>) -> Vec<String> {
         warnings.push(format!("{late} packets have an earlier time stamp than one before them, by up to {by:.6} s: they count as of that one"));
     }
     if odd.set_back > 0 {
-        let (times, by) = (odd.set_back, seconds(odd.set_back_us));
+        let (times, by) = (times(odd.set_back), seconds(odd.set_back_us));
         warnings.push(format!(
-            "{times} times the time stamps jump back, by up to {by:.3} s: the time goes on there as if they did not"
+            "the time stamps jump back {times}, by up to {by:.3} s: the time goes on there as if they did not"
         ));
     }
     if odd.gaps > 0 {
-        let (gaps, longest) = (odd.gaps, seconds(odd.gap_us));
-        warnings.push(format!("{gaps} times nothing came for more than an hour, at most for {longest:.0} s"));
+        let (gaps, longest) = (times(odd.gaps), seconds(odd.gap_us));
+        warnings.push(format!("nothing came for more than an hour {gaps}, at most for {longest:.0} s"));
     }
     if *short > 0 {
         warnings.push(format!(

@@ -144,8 +144,12 @@ fn attack(f: &mut Formatter<'_>, attack: &Value) -> fmt::Result {
     };
     line(f, 2, "peak", &busy.map(rate).collect::<Vec<_>>().join(", "))?;
     let (captured, wanted) = (&attack["captured"], &attack["capture_wanted"]);
-    let cut = attack["sample_cut"].as_bool().unwrap_or(false);
-    let cut = if cut { "; the files end before it is full, and rules are mined from what it has" } else { "" };
+    let mined = list(attack, "rules").iter().any(|rule| rule["mined"].is_object());
+    let cut = match (attack["sample_cut"].as_bool(), mined) {
+        (Some(true), true) => "; the files end before it is full, and rules are mined from what it has",
+        (Some(true), false) => "; the files end before it is full",
+        _ => "",
+    };
     if wanted.as_u64() > Some(0) {
         line(f, 2, "sample", &format!("{captured} of {wanted} packets{cut}"))?;
     }
