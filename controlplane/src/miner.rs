@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::packet::{Addresses, Headers};
-use dataplane::rule::{Action, Component, FlowRule, nlri};
+use dataplane::rule::{Action, Component, FlowRule, Ranges, nlri};
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
@@ -54,8 +54,8 @@ const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
 /// Or, where half of what the host's own may be is more, than that; but no more than this.
 const WELL_COVERED_MOST: f64 = 0.1;
-/// No further set is tried after looking at so many packets for what more a rule could ask.
-const STEPS: usize = 40_000;
+/// After looking at so many packets for what more a rule could ask, no further set is completed.
+const STEPS: usize = 30_000;
 /// So many rules that seem good are given a harder look, until one may be.
 const LOOKS: usize = 12;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
@@ -68,7 +68,7 @@ const LEAST_PACKETS: f64 = 3.0;
 const LEAST_WITHOUT_BASELINE: f64 = 0.2;
 /// Where rules leave more than this of the sample, what is left is held to be an attack that looks like the host's own traffic.
 const UNEXPLAINED: f64 = 0.5;
-/// A network is no mark of an attack of which so much more than that, times this, comes from elsewhere.
+/// A network, or a range of ports, is no mark of an attack of which more than so many times what it takes comes from elsewhere.
 const ELSEWHERE: f64 = 0.5;
 /// What a rule must be worth for a rate limit not to be on all that the host receives.
 const TELLING: f64 = 0.1;
@@ -357,14 +357,14 @@ impl Session<'_> {
         }
         let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
-        for start in starts {
-            let set = self.completed(start);
+        for (place, start) in starts.into_iter().enumerate() {
+            let in_time = place == 0 || self.miner.steps.get() < STEPS;
+            let set = if in_time { self.completed(start) } else { start };
             // Of equals the first.
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
             }
-            let is_enough = best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough);
-            if is_enough || self.miner.steps.get() > STEPS {
+            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough) {
                 break;
             }
         }
@@ -423,15 +423,24 @@ impl Session<'_> {
             && self.can_be(&node.rule)
     }
 
-    /// Whether a rule's network at the far end is an accident: much of what no rule matches is of the same kind, from elsewhere.
+    /// Whether a network or range of ports that a rule names is an accident: much of what no rule matches is of the same kind, from elsewhere.
     fn is_arbitrary(&self, rule: &FlowRule, rules: &[Mined]) -> bool {
         let miner = &self.miner;
-        let is_network = rule.prefix(miner.far).is_some_and(|far| far.prefix_len() < far.max_prefix_len());
-        if !is_network {
+        let mut elsewhere = rule.clone();
+        if rule.prefix(miner.far).is_some_and(|far| far.prefix_len() < far.max_prefix_len()) {
+            *miner.far_of(&mut elsewhere) = None;
+        }
+        for component in [Component::SourcePort, Component::DestinationPort] {
+            let names_many = |(low, high)| low < high && own::is_name(component, high);
+            if let Some(ranges) = elsewhere.ranges_mut(component)
+                && ranges.iter().any(names_many)
+            {
+                *ranges = Ranges::default();
+            }
+        }
+        if elsewhere == *rule {
             return false;
         }
-        let mut elsewhere = rule.clone();
-        *miner.far_of(&mut elsewhere) = None;
         let kind = |packet: &Headers| {
             let near = table::number(miner.near_port, packet);
             (packet.protocol, near.filter(|port| *port < own::WELL_KNOWN))
@@ -445,7 +454,8 @@ impl Session<'_> {
             return false;
         };
         let is_like = |packet: &&Headers| kind(packet) == most && elsewhere.matches(packet);
-        let outside = self.sample.iter().filter(is_like);
+        // What the whitelist spares comes from elsewhere in any case.
+        let outside = self.sample.iter().filter(is_like).filter(|packet| miner.far_host(packet).is_some());
         let outside = outside.filter(|packet| !rules.iter().any(|mined| mined.rule.matches(packet)));
         let outside = outside.map(|packet| weight(packet, self.task.by)).sum::<f64>();
         let total = |packets: &[Headers]| packets.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>();
@@ -532,7 +542,8 @@ impl Session<'_> {
             !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
         });
         chosen.spent += best.expected;
-        let doubt = DOUBT * best.named;
+        // The more there is of it, the less it can be one.
+        let doubt = DOUBT * best.named * (best.named / best.sample).min(1.0);
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
         chosen.rules.push((best.rule, runner_up));
         chosen

@@ -10,8 +10,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::expect::Who;
 use super::profile::{DONT_FRAGMENT, bit_items};
 use super::search::{Miner, Node, PRICES};
-use super::table::{ABSENT, Field};
+use super::table::{ABSENT, Field, far_end};
 use super::{own, prior};
+use crate::attack::Direction;
 
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;
@@ -32,12 +33,12 @@ pub(super) enum Predicate {
     Far(IpNet),
 }
 
-/// Which far ends rules may name.
+/// Whom rules may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// Prefixes of any length.
+    /// Prefixes of any length, and ranges of ports that no service has.
     Networks,
-    /// Single addresses.
+    /// Single addresses and ports.
     Hosts,
 }
 
@@ -184,6 +185,7 @@ impl Miner<'_> {
     /// What a bin pays that names somebody, alone and where a range begins: as much as may well be a conversation of the host's own.
     fn costs_of_names(&self, number: &Field, bin: u16, name_cost: f64) -> [f64; 2] {
         match own::is_name(number.component, number.bins[usize::from(bin)].high) {
+            true if self.ends == Ends::Hosts => [name_cost.min(number.heaviest(bin)), f64::INFINITY],
             true => [name_cost.min(number.heaviest(bin)), 2.0 * name_cost],
             false => [0.0; 2],
         }
@@ -297,6 +299,12 @@ impl Miner<'_> {
             }
         }
         distinct(best.into_iter().flatten().map(|(_, fit)| fit).collect())
+    }
+
+    /// The far end of a packet as a prefix, where a rule may have it.
+    pub(super) fn far_host(&self, packet: &dataplane::packet::Headers) -> Option<IpNet> {
+        let direction = if self.far == Component::SourcePrefix { Direction::Incoming } else { Direction::Outgoing };
+        self.far_prefix(far_end(packet, direction), if self.is_v6 { 128 } else { 32 })
     }
 
     /// The prefix of this length, where a rule may have it.

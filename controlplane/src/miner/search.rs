@@ -55,7 +55,7 @@ pub(super) struct Miner<'a> {
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
-    /// Which far ends rules may name.
+    /// Whom rules may name.
     pub(super) ends: Ends,
     /// How much work was done: packets that were looked at for further components.
     pub(super) steps: Cell<usize>,

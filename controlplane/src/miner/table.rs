@@ -7,10 +7,11 @@ use dataplane::rule::{Component, FlowRule};
 use super::prior;
 use crate::attack::{Direction, Unit};
 
-/// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
+/// Packets that the search looks at, of each side, and those of the baseline that the rule it finds is held against; of more, every so
+/// manieth. Rules are counted over all.
 pub(super) const SAMPLE_MAX: usize = 1_000;
 const BASELINE_MAX: usize = 1_000;
-const CHECK_MAX: usize = 3_000;
+const CHECK_MAX: usize = 2_000;
 /// A number with a larger share of either side than this has a bin of its own.
 const BIN_SHARE: f64 = 0.01;
 
