@@ -36,6 +36,8 @@ scripts/bench.sh --quick --case hosts_64k
 say "install"
 cargo build --workspace --locked --quiet
 tests/install.sh
+say "mined rules"
+scripts/eval.sh --quick
 say "speed of detection, short"
 scripts/latency.sh --quick --bin "${CARGO_TARGET_DIR:-target}/debug"
 if has_doc_tests; then

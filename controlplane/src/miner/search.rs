@@ -104,6 +104,11 @@ impl Miner<'_> {
         (known * left + prior::PACKETS * limits.most_in_general) / (known + prior::PACKETS)
     }
 
+    /// Counts the work: it was looked what could be asked of these packets.
+    fn looked_at(&self, members: &[u32]) {
+        self.steps.set(self.steps.get() + members.len());
+    }
+
     /// The target alone.
     pub(super) fn root(&self, base: &FlowRule, members: Vec<u32>, name_cost: f64) -> Node {
         let (sample, baseline) = self.table.shares(&members);
@@ -179,7 +184,7 @@ impl Miner<'_> {
 
     /// What each component could add.
     fn fits(&self, node: &Node) -> Vec<Fit> {
-        self.steps.set(self.steps.get() + node.members.len());
+        self.looked_at(&node.members);
         let mut fits = Vec::new();
         for component in Component::ALL {
             let is_free = node.rule.prefix(component).is_none()
@@ -394,6 +399,7 @@ impl Miner<'_> {
         let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) =
             asks.iter().partition(|asks| self.naming(asks).0.is_any());
         let of_kinds = self.filtered(members, kinds);
+        self.looked_at(members);
         let members = self.filtered(&of_kinds, names);
         let kinds = self.kinds(&of_kinds, &measure);
         let (sample, baseline) = self.table.shares(&members);
