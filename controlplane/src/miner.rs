@@ -64,6 +64,9 @@ const LOOKS: usize = 12;
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
 const DOUBT: f64 = 0.5;
+/// Of what rules are to be expected to take beyond what the baseline shows, so much counts against what all of them may: each may be wrong, but
+/// hardly all.
+const UNSHOWN: f64 = 0.25;
 /// Fewer packets of a sample are worth no rule.
 const LEAST_PACKETS: f64 = 3.0;
 /// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
@@ -498,13 +501,16 @@ impl Session<'_> {
         let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
         let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
-        let mut taken = miner.filtered(&chosen.members, &best.asks).into_iter().peekable();
+        let taken = miner.filtered(&chosen.members, &best.asks);
+        let (_, shown) = miner.table.shares(&taken);
+        let mut taken = taken.into_iter().peekable();
         let is_wider = rule != best.rule;
         chosen.members.retain(|&index| {
             let is_taken = taken.next_if_eq(&index).is_some();
             !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
         });
-        chosen.spent += best.expected;
+        let shown = shown.max(miner.table.checked(&rule, self.task.by));
+        chosen.spent += shown + UNSHOWN * (best.expected - shown).max(0.0);
         // The more there is of it, the less it can be one.
         let doubt = DOUBT * best.named * (best.named / best.sample).min(1.0);
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;

@@ -17,6 +17,11 @@ use crate::attack::Direction;
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;
 const V6_SHORTEST: u8 = 20;
+/// A network must hold as many far ends of the sample as this times the bits that it leaves open, up to so many: few are named one by one.
+const ENDS_A_BIT: f64 = 0.5;
+const ENDS_MOST: f64 = 8.0;
+/// What may be a conversation of the host's own costs so much of what it gains.
+const AGAIN_PRICE: f64 = 1.5;
 /// Of two patterns of flags that do the same, the one that names fewer, and of these the one that says what is set: each flag costs so
 /// much, and so many flags as much as not to say what is set.
 const TERM_COST: f64 = 0.0005;
@@ -158,8 +163,8 @@ impl Miner<'_> {
             let mut previous = None;
             for &at in &filled {
                 let (bin, [sample, baseline]) = (bins[usize::from(at)], shares[usize::from(at)]);
-                // What may be a conversation of the host's own gains nothing.
-                let again = number.again(at).min(self.own).min(sample);
+                // What may well be a conversation of the host's own is better left.
+                let again = AGAIN_PRICE * number.again(at).min(self.own).min(sample);
                 let gain = sample - again - price * (by_baseline * baseline + in_general * number.general(at));
                 let gap = previous.replace(at).map_or(0.0, |before| price * in_general * number.between(before, at));
                 let [alone, range] = self.costs_of_names(number, at, node.name_cost);
@@ -278,7 +283,11 @@ impl Miner<'_> {
             let (first, last) = (sample.addresses[from], sample.addresses[to - 1]);
             let common = (first ^ last).leading_zeros() as u8;
             let length = common.min(longest);
-            if (ends == Ends::Networks || first == last)
+            let is_peopled = || {
+                let wanted = (f64::from(longest - length) * ENDS_A_BIT).min(ENDS_MOST);
+                sample.addresses[from..to].chunk_by(|a, b| a == b).count() as f64 >= wanted
+            };
+            if (first == last || (ends == Ends::Networks && is_peopled()))
                 && let Some(prefix) = self.far_prefix(first, length)
             {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
