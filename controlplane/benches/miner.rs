@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use controlplane::attack::{Direction, Target, Unit};
-use controlplane::miner::{Limits, Peace, Profile, Task, Whose, mine};
+use controlplane::miner::{Limits, Peace, Task, Whose, mine};
+use controlplane::profile::Profile;
 use controlplane::whitelist::Whitelist;
 use dataplane::packet::{Addresses, Headers, parse};
 use ipnet::IpNet;

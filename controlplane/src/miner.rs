@@ -20,7 +20,6 @@ mod explain;
 mod fit;
 mod own;
 mod prior;
-mod profile;
 mod search;
 mod table;
 mod widen;
@@ -33,12 +32,12 @@ use dataplane::rule::{Action, Component, FlowRule, nlri};
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
+use crate::profile::Profile;
 use crate::whitelist::Whitelist;
 use expect::Trust;
 pub use explain::{RunnerUp, at_most};
 use fit::Ends;
 use own::FarEnds;
-pub use profile::Profile;
 use search::{Miner, Node};
 use table::{Table, weight};
 
@@ -531,12 +530,7 @@ impl Session<'_> {
 
     /// Whether routers take it, and nothing forbids it.
     fn can_be(&self, rule: &FlowRule) -> bool {
-        let near = if self.miner.far == Component::SourcePrefix {
-            Component::DestinationPrefix
-        } else {
-            Component::SourcePrefix
-        };
-        self.task.profile.takes(rule, near) && nlri::encode(rule).is_ok()
+        self.task.profile.check(rule, &Action::Discard).is_ok()
     }
 
     /// A rule without its target, for people.

@@ -8,11 +8,11 @@ use dataplane::rule::{Bits, Component, Ranges};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expect::Who;
-use super::profile::{DONT_FRAGMENT, bit_items};
 use super::search::{Miner, Node, PRICES};
 use super::table::{ABSENT, Field, far_end};
 use super::{own, prior};
 use crate::attack::Direction;
+use crate::profile::{DONT_FRAGMENT, bit_items};
 
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;
@@ -285,7 +285,8 @@ impl Miner<'_> {
             let length = common.min(longest);
             let is_peopled = || {
                 let wanted = (f64::from(longest - length) * ENDS_A_BIT).min(ENDS_MOST);
-                sample.addresses[from..to].chunk_by(|a, b| a == b).count() as f64 >= wanted
+                let far_ends = sample.addresses[from..to].chunk_by(|a, b| a == b);
+                far_ends.take(ENDS_MOST as usize).count() as f64 >= wanted
             };
             if (first == last || (ends == Ends::Networks && is_peopled()))
                 && let Some(prefix) = self.far_prefix(first, length)
