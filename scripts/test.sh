@@ -38,6 +38,8 @@ cargo build --workspace --locked --quiet
 tests/install.sh
 say "docs/mitigator.md, command by command"
 tests/mitigator-howto.sh "${CARGO_TARGET_DIR:-target}/debug"
+say "mined rules"
+scripts/eval.sh --quick
 say "speed of detection, short"
 scripts/latency.sh --quick --bin "${CARGO_TARGET_DIR:-target}/debug"
 if has_doc_tests; then

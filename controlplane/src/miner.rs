@@ -14,6 +14,7 @@
 //! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
 //! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
+mod doubt;
 mod expect;
 mod explain;
 mod fit;
@@ -24,7 +25,6 @@ mod table;
 mod widen;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::packet::{Addresses, Headers};
@@ -35,7 +35,7 @@ use crate::attack::{Direction, Target, Unit};
 use crate::profile::Profile;
 use crate::whitelist::Whitelist;
 use expect::Trust;
-pub use explain::RunnerUp;
+pub use explain::{RunnerUp, at_most};
 use fit::Ends;
 use own::FarEnds;
 use search::{Miner, Node};
@@ -53,24 +53,25 @@ const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
 /// Or, where half of what the host's own may be is more, than that; but no more than this.
 const WELL_COVERED_MOST: f64 = 0.1;
-/// No further set is tried after looking at so many packets for what more a rule could ask.
+/// After looking at so many packets for what more a rule could ask, no further set is completed.
 const STEPS: usize = 40_000;
+/// And after so many no further rule is looked for.
+const STEPS_MOST: usize = 150_000;
 /// So many rules that seem good are given a harder look, until one may be.
 const LOOKS: usize = 12;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
 const DOUBT: f64 = 0.5;
+/// Of what rules are to be expected to take beyond what the baseline shows, so much counts against what all of them may: each may be wrong, but
+/// hardly all.
+const UNSHOWN: f64 = 0.25;
 /// Fewer packets of a sample are worth no rule.
 const LEAST_PACKETS: f64 = 3.0;
 /// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
 const LEAST_WITHOUT_BASELINE: f64 = 0.2;
 /// Where rules leave more than this of the sample, what is left is held to be an attack that looks like the host's own traffic.
 const UNEXPLAINED: f64 = 0.5;
-/// A network is no mark of an attack of which so much more than that, times this, comes from elsewhere.
-const ELSEWHERE: f64 = 0.5;
-/// What a rule must be worth for a rate limit not to be on all that the host receives.
-const TELLING: f64 = 0.1;
 /// A rate limit is so many times what the baseline had of it in its busiest second, and never lower than this.
 const RATE_MARGIN: f64 = 1.5;
 const RATE_MIN_BPS: u64 = 64_000;
@@ -232,11 +233,16 @@ struct Counted {
 
 /// Mines a sample.
 pub fn mine(task: &Task) -> Outcome {
+    mined(task).0
+}
+
+/// The same, and how many packets were looked at for it.
+fn mined(task: &Task) -> (Outcome, usize) {
     let base = target_rule(&task.target);
     let sample: Vec<Headers> = task.sample.iter().filter(|packet| base.matches(packet)).copied().collect();
     if sample.is_empty() || nlri::encode(&base).is_err() {
         let note = "nothing in the sample goes the way of the attack".to_owned();
-        return Outcome { rules: Vec::new(), uncovered: 1.0, inseparable: false, note };
+        return (Outcome { rules: Vec::new(), uncovered: 1.0, inseparable: false, note }, 0);
     }
     let peace = task.peace.as_of(&task.target);
     let known = peace.packets.len();
@@ -319,7 +325,7 @@ struct Chosen {
 }
 
 impl Session<'_> {
-    fn run(mut self) -> Outcome {
+    fn run(mut self) -> (Outcome, usize) {
         let mut rules = self.chosen();
         if rules.iter().any(|mined| self.is_arbitrary(&mined.rule, &rules)) {
             self.miner.ends = Ends::Hosts;
@@ -340,7 +346,7 @@ impl Session<'_> {
             }
         }
         self.drop_superfluous(&mut rules);
-        Outcome { uncovered: self.left(&rules), rules, inseparable, note }
+        (Outcome { uncovered: self.left(&rules), rules, inseparable, note }, self.miner.steps.get())
     }
 
     fn most_rules(&self) -> usize {
@@ -365,14 +371,14 @@ impl Session<'_> {
         }
         let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
-        for start in starts {
-            let set = self.completed(start);
+        for (place, start) in starts.into_iter().enumerate() {
+            let in_time = place == 0 || self.miner.steps.get() < STEPS;
+            let set = if in_time { self.completed(start) } else { start };
             // Of equals the first.
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
             }
-            let is_enough = best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough);
-            if is_enough || self.miner.steps.get() > STEPS {
+            if best.as_ref().is_some_and(|best| self.miner.table.shares(&best.members).0 < enough) {
                 break;
             }
         }
@@ -400,6 +406,7 @@ impl Session<'_> {
 
     fn completed(&self, mut chosen: Chosen) -> Chosen {
         while chosen.rules.len() < self.most_rules()
+            && self.miner.steps.get() < STEPS_MOST
             && let Some(next) = self.next(&chosen, 1).pop()
         {
             chosen = next;
@@ -429,37 +436,6 @@ impl Session<'_> {
             && node.worth(&self.miner, PRICE) > 0.0
             && left - node.sample >= self.miner.own_least
             && self.can_be(&node.rule)
-    }
-
-    /// Whether a rule's network at the far end is an accident: much of what no rule matches is of the same kind, from elsewhere.
-    fn is_arbitrary(&self, rule: &FlowRule, rules: &[Mined]) -> bool {
-        let miner = &self.miner;
-        let is_network = rule.prefix(miner.far).is_some_and(|far| far.prefix_len() < far.max_prefix_len());
-        if !is_network {
-            return false;
-        }
-        let mut elsewhere = rule.clone();
-        *miner.far_of(&mut elsewhere) = None;
-        let kind = |packet: &Headers| {
-            let near = table::number(miner.near_port, packet);
-            (packet.protocol, near.filter(|port| *port < own::WELL_KNOWN))
-        };
-        let (mut inside, mut kinds) = (0.0, HashMap::new());
-        for packet in self.sample.iter().filter(|packet| rule.matches(packet)) {
-            inside += weight(packet, self.task.by);
-            *kinds.entry(kind(packet)).or_insert(0.0) += weight(packet, self.task.by);
-        }
-        let Some((most, _)) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))) else {
-            return false;
-        };
-        let is_like = |packet: &&Headers| kind(packet) == most && elsewhere.matches(packet);
-        let outside = self.sample.iter().filter(is_like);
-        let outside = outside.filter(|packet| !rules.iter().any(|mined| mined.rule.matches(packet)));
-        let outside = outside.map(|packet| weight(packet, self.task.by)).sum::<f64>();
-        let total = |packets: &[Headers]| packets.iter().map(|packet| weight(packet, self.task.by)).sum::<f64>();
-        let own = self.peace.packets.iter().filter(is_like).map(|packet| weight(packet, self.task.by)).sum::<f64>();
-        let own = miner.own * total(&self.sample) * own / total(&self.peace.packets).max(f64::MIN_POSITIVE);
-        outside - own > ELSEWHERE * inside
     }
 
     /// The share of the sample that no rule matches.
@@ -533,14 +509,18 @@ impl Session<'_> {
         let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
         let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
-        let mut taken = miner.filtered(&chosen.members, &best.asks).into_iter().peekable();
+        let taken = miner.filtered(&chosen.members, &best.asks);
+        let (_, shown) = miner.table.shares(&taken);
+        let mut taken = taken.into_iter().peekable();
         let is_wider = rule != best.rule;
         chosen.members.retain(|&index| {
             let is_taken = taken.next_if_eq(&index).is_some();
             !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
         });
-        chosen.spent += best.expected;
-        let doubt = DOUBT * best.named;
+        let shown = shown.max(miner.table.checked(&rule, self.task.by));
+        chosen.spent += shown + UNSHOWN * (best.expected - shown).max(0.0);
+        // The more there is of it, the less it can be one.
+        let doubt = DOUBT * best.named * (best.named / best.sample).min(1.0);
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
         chosen.rules.push((best.rule, runner_up));
         chosen
@@ -570,32 +550,6 @@ impl Session<'_> {
             Direction::Outgoing => rule.source = None,
         }
         rule.to_string()
-    }
-
-    /// What is left looks like the host's own traffic: what tells it best, limited to what the baseline had of it.
-    fn limited(&self, rules: &[Mined]) -> Option<Mined> {
-        let miner = &self.miner;
-        let is_left =
-            |&index: &u32| !rules.iter().any(|mined| mined.rule.matches(&miner.table.packets[index as usize]));
-        let members = (0..miner.table.packets.len() as u32).filter(is_left).collect();
-        let candidates = miner.candidates(&self.base, members, 0.0);
-        let worth = |node: &Node| node.worth(miner, 1.0);
-        // Who comes next is not known: a limit names nobody.
-        let is_wide = |node: &&Node| !node.measure.who.is_any() && node.sample >= UNEXPLAINED / 2.0;
-        let wide: Vec<&Node> = candidates.iter().filter(is_wide).filter(|node| self.can_be(&node.rule)).collect();
-        let best = wide.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).filter(|best| worth(best) > TELLING);
-        // Where nothing tells it at all and no other rule helps: what most of it is.
-        let most = || wide.iter().filter(|_| rules.is_empty()).max_by(|a, b| a.sample.total_cmp(&b.sample));
-        let rule = best.or_else(most).filter(|_| !self.peace.packets.is_empty())?.rule.clone();
-        let peak = self.peace.peak_bps(&rule);
-        let rate = ((peak * RATE_MARGIN) as u64).max(RATE_MIN_BPS);
-        let lead = self.words(&rule);
-        Some(self.explained(rule, Action::RateBps(rate), None, |counts| {
-            format!(
-                "{lead}: {counts}; it looks like the host's own traffic and cannot be told from it, so it is limited to {RATE_MARGIN} times what \
-                 the baseline had of it in its busiest second"
-            )
-        }))
     }
 
     fn explained(

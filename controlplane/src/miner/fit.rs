@@ -9,13 +9,19 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expect::Who;
 use super::search::{Miner, Node, PRICES};
-use super::table::{ABSENT, Field};
+use super::table::{ABSENT, Field, far_end};
 use super::{own, prior};
+use crate::attack::Direction;
 use crate::profile::{DONT_FRAGMENT, bit_items};
 
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;
 const V6_SHORTEST: u8 = 20;
+/// A network must hold as many far ends of the sample as this times the bits that it leaves open, up to so many: few are named one by one.
+const ENDS_A_BIT: f64 = 0.5;
+const ENDS_MOST: f64 = 8.0;
+/// What may be a conversation of the host's own costs so much of what it gains.
+const AGAIN_PRICE: f64 = 1.5;
 /// Of two patterns of flags that do the same, the one that names fewer, and of these the one that says what is set: each flag costs so
 /// much, and so many flags as much as not to say what is set.
 const TERM_COST: f64 = 0.0005;
@@ -32,12 +38,12 @@ pub(super) enum Predicate {
     Far(IpNet),
 }
 
-/// Which far ends rules may name.
+/// Whom rules may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ends {
-    /// Prefixes of any length.
+    /// Prefixes of any length, and ranges of ports that no service has.
     Networks,
-    /// Single addresses.
+    /// Single addresses and ports.
     Hosts,
 }
 
@@ -157,8 +163,8 @@ impl Miner<'_> {
             let mut previous = None;
             for &at in &filled {
                 let (bin, [sample, baseline]) = (bins[usize::from(at)], shares[usize::from(at)]);
-                // What may be a conversation of the host's own gains nothing.
-                let again = number.again(at).min(self.own).min(sample);
+                // What may well be a conversation of the host's own is better left.
+                let again = AGAIN_PRICE * number.again(at).min(self.own).min(sample);
                 let gain = sample - again - price * (by_baseline * baseline + in_general * number.general(at));
                 let gap = previous.replace(at).map_or(0.0, |before| price * in_general * number.between(before, at));
                 let [alone, range] = self.costs_of_names(number, at, node.name_cost);
@@ -184,6 +190,7 @@ impl Miner<'_> {
     /// What a bin pays that names somebody, alone and where a range begins: as much as may well be a conversation of the host's own.
     fn costs_of_names(&self, number: &Field, bin: u16, name_cost: f64) -> [f64; 2] {
         match own::is_name(number.component, number.bins[usize::from(bin)].high) {
+            true if self.ends == Ends::Hosts => [name_cost.min(number.heaviest(bin)), f64::INFINITY],
             true => [name_cost.min(number.heaviest(bin)), 2.0 * name_cost],
             false => [0.0; 2],
         }
@@ -276,7 +283,12 @@ impl Miner<'_> {
             let (first, last) = (sample.addresses[from], sample.addresses[to - 1]);
             let common = (first ^ last).leading_zeros() as u8;
             let length = common.min(longest);
-            if (ends == Ends::Networks || first == last)
+            let is_peopled = || {
+                let wanted = (f64::from(longest - length) * ENDS_A_BIT).min(ENDS_MOST);
+                let far_ends = sample.addresses[from..to].chunk_by(|a, b| a == b);
+                far_ends.take(ENDS_MOST as usize).count() as f64 >= wanted
+            };
+            if (first == last || (ends == Ends::Networks && is_peopled()))
                 && let Some(prefix) = self.far_prefix(first, length)
             {
                 let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
@@ -297,6 +309,12 @@ impl Miner<'_> {
             }
         }
         distinct(best.into_iter().flatten().map(|(_, fit)| fit).collect())
+    }
+
+    /// The far end of a packet as a prefix, where a rule may have it.
+    pub(super) fn far_host(&self, packet: &dataplane::packet::Headers) -> Option<IpNet> {
+        let direction = if self.far == Component::SourcePrefix { Direction::Incoming } else { Direction::Outgoing };
+        self.far_prefix(far_end(packet, direction), if self.is_v6 { 128 } else { 32 })
     }
 
     /// The prefix of this length, where a rule may have it.

@@ -55,7 +55,7 @@ pub(super) struct Miner<'a> {
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
-    /// Which far ends rules may name.
+    /// Whom rules may name.
     pub(super) ends: Ends,
     /// How much work was done: packets that were looked at for further components.
     pub(super) steps: Cell<usize>,
@@ -102,6 +102,11 @@ impl Miner<'_> {
         let left = (limits.most_collateral - spent).max(0.0);
         let known = (self.table.packets.len() - self.table.split) as f64;
         (known * left + prior::PACKETS * limits.most_in_general) / (known + prior::PACKETS)
+    }
+
+    /// Counts the work: it was looked what could be asked of these packets.
+    fn looked_at(&self, members: &[u32]) {
+        self.steps.set(self.steps.get() + members.len());
     }
 
     /// The target alone.
@@ -179,7 +184,7 @@ impl Miner<'_> {
 
     /// What each component could add.
     fn fits(&self, node: &Node) -> Vec<Fit> {
-        self.steps.set(self.steps.get() + node.members.len());
+        self.looked_at(&node.members);
         let mut fits = Vec::new();
         for component in Component::ALL {
             let is_free = node.rule.prefix(component).is_none()
@@ -394,6 +399,7 @@ impl Miner<'_> {
         let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) =
             asks.iter().partition(|asks| self.naming(asks).0.is_any());
         let of_kinds = self.filtered(members, kinds);
+        self.looked_at(members);
         let members = self.filtered(&of_kinds, names);
         let kinds = self.kinds(&of_kinds, &measure);
         let (sample, baseline) = self.table.shares(&members);

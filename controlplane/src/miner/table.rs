@@ -7,13 +7,16 @@ use dataplane::rule::{Component, FlowRule};
 use super::prior;
 use crate::attack::{Direction, Unit};
 
-/// Packets that the search looks at, of each side; of more, every so manieth. Rules are counted over all.
+/// Packets that the search looks at, of each side, and those of the baseline that the rule it finds is held against; of more, every so
+/// manieth. Rules are counted over all.
 pub(super) const SAMPLE_MAX: usize = 1_000;
 const BASELINE_MAX: usize = 1_000;
-const CHECK_MAX: usize = 3_000;
+const CHECK_MAX: usize = 2_000;
 /// A number with a larger share of either side than this has a bin of its own.
 const BIN_SHARE: f64 = 0.01;
 
+/// Multiples of it are spread evenly between whole numbers, and never in step with anything.
+const GOLDEN: f64 = 0.618_033_988_749_895;
 /// A far end that has so many packets of a number in the sample comes there again and again.
 const AGAIN: usize = 3;
 
@@ -285,12 +288,14 @@ fn numbered<T: PartialEq>(sorted: &[u32], value: impl Fn(usize) -> T) -> Vec<u32
     numbers
 }
 
+/// As many of the packets, one from each of as many slices: not always the same place of a slice, since traffic has rhythms.
 fn thinned(packets: &[Headers], most: usize) -> Vec<Headers> {
     let step = packets.len() as f64 / most as f64;
     if step <= 1.0 {
         return packets.to_vec();
     }
-    (0..most).map(|index| packets[(index as f64 * step) as usize]).collect()
+    let place = |slice: usize| (slice as f64 + (slice as f64 * GOLDEN).fract()) * step;
+    (0..most).map(|slice| packets[(place(slice) as usize).min(packets.len() - 1)]).collect()
 }
 
 /// Sorts the numbers into bins: frequent ones alone, rare neighbours together.
