@@ -355,7 +355,7 @@ async fn every_fault_on_every_call_ends_with_the_right_switches() {
                 world.ask([]);
                 world
                     .until(&format!("{call} {fault:?}"), |stub, report| {
-                        stub.state().all_on().is_empty() && report.held.is_empty()
+                        stub.state().all_on().is_empty() && report.held.is_empty() && report.alarms.is_empty()
                     })
                     .await;
                 let report = world.report.borrow().clone();
