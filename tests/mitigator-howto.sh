@@ -9,9 +9,14 @@ source "$(dirname "$0")/../scripts/lib.sh"
 from=$(realpath "${1:-${CARGO_TARGET_DIR:-target}/debug}")
 ((EUID == 0)) || exec sudo "$PWD/tests/mitigator-howto.sh" "$from"
 if [[ -z ${LEVEE_HOWTO:-} ]]; then
-  # Folders of this machine's Levee, if it has one, are out of sight.
-  mkdir -p /etc/levee /var/lib/levee
-  LEVEE_HOWTO=1 exec unshare --mount --net -- "$0" "$from"
+  # Folders of this machine's Levee, if it has one, are out of sight; if it has none, it has none afterwards.
+  made=()
+  for folder in /etc/levee /var/lib/levee /run/levee; do [[ -d $folder ]] || made+=("$folder"); done
+  ((${#made[@]} == 0)) || mkdir -p "${made[@]}"
+  status=0
+  LEVEE_HOWTO=1 unshare --mount --net -- "$0" "$from" || status=$?
+  ((${#made[@]} == 0)) || rmdir "${made[@]}"
+  exit $status
 fi
 
 guide=docs/mitigator.md run=$(mktemp -d) outside=levee-howto-$$
@@ -51,13 +56,8 @@ command_of() { # WORD
   printf '%s\n' "$text"
 }
 
-for folder in etc/levee var/lib/levee run; do
-  mkdir -p "$run/$folder" "/$folder"
-done
-mount --bind "$run/etc/levee" /etc/levee
-mount --bind "$run/var/lib/levee" /var/lib/levee
-mkdir -p /run/levee
-mount -t tmpfs tmpfs /run/levee
+for folder in /etc/levee /var/lib/levee /run/levee; do mount -t tmpfs tmpfs "$folder"; done
+mount -t sysfs sysfs /sys
 
 # The network: the flood comes in at span0, MITIGATOR is at its name.
 ip link set lo up

@@ -133,7 +133,9 @@ fn floods_switch_on_what_the_page_says_and_their_end_puts_it_back() {
         let attack = site.wait_switches("on");
         assert_eq!(attack.classes, [class], "{switch}");
         // One that is over before its sample is full may have been none: that is another story.
-        wait_until(SOON, "a sample", || site.leveed.attacks().into_iter().find(|attack| attack.captured >= 100));
+        wait_until(SOON, "a sample", || {
+            site.leveed.attacks().into_iter().find(|now| now.id == attack.id && now.captured >= 100)
+        });
         drop(flood);
         site.wait_on(&[]);
         let ended = site.wait_switches("put_back");

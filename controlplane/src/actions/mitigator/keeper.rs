@@ -25,7 +25,9 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 /// After a log-in that failed: many a server locks users out who try too often.
 const LOG_IN_AGAIN: Duration = Duration::from_secs(5);
 /// A disk that is well has written by then; acting comes first.
-const RECORD_WAIT: Duration = Duration::from_millis(100);
+const RECORD_WAIT: Duration = Duration::from_millis(250);
+/// Putting back is in no hurry.
+const RECORD_WAIT_OFF: Duration = Duration::from_secs(10);
 /// So often it is asked for its version before names are taken for granted.
 const VERSION_TRIES: usize = 3;
 /// What came to its end, for records of attacks: the latest.
@@ -58,6 +60,7 @@ pub(super) struct Keeper {
     entries: Vec<Entry>,
     /// As it was last written.
     written: String,
+    save: u64,
     looked_up: LookedUp,
     plan: Plan,
     troubles: Vec<Trouble>,
@@ -103,6 +106,7 @@ impl Keeper {
             mute: 0,
             family: None,
             written: as_text(&entries),
+            save: 0,
             entries,
             looked_up: LookedUp::new(),
             plan: Plan::default(),
@@ -228,10 +232,16 @@ impl Keeper {
             return Ok(());
         }
         self.finish_done();
-        self.write(true).await;
+        let save = self.write();
         // First what protects.
+        if !work.on.is_empty() {
+            self.written_by(save, RECORD_WAIT).await;
+        }
         for key in std::mem::take(&mut work.on) {
             self.put(work, &key, true).await?;
+        }
+        if !work.off.is_empty() {
+            self.written_by(save, RECORD_WAIT_OFF).await;
         }
         for key in std::mem::take(&mut work.off) {
             self.put(work, &key, false).await?;
@@ -375,7 +385,7 @@ impl Keeper {
             Err(error) => return Err(error),
         }
         self.finish_done();
-        self.write(false).await;
+        self.write();
         self.publish(None);
         Ok(())
     }
@@ -395,17 +405,21 @@ impl Keeper {
         self.finished.drain(..excess);
     }
 
-    /// Has what is ours written, where it changed; and waits until it is.
-    async fn write(&mut self, wait: bool) {
+    /// Has what is ours written, where it changed. Gives the number of the save that has it.
+    fn write(&mut self) -> u64 {
         let text = as_text(&self.entries);
-        if text == self.written {
-            return;
+        if text != self.written {
+            self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.entries);
+            self.save = self.store.save(text.clone());
+            self.written = text;
         }
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.entries);
-        let save = self.store.save(text.clone());
-        self.written = text;
-        let deadline = Instant::now() + RECORD_WAIT;
-        while wait && self.store.settled() < save && Instant::now() < deadline {
+        self.save
+    }
+
+    /// Waits until it is on record, for so long at most.
+    async fn written_by(&self, save: u64, at_most: Duration) {
+        let deadline = Instant::now() + at_most;
+        while self.store.settled() < save && Instant::now() < deadline {
             sleep(Duration::from_millis(1)).await;
         }
     }

@@ -80,25 +80,19 @@ impl World {
         self.store = Some(store);
     }
 
-    fn ask(&self, asked: &[Asked]) {
-        self.told.send_modify(|told| told.asked = Some(Arc::new(asked.to_vec())));
+    fn ask<'a>(&self, asked: impl IntoIterator<Item = &'a Asked>) {
+        let asked: Vec<Asked> = asked.into_iter().cloned().collect();
+        self.told.send_modify(|told| told.asked = Some(Arc::new(asked)));
     }
 
-    #[track_caller]
-    fn until<'a>(
-        &'a mut self,
-        what: &'a str,
-        is_so: impl Fn(&Stub, &Report) -> bool + 'a,
-    ) -> impl Future<Output = ()> + 'a {
-        async move {
-            for _ in 0..500 {
-                if is_so(&self.stub, &self.report.borrow()) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+    async fn until(&mut self, what: &str, is_so: impl Fn(&Stub, &Report) -> bool) {
+        for _ in 0..500 {
+            if is_so(&self.stub, &self.report.borrow()) {
+                return;
             }
-            panic!("never came: {what}: {:?}, {:?}", self.stub.state().all_on(), self.report.borrow());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("never came: {what}: {:?}, {:?}", self.stub.state().all_on(), self.report.borrow());
     }
 
     async fn until_on(&mut self, on: &[&str]) {
@@ -154,7 +148,7 @@ async fn every_request_of_an_attack_in_both_families() {
         assert_eq!(world.calls(), hello, "{version}: before anything is wanted");
         world.stub.state().forget();
         let attack = asked(1, &[Class::TcpSyn]);
-        world.ask(&[attack.clone()]);
+        world.ask([&attack]);
         world.until_state(attack.attack, "tcp", SwitchState::On).await;
         let on = [
             "GET /api/v4/toggle/switch?policy=1".to_owned(),
@@ -163,7 +157,7 @@ async fn every_request_of_an_attack_in_both_families() {
             format!("PUT /api/v4/{tcp}/switch?policy=1 {{\"switch\":1}}"),
         ];
         assert_eq!(world.calls()[..4], on, "{version}");
-        world.ask(&[]);
+        world.ask([]);
         world.until_state(attack.attack, "protection", SwitchState::PutBack).await;
         let puts = [
             "/api/v4/toggle/switch?policy=1 {\"switch\":1}".to_owned(),
@@ -189,14 +183,14 @@ async fn two_attacks_in_one_policy_and_what_was_on_before() {
     let mut world = World::start("v21.04", |_| ()).await;
     world.stub.state().flip(1, "tcp", true);
     let (syn, ping) = (asked(1, &[Class::TcpSyn]), asked(2, &[Class::Icmp]));
-    world.ask(&[syn.clone(), ping.clone()]);
+    world.ask([&syn, &ping]);
     world.until_on(&["1 acl", "1 tcp", "1 toggle"]).await;
     world.until_state(syn.attack, "tcp", SwitchState::WasOn).await;
-    world.ask(&[ping.clone()]);
+    world.ask([&ping]);
     world.until_state(syn.attack, "protection", SwitchState::Released).await;
     tokio::time::sleep(TWO).await;
     assert_eq!(world.stub.state().all_on(), ["1 acl", "1 tcp", "1 toggle"], "the other one needs the protection");
-    world.ask(&[]);
+    world.ask([]);
     world.until_on(&["1 tcp"]).await;
     assert!(!world.stub.puts().iter().any(|put| put.contains("tcp")), "{:?}", world.stub.puts());
 }
@@ -205,7 +199,7 @@ async fn two_attacks_in_one_policy_and_what_was_on_before() {
 async fn what_somebody_flips_is_left_and_told() {
     let mut world = World::start("v21.04", |_| ()).await;
     let attack = asked(1, &[Class::Udp]);
-    world.ask(&[attack.clone()]);
+    world.ask([&attack]);
     world.until_on(&["1 sorb", "1 toggle"]).await;
     world.stub.state().flip(1, "sorb", false);
     world.until_state(attack.attack, "sorb", SwitchState::Left).await;
@@ -213,18 +207,18 @@ async fn what_somebody_flips_is_left_and_told() {
     assert_eq!(world.report.borrow().alarms, [alarm]);
     // Another attack that needs it does not fight that person either.
     let other = asked(2, &[Class::Udp]);
-    world.ask(&[attack.clone(), other.clone()]);
+    world.ask([&attack, &other]);
     world.until_state(other.attack, "sorb", SwitchState::Left).await;
     // On again by hand: it is theirs now.
     world.stub.state().flip(1, "sorb", true);
     world.until_state(attack.attack, "sorb", SwitchState::On).await;
-    world.ask(&[]);
+    world.ask([]);
     world.until_on(&["1 sorb"]).await;
     world.until_state(other.attack, "sorb", SwitchState::Left).await;
     assert_eq!(world.stub.puts().iter().filter(|put| put.contains("sorb")).count(), 1);
     // The next attack begins afresh.
     let next = asked(3, &[Class::Udp]);
-    world.ask(&[next.clone()]);
+    world.ask([&next]);
     world.until_state(next.attack, "sorb", SwitchState::WasOn).await;
 }
 
@@ -232,13 +226,13 @@ async fn what_somebody_flips_is_left_and_told() {
 async fn a_restart_goes_on_where_it_was_and_puts_back_what_ended_meanwhile() {
     let mut world = World::start("v21.04", |_| ()).await;
     let attack = asked(1, &[Class::Icmp]);
-    world.ask(&[attack.clone()]);
+    world.ask([&attack]);
     world.until_state(attack.attack, "acl", SwitchState::On).await;
     world.restart().await;
     world.until_state(attack.attack, "acl", SwitchState::On).await;
     assert_eq!(world.stub.puts().len(), 2, "nothing is said twice");
     world.mitigator.stop(AtStop::Keep).await;
-    world.ask(&[]);
+    world.ask([]);
     world.restart().await;
     world.until_on(&[]).await;
     world.until_state(attack.attack, "acl", SwitchState::PutBack).await;
@@ -248,7 +242,7 @@ async fn a_restart_goes_on_where_it_was_and_puts_back_what_ended_meanwhile() {
 async fn another_configuration_and_the_end() {
     let mut world = World::start("v21.04", |_| ()).await;
     let attack = asked(1, &[Class::Icmp]);
-    world.ask(&[attack.clone()]);
+    world.ask([&attack]);
     world.until_on(&["1 acl", "1 toggle"]).await;
     // Another policy on the same cluster: the one goes, the other comes.
     let other = Settings { default_policy: Some(42), ..world.settings.clone() };
@@ -268,7 +262,7 @@ async fn nothing_is_set_in_a_pause_nor_in_a_dry_run() {
     let (attack, dry) =
         (asked(1, &[Class::Icmp]), Asked { held_back: Some(HeldBack::DryRun), ..asked(2, &[Class::Udp]) });
     world.told.send_modify(|told| told.paused = true);
-    world.ask(&[attack.clone(), dry.clone()]);
+    world.ask([&attack, &dry]);
     world.until_state(attack.attack, "acl", SwitchState::Paused).await;
     world.until_state(dry.attack, "sorb", SwitchState::DryRun).await;
     tokio::time::sleep(TWO).await;
@@ -276,7 +270,7 @@ async fn nothing_is_set_in_a_pause_nor_in_a_dry_run() {
     world.told.send_modify(|told| told.paused = false);
     world.until_on(&["1 acl", "1 toggle"]).await;
     world.told.send_modify(|told| told.paused = true);
-    world.ask(&[]);
+    world.ask([]);
     tokio::time::sleep(TWO).await;
     assert_eq!(world.stub.state().all_on(), ["1 acl", "1 toggle"], "nothing is put back in a pause");
     world.mitigator.stop(AtStop::PutBack).await;
@@ -292,9 +286,9 @@ async fn one_switch_that_fails_holds_up_no_other() {
         Fault::Status(500, "{\"error\": [1, {\"a\": null}]}".into()),
     );
     let (ping, syn) = (asked(1, &[Class::Icmp]), asked(2, &[Class::TcpSyn]));
-    world.ask(&[ping.clone()]);
+    world.ask([&ping]);
     world.until_state(ping.attack, "acl", SwitchState::Failed).await;
-    world.ask(&[ping.clone(), syn.clone()]);
+    world.ask([&ping, &syn]);
     world.until_on(&["1 tcp", "1 toggle"]).await;
     let alarms = world.report.borrow().alarms.clone();
     assert!(
@@ -305,7 +299,7 @@ async fn one_switch_that_fails_holds_up_no_other() {
     world.stub.state().heal();
     world.until_on(&["1 acl", "1 tcp", "1 toggle"]).await;
     world.until_state(ping.attack, "acl", SwitchState::On).await;
-    world.ask(&[]);
+    world.ask([]);
     world.until_on(&[]).await;
 }
 
@@ -346,7 +340,7 @@ async fn every_fault_on_every_call_ends_with_the_right_switches() {
                 };
                 world.stub.state().fault(call, 1, fault.clone());
                 let attack = asked(1, &[Class::Icmp]);
-                world.ask(&[attack.clone()]);
+                world.ask([&attack]);
                 // A log-in that came to nothing is not tried again at once.
                 for _ in 0..8 {
                     if world.stub.state().all_on() == ["1 acl", "1 toggle"]
@@ -358,10 +352,10 @@ async fn every_fault_on_every_call_ends_with_the_right_switches() {
                 }
                 assert_eq!(world.stub.state().all_on(), ["1 acl", "1 toggle"], "{call} {fault:?}");
                 world.stub.state().fault(call, 1, fault.clone());
-                world.ask(&[]);
+                world.ask([]);
                 world
                     .until(&format!("{call} {fault:?}"), |stub, report| {
-                        stub.state().all_on().is_empty() && report.held.is_empty()
+                        stub.state().all_on().is_empty() && report.held.is_empty() && report.alarms.is_empty()
                     })
                     .await;
                 let report = world.report.borrow().clone();
@@ -378,7 +372,7 @@ async fn a_target_without_a_policy_and_one_that_mitigator_knows() {
     let mut world = World::start("v21.04", change).await;
     world.stub.state().by_address.insert("198.18.0.1".into(), 42);
     let (known, stranger) = (asked(1, &[Class::Udp]), asked(2, &[Class::Icmp]));
-    world.ask(&[known.clone(), stranger.clone()]);
+    world.ask([&known, &stranger]);
     world.until_on(&["42 sorb", "42 toggle"]).await;
     world.until("alarm", |_, report| report.alarms.iter().any(|alarm| alarm.contains("no policy"))).await;
     let asked_for: Vec<String> = world.calls().into_iter().filter(|call| call.contains("by_inbound")).collect();

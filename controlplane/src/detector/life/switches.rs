@@ -61,3 +61,65 @@ impl Attack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dataplane::packet::Class;
+
+    use super::super::super::tests::{SETTINGS, World, host, observed};
+    use super::super::super::{Observed, Settings};
+    use super::*;
+    use crate::attack::{Kind, Metric, Unit, Volumes};
+    use crate::record::State;
+
+    /// A tick in which a host with thresholds on everything (1,000) and on SYNs (200) has so many packets of each class.
+    fn tick(world: &mut World, classes: &[(Class, u64)]) {
+        let mut all = Volumes::default();
+        for &(class, packets) in classes {
+            all.packets[0][class as usize] = packets;
+        }
+        let mut seen = Observed { all, ..observed(host(), 0.1, 0, 0) };
+        seen.thresholds = Default::default();
+        seen.thresholds.set(Metric { kind: Kind::Total, unit: Unit::Pps }, 1_000);
+        seen.thresholds.set(Metric { kind: Kind::TcpSyn, unit: Unit::Pps }, 200);
+        world.tick(&[seen]);
+    }
+
+    #[test]
+    fn a_threshold_on_everything_says_what_most_of_it_is_and_further_kinds_come_on_top() {
+        let mut world = World::new(Settings { ban_time_ms: 1_000, unban_only_if_attack_finished: false, ..SETTINGS });
+        tick(&mut world, &[(Class::Icmp, 1_200), (Class::Tcp, 100)]);
+        assert_eq!(world.attack().kinds, [Kind::Icmp]);
+        tick(&mut world, &[(Class::Icmp, 1_200), (Class::TcpSyn, 300)]);
+        assert_eq!(world.attack().kinds, [Kind::Icmp, Kind::TcpSyn]);
+        // Over, and back as something else: what it was is forgotten.
+        (0..30).for_each(|_| tick(&mut world, &[]));
+        assert_eq!(world.attack().state, State::Ending);
+        tick(&mut world, &[(Class::Udp, 1_500)]);
+        assert_eq!(world.attack().kinds, [Kind::Udp]);
+    }
+
+    #[test]
+    fn what_becomes_of_switches_is_told_once() {
+        let mut world = World::new(SETTINGS);
+        world.run(1_000, 5_000, 0);
+        world.told();
+        let id = world.attack().id;
+        let mut told = |state, text: &str| {
+            let switch = SwitchRecord { policy: 1, switch: "sorb".into(), state, text: text.into() };
+            let effects = world.detector.switched(world.now, &BTreeMap::from([(id, vec![switch.clone()])]));
+            world.log.extend(effects);
+            assert_eq!(world.attack().switches, [switch]);
+            world.told()
+        };
+        assert_eq!(told(SwitchState::Wanted, ""), []);
+        assert_eq!(told(SwitchState::Failed, "500"), [EventKind::Alarm]);
+        assert_eq!(told(SwitchState::Failed, "502"), [], "other words for the same");
+        assert_eq!(told(SwitchState::On, ""), [EventKind::Switched]);
+        assert_eq!(told(SwitchState::On, ""), []);
+        assert_eq!(told(SwitchState::Left, ""), [EventKind::Alarm]);
+        assert_eq!(told(SwitchState::Released, ""), []);
+        let journal: Vec<&str> = world.attack().journal.iter().map(|entry| entry.text.as_str()).collect();
+        assert!(journal.contains(&"MITIGATOR policy 1: sorb: on"), "{journal:?}");
+    }
+}
