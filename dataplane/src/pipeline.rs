@@ -20,6 +20,7 @@ use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Flow, Outline, Reading, Unparsed};
+use crate::rule::Columns;
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Countdown, Examples, Ring, Tap};
@@ -113,6 +114,8 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<Jobs>,
     others: Others,
+    /// Of packets that rules are asked about.
+    columns: Box<Columns>,
     closer: Closer,
     countdown: Countdown,
 }
@@ -128,6 +131,7 @@ impl Pipeline {
             owner: Owner::new(),
             jobs: Box::new(Jobs::new()),
             others: Others::default(),
+            columns: Box::default(),
             closer: Closer::default(),
             countdown: Countdown::default(),
         }

@@ -1,7 +1,9 @@
 //! The fast path: what nearly every frame is, read with one comparison and loads at fixed places.
 
 use super::ipv6::{addresses, is_extension};
-use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, Upper, class, flow_upper, fragment, upper};
+use super::{
+    CLASSES_V4, CLASSES_V6, Class, Flow, Outline, UPPERS_V4, Upper, UpperKind, class, flow_upper, fragment, upper,
+};
 
 /// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
 /// asked for.
@@ -115,6 +117,53 @@ impl<'a> Plain<'a> {
     #[inline(always)]
     fn payload(&self) -> &'a [u8] {
         self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
+    }
+}
+
+/// A plain frame that is so long that all which rules look at stands at a fixed place.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainUpper<'a> {
+    /// The frame, as far as its IP header.
+    pub packet: Plain<'a>,
+    head: &'a [u8; PLAIN_HEADERS + 14],
+}
+
+impl<'a> PlainUpper<'a> {
+    /// The frame, if it is one.
+    #[inline(always)]
+    pub fn of(frame: &'a [u8]) -> Option<PlainUpper<'a>> {
+        let head = frame.first_chunk()?;
+        Some(PlainUpper { packet: Plain::of(frame)?, head })
+    }
+
+    /// Which of the words there are; the others are anything.
+    #[inline(always)]
+    pub fn kind(&self) -> UpperKind {
+        let (kind, length) = UPPERS_V4[usize::from(self.packet.protocol())];
+        if self.packet.ip_length >= length.into() { kind } else { UpperKind::None }
+    }
+
+    /// Source port, or ICMP type and code.
+    #[inline(always)]
+    pub fn first(&self) -> u16 {
+        self.word(PLAIN_HEADERS)
+    }
+
+    /// Destination port.
+    #[inline(always)]
+    pub fn second(&self) -> u16 {
+        self.word(PLAIN_HEADERS + 2)
+    }
+
+    /// TCP flags.
+    #[inline(always)]
+    pub fn flags(&self) -> u16 {
+        self.word(PLAIN_HEADERS + 12) & 0x0fff
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.head[at], self.head[at + 1]])
     }
 }
 
