@@ -280,7 +280,7 @@ const fn classes(icmp: u8) -> [Class; 256] {
 static CLASSES_V4: [Class; 256] = classes(protocol::ICMP);
 static CLASSES_V6: [Class; 256] = classes(protocol::ICMPV6);
 
-/// Which [`Upper`] an IPv4 packet has that is so long at least, by protocol.
+/// Which [`Upper`] an IPv4 packet has, by protocol, and how long it is then at least: without options, as a whole.
 static UPPERS_V4: [(UpperKind, u8); 256] = {
     use protocol::*;
     const HEADER: u8 = 20;

@@ -243,7 +243,16 @@ impl Pipeline {
     #[inline(always)]
     fn count(&mut self, tick: u32) -> bool {
         let Jobs { len, places, bytes, .. } = &*self.jobs;
-        count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
+        let (places, bytes) = (places.get(..*len).unwrap_or_default(), bytes.get(..*len).unwrap_or_default());
+        // A flood is counted at once.
+        if let [first, .., last] = places
+            && first == last
+            && first.is_all_of(places)
+        {
+            let bytes = bytes.iter().map(|&bytes| u64::from(bytes)).sum();
+            return self.owner.count_many(&self.shared.slab, *first, *len as u32, bytes, tick) != 0;
+        }
+        count(&self.owner, &self.shared.slab, places.iter().zip(bytes), tick).is_watched()
     }
 }
 

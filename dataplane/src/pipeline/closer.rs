@@ -132,9 +132,13 @@ impl Closer {
     ) where
         P: Iterator<Item = (&'a [u8], u32)> + Clone,
     {
-        let run = look.put::<OUTGOING>(watched, part, entries, columns);
+        let rules = &watched.rules[usize::from(OUTGOING)];
+        let run = match rules.is_wide() {
+            false => look.put::<OUTGOING, false>(watched, part, entries, columns),
+            true => look.put::<OUTGOING, true>(watched, part, entries, columns),
+        };
         let planes = run.planes(&look.shared.slab);
-        let rest = watched.rules[usize::from(OUTGOING)].share_out(columns, run.lanes, |columns, rule, lanes| {
+        let rest = rules.share_out(columns, run.lanes, |columns, rule, lanes| {
             look.count(columns, &run, &planes, rule, lanes);
         });
         for capture in &watched.captures {
@@ -212,8 +216,9 @@ impl Run<'_> {
 
 impl<'a, P: Iterator<Item = (&'a [u8], u32)> + Clone> Look<'_, P> {
     /// Gives a lane to each packet that is the target's. One whose slot was that of another host when it was marked is not.
-    #[inline(always)]
-    fn put<'p, const OUTGOING: bool>(
+    /// A function of its own, so that the loop has the registers for itself.
+    #[inline(never)]
+    fn put<'p, const OUTGOING: bool, const WIDE: bool>(
         &self,
         watched: &Watched,
         part: &'p Part<'p>,
@@ -221,17 +226,17 @@ impl<'a, P: Iterator<Item = (&'a [u8], u32)> + Clone> Look<'_, P> {
         columns: &mut Columns,
     ) -> Run<'p> {
         let mut run = Run { part, is_alike, entries: [0; LANES], lanes: 0, long: 0 };
-        let is_wide = watched.rules[usize::from(OUTGOING)].is_wide();
+        let (packets, prefix) = (self.packets.clone(), watched.prefix);
         let mut lane = 0;
         for entry in each(entries) {
-            let Some((frame, _)) = self.packets.clone().nth(part.packets[entry].into()) else { continue };
+            let Some((frame, _)) = packets.clone().nth(part.packets[entry].into()) else { continue };
             match PlainUpper::of(frame) {
                 Some(upper) => {
                     let address = if OUTGOING { upper.packet.source() } else { upper.packet.destination() };
-                    if !watched.prefix.holds_v4(address) {
+                    if !prefix.holds_v4(address) {
                         continue;
                     }
-                    columns.put_plain(lane, &upper, is_wide);
+                    columns.put_plain(lane, &upper, WIDE);
                 }
                 None => match put_any::<OUTGOING>(watched, frame, lane, columns) {
                     None => continue,

@@ -12,7 +12,7 @@ pub(super) const FIRST: usize = 1;
 pub(super) const SECOND: usize = 2;
 /// As component 10 has it.
 pub(super) const LENGTH: usize = 3;
-/// TCP flags.
+/// TCP flags; above them anything.
 pub(super) const FLAGS: usize = 4;
 const NARROW: usize = 5;
 
@@ -64,13 +64,13 @@ impl Default for Columns {
 
 impl Columns {
     #[inline(always)]
-    pub(super) fn narrow(&self, column: usize) -> &[u16; LANES] {
-        &self.narrow[column % NARROW]
+    pub(super) fn narrow(&self, column: usize) -> Option<&[u16; LANES]> {
+        self.narrow.get(column)
     }
 
     #[inline(always)]
-    pub(super) fn wide(&self, column: usize) -> &[u32; LANES] {
-        &self.wide[column % WIDE]
+    pub(super) fn wide(&self, column: usize) -> Option<&[u32; LANES]> {
+        self.wide.get(column)
     }
 
     /// IP lengths, as component 10 has them: of a longer packet 65,535.
@@ -89,8 +89,13 @@ impl Columns {
     #[inline(always)]
     pub fn put_plain(&mut self, lane: usize, upper: &PlainUpper, wide: bool) {
         let packet = &upper.packet;
-        let traits = traits_of(packet.protocol(), packet.fragment(), upper.kind());
-        self.put_narrow(lane, traits, [upper.first(), upper.second(), upper.flags()], packet.ip_length());
+        // One by one: each is stored before the next is read.
+        let lane = lane % LANES;
+        self.narrow[FIRST][lane] = upper.first();
+        self.narrow[SECOND][lane] = upper.second();
+        self.narrow[FLAGS][lane] = upper.flags();
+        self.narrow[LENGTH][lane] = packet.ip_length();
+        self.narrow[TRAITS][lane] = traits_of(packet.protocol(), packet.fragment(), upper.kind());
         if wide {
             self.put_wide(lane, [packet.source(), 0, 0, 0], [packet.destination(), 0, 0, 0], packet.dscp(), 0);
         }
@@ -98,27 +103,20 @@ impl Columns {
 
     /// The same of any packet.
     pub fn put(&mut self, lane: usize, headers: &Headers) {
-        let (kind, words) = words(headers.upper);
+        let (kind, [first, second, flags]) = words(headers.upper);
         let (source, destination, family) = match headers.addresses {
             Addresses::V4 { source, destination } => ([source, 0, 0, 0], [destination, 0, 0, 0], 0),
             Addresses::V6 { source, destination } => (words_of(source), words_of(destination), traits::V6 as u16),
         };
         let traits = traits_of(headers.protocol, headers.fragment, kind) | family;
-        self.put_narrow(lane, traits, words, super::length(headers.ip_length));
+        let lane = lane % LANES;
+        let values = [traits, first, second, super::length(headers.ip_length), flags];
+        self.narrow.iter_mut().zip(values).for_each(|(column, value)| column[lane] = value);
         self.put_wide(lane, source, destination, headers.dscp, headers.flow_label);
     }
 
     #[inline(always)]
-    fn put_narrow(&mut self, lane: usize, traits: u16, [first, second, flags]: [u16; 3], length: u16) {
-        let lane = lane % LANES;
-        for (column, value) in [(TRAITS, traits), (FIRST, first), (SECOND, second), (LENGTH, length), (FLAGS, flags)] {
-            self.narrow[column][lane] = value;
-        }
-    }
-
-    #[inline(always)]
     fn put_wide(&mut self, lane: usize, source: [u32; 4], destination: [u32; 4], dscp: u8, label: u32) {
-        let lane = lane % LANES;
         for word in 0..4 {
             self.wide[SOURCE + word][lane] = source[word];
             self.wide[DESTINATION + word][lane] = destination[word];

@@ -93,8 +93,9 @@ impl RuleSet {
 impl OneOf {
     #[inline(always)]
     fn lanes(&self, columns: &Columns, blocks: usize) -> u64 {
-        let narrow = self.narrow.iter().map(|one| one.lanes(columns.narrow(one.column), blocks));
-        let wide = self.wide.iter().map(|one| one.lanes(columns.wide(one.column), blocks));
+        let narrow =
+            self.narrow.iter().map(|one| columns.narrow(one.column).map_or(0, |column| one.lanes(column, blocks)));
+        let wide = self.wide.iter().map(|one| columns.wide(one.column).map_or(0, |column| one.lanes(column, blocks)));
         narrow.fold(0, |all, one| all | one) | wide.fold(0, |all, one| all | one)
     }
 
@@ -144,7 +145,7 @@ impl Wanted {
             }
         }
         for (alternatives, needed, column, at, width) in
-            [(&rule.fragments, 0, TRAITS, FRAGMENT_AT, 4), (&rule.tcp_flags, traits::FLAGS, FLAGS, 0, 16)]
+            [(&rule.fragments, 0, TRAITS, FRAGMENT_AT, 4), (&rule.tcp_flags, traits::FLAGS, FLAGS, 0, 12)]
         {
             if !alternatives.is_empty() {
                 wanted.traits(needed, needed);
