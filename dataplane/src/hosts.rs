@@ -183,6 +183,12 @@ pub struct Place(u32);
 impl Place {
     /// No cell.
     pub const NOWHERE: Place = Place(0);
+
+    /// Whether all of these are this one. Without a branch for each, so that the compiler takes several at once.
+    #[inline(always)]
+    pub fn is_all_of(self, places: &[Place]) -> bool {
+        places.iter().fold(0, |differs, place| differs | place.0 ^ self.0) == 0
+    }
 }
 
 /// One worker's counters.
@@ -281,6 +287,12 @@ impl Slab {
     #[inline(always)]
     pub fn is_outgoing(&self, place: Place) -> bool {
         place.0 >= (PLANES / 2) as u32 * self.slots
+    }
+
+    /// Which plane it is in.
+    #[inline(always)]
+    pub fn plane(&self, place: Place) -> usize {
+        (place.0 / self.slots.max(1)) as usize
     }
 
     /// The watch mark of a place.
@@ -500,11 +512,18 @@ impl Owner {
     /// The same with all that belongs to it; gives the watch mark.
     #[inline]
     pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
-        let said = self.add(slab.cells(), place, bytes, tick);
-        if said.is_first() {
+        self.count_many(slab, place, 1, bytes.into(), tick)
+    }
+
+    /// The same for several packets.
+    #[inline]
+    pub fn count_many(&self, slab: &Slab, place: Place, packets: u32, bytes: u64, tick: u32) -> u16 {
+        let Some(cell) = slab.cells.get(place.0 as usize) else { return 0 };
+        cell.add(packets, bytes);
+        if cell.stamp() != tick as u16 {
             self.touch(slab, place, tick);
         }
-        (said.0 >> 16) as u16
+        cell.watch()
     }
 
     /// A packet was counted in a cell: says so to the meter, unless it was done in this tick.

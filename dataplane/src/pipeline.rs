@@ -20,6 +20,7 @@ use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Flow, Outline, Reading, Unparsed};
+use crate::rule::Columns;
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Countdown, Examples, Ring, Tap};
@@ -113,6 +114,8 @@ pub struct Pipeline {
     owner: Owner,
     jobs: Box<Jobs>,
     others: Others,
+    /// Of packets that rules are asked about.
+    columns: Box<Columns>,
     closer: Closer,
     countdown: Countdown,
 }
@@ -128,6 +131,7 @@ impl Pipeline {
             owner: Owner::new(),
             jobs: Box::new(Jobs::new()),
             others: Others::default(),
+            columns: Box::default(),
             closer: Closer::default(),
             countdown: Countdown::default(),
         }
@@ -238,7 +242,16 @@ impl Pipeline {
     #[inline(always)]
     fn count(&mut self, tick: u32) -> bool {
         let Jobs { len, places, bytes, .. } = &*self.jobs;
-        count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
+        let (places, bytes) = (places.get(..*len).unwrap_or_default(), bytes.get(..*len).unwrap_or_default());
+        // A flood is counted at once.
+        if let [first, .., last] = places
+            && first == last
+            && first.is_all_of(places)
+        {
+            let bytes = bytes.iter().map(|&bytes| u64::from(bytes)).sum();
+            return self.owner.count_many(&self.shared.slab, *first, *len as u32, bytes, tick) != 0;
+        }
+        count(&self.owner, &self.shared.slab, places.iter().zip(bytes), tick).is_watched()
     }
 }
 

@@ -4,9 +4,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::packet::{Addresses, Headers, Upper};
 
+mod columns;
+pub mod lanes;
 pub mod nlri;
 mod set;
 mod text;
+pub use columns::Columns;
 pub use set::{RuleSet, SET_MAX};
 pub use text::{FRAGMENT_FLAGS, TCP_FLAGS, protocol_name, protocol_number};
 

@@ -26,10 +26,22 @@ fn all() -> Tunnels {
     Tunnel::ALL.into_iter().collect()
 }
 
+/// What the words at fixed places say.
+fn upper_of(upper: PlainUpper<'_>) -> Upper {
+    let (source, destination) = (upper.first(), upper.second());
+    match upper.kind() {
+        UpperKind::None => Upper::None,
+        UpperKind::Ports => Upper::Ports { source, destination },
+        UpperKind::Tcp => Upper::Tcp { source, destination, flags: upper.flags() & 0x0fff },
+        UpperKind::Icmp => Upper::Icmp { kind: (source >> 8) as u8, code: source as u8 },
+    }
+}
+
 /// Everything that takes a frame takes any.
 fn read_everything(frame: &[u8]) {
     let _ = parse(frame);
-    let _ = Plain::of(frame).map(|plain| (plain.outline(), plain.upper(plain.class())));
+    let _ = Plain::of(frame).map(|plain| plain.outline());
+    let _ = PlainUpper::of(frame).map(upper_of);
     match network(frame) {
         Ok(Network::V4(packet)) => drop(outline_v4(packet).map(|outline| flow_v4(packet, &outline))),
         Ok(Network::V6(packet)) => drop(flow_v6(packet)),
@@ -85,6 +97,9 @@ proptest! {
         let at = at.index(frame.len());
         frame[at] ^= flip & (flip >> 1);
         frame.truncate(frame.len().min(cut.index(4 * frame.len()) + 1));
+        if let Some(upper) = PlainUpper::of(&frame) {
+            prop_assert!(Plain::of(&frame).is_some_and(|plain| plain.outline() == upper.packet.outline()));
+        }
         if let Some(plain) = Plain::of(&frame) {
             let whole = parse(&frame);
             let Outline { source, destination, class, is_fragment, ip_length } = plain.outline();
@@ -97,7 +112,7 @@ proptest! {
                 fragment: plain.fragment(),
                 dscp: plain.dscp(),
                 ip_length,
-                upper: plain.upper(plain.class()),
+                upper: PlainUpper::of(&frame).map_or(whole.upper, upper_of),
                 ..whole
             });
             prop_assert_eq!(said, whole);
