@@ -175,14 +175,15 @@ impl Countdown {
         &mut self,
         (tap, ring): (&Tap, &Ring),
         tsc: u64,
-        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        mut packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
     ) -> u64 {
         let mut lost = 0;
-        for (frame, frame_len) in packets {
-            if self.left > 0 {
-                self.left -= 1;
-                continue;
-            }
+        loop {
+            let rest = packets.len() as u32;
+            let Some((frame, frame_len)) = packets.nth(self.left as usize) else {
+                self.left -= rest;
+                return lost;
+            };
             if self.one_in > 0 {
                 let is_kept = ring.push(&Sample::tapped(self.one_in, tsc, frame, frame_len));
                 tap.taken.add(u64::from(is_kept));
@@ -196,7 +197,6 @@ impl Countdown {
                 _ => (((self.random >> 32) * wide) >> 32) as u32,
             };
         }
-        lost
     }
 }
 
