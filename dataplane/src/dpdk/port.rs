@@ -522,7 +522,10 @@ impl<'a> Packets<'a> {
             let buffer: *const u8 = field(LEVEE_MBUF_BUF_ADDR).cast::<*const u8>().read();
             let start = field(LEVEE_MBUF_DATA_OFF).cast::<u16>().read();
             let length = field(LEVEE_MBUF_DATA_LEN).cast::<u16>().read();
-            let data = std::slice::from_raw_parts(buffer.add(usize::from(start)), usize::from(length));
+            let data = buffer.add(usize::from(start));
+            // The compiler cannot know, and would ask.
+            std::hint::assert_unchecked(!data.is_null());
+            let data = std::slice::from_raw_parts(data, usize::from(length));
             (data, field(LEVEE_MBUF_PKT_LEN).cast::<u32>().read())
         }
     }
