@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::tap::Sample;
 use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
 
+mod six;
 mod tap;
 mod watching;
 
