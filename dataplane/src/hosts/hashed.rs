@@ -43,9 +43,9 @@ fn halves(key: u128) -> [u64; 2] {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket(u32);
 
-/// So many hosts a bucket takes as the first of theirs before they look for the emptier one. The more of them stand in their first
-/// bucket, the fewer need a second look; but where all take it as long as there is room, tables fill up unevenly.
-const EARLY: usize = BUCKET / 2;
+/// While a table is at most half as full as it is to be, so many hosts a bucket takes as the first of theirs before they look for the
+/// emptier one. Then few need a second look. If all did so for ever, tables would fill up unevenly.
+const EARLY: usize = BUCKET - 1;
 
 impl Slab {
     /// The seed is secret: who chooses addresses cannot choose buckets.
@@ -185,13 +185,14 @@ impl Owner {
     /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`]. No network is longer than
     /// a host, so that the key finds the network of all its addresses.
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let candidates = slab.both_buckets(address).into_iter().zip([EARLY, 0]).flat_map(|(Bucket(bucket), early)| {
+        let early = if self.used_ipv6 < slab.layout.ipv6_hosts / 2 { EARLY } else { 0 };
+        let candidates = slab.both_buckets(address).into_iter().enumerate().flat_map(|(order, Bucket(bucket))| {
             let bucket = bucket as usize * BUCKET;
             let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));
             // Of free slots one in the emptier bucket, or tables fill up unevenly.
             let taken = warm.iter().flatten().count();
-            let taken = if taken < early { 0 } else { taken };
-            (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, early == 0, index))
+            let taken = if order == 0 && taken < early { 0 } else { taken };
+            (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, order, index))
         });
         let candidates =
             candidates.filter(|&(warm, _, _, index)| warm.is_none() || !self.placed.has(slab.ipv6_slot(index)));

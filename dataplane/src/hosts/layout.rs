@@ -58,7 +58,7 @@ impl Layout {
         self.ipv4_at() + self.ipv4_blocks
     }
 
-    /// Slots of the hashed table: one in three stays free, so that all but one or two hosts in a thousand find one in their two buckets.
+    /// Slots of the hashed table: one in three stays free, so that all but some three hosts in a thousand find one in their two buckets.
     pub fn ipv6_slots(&self) -> usize {
         (self.ipv6_hosts / 2 * 3).next_multiple_of(BLOCK).max(BLOCK)
     }

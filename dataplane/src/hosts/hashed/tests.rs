@@ -163,7 +163,7 @@ fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
 }
 
 #[test]
-fn one_or_two_hosts_in_a_thousand_find_both_buckets_taken_and_most_are_in_their_first() {
+fn three_hosts_in_a_thousand_find_both_buckets_taken_and_most_are_in_their_first() {
     const HOSTS: usize = 20_000;
     let slab = slab(1, HOSTS);
     let mut owner = Owner::new();
@@ -174,12 +174,12 @@ fn one_or_two_hosts_in_a_thousand_find_both_buckets_taken_and_most_are_in_their_
         owner.insert_v6(&slab, &NETWORKS, host, 1);
         first += usize::from(slab.look(slab.first_bucket(host), host).1);
         if count == HOSTS / 2 {
-            assert!(first * 100 > count * 85, "{first} of {count} are found by the first look");
+            assert!(first * 100 > count * 94, "{first} of {count} are found by the first look");
         }
     }
     let without = hosts.iter().filter(|&&host| slab.find_v6(host).is_none()).count();
-    assert!(without * 1000 < HOSTS * 3, "{without} of {HOSTS} have no slot");
-    assert!(first * 100 > HOSTS * 70, "{first} of {HOSTS} are found by the first look");
+    assert!(without * 1000 < HOSTS * 4, "{without} of {HOSTS} have no slot");
+    assert!(first * 100 > HOSTS * 75, "{first} of {HOSTS} are found by the first look");
 }
 
 #[test]

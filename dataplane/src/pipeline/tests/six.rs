@@ -40,12 +40,13 @@ fn frame(kind: Frame, from: &Ipv6Addr, to: &Ipv6Addr) -> Vec<u8> {
 }
 
 /// Packets and bytes of all hosts that may be ours, by plane, and of all kinds.
-fn counted(rig: &Rig, hosts: &[Ipv6Addr]) -> (Vec<(u32, u64)>, Vec<(u64, u64)>) {
+fn counted(rig: &Rig, hosts: &[Ipv6Addr]) -> Vec<(u64, u64)> {
     let slab = &rig.pipeline.shared().slab;
     let slots = hosts.iter().map(|&host| slab.find(host.into()).unwrap_or(Slot::NOWHERE));
     let cells = slots.flat_map(|slot| (0..PLANES).map(move |plane| slab.cell(slot, plane)));
     let kinds = [Kind::Incoming, Kind::Outgoing, Kind::Internal, Kind::Other, Kind::Unparsed];
-    (cells.map(|cell| (cell.packets(), cell.bytes())).collect(), kinds.map(|kind| rig.kind(kind)).to_vec())
+    let cells = cells.map(|cell| (cell.packets().into(), cell.bytes()));
+    cells.chain(kinds.map(|kind| rig.kind(kind))).collect()
 }
 
 proptest! {
