@@ -298,9 +298,15 @@ static UPPERS_V4: [(UpperKind, u8); 256] = {
 
 #[inline(always)]
 fn class<'a>(classes: &[Class; 256], protocol: u8, payload: impl FnOnce() -> &'a [u8]) -> Class {
+    syn_or(classes[usize::from(protocol)], payload)
+}
+
+/// The class that a protocol has; of TCP its flags tell it.
+#[inline(always)]
+fn syn_or<'a>(class: Class, payload: impl FnOnce() -> &'a [u8]) -> Class {
     const SYN_ACK: u8 = 0x12;
     const SYN: u8 = 0x02;
-    match classes[usize::from(protocol)] {
+    match class {
         Class::Tcp if payload().get(13).is_some_and(|flags| flags & SYN_ACK == SYN) => Class::TcpSyn,
         class => class,
     }

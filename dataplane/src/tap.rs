@@ -183,13 +183,14 @@ impl Countdown {
         &mut self,
         (tap, ring): (&Tap, &Ring),
         tsc: u64,
-        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        mut packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
     ) {
-        for (frame, frame_len) in packets {
-            if self.left > 0 {
-                self.left -= 1;
-                continue;
-            }
+        loop {
+            let rest = packets.len() as u32;
+            let Some((frame, frame_len)) = packets.nth(self.left as usize) else {
+                self.left -= rest;
+                return;
+            };
             if self.one_in > 0 {
                 let is_kept = ring.push_within(TAP_ROOM, &Sample::tapped(self.one_in, tsc, frame, frame_len));
                 if is_kept { &tap.taken } else { &tap.skipped }.add(1);

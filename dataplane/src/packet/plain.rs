@@ -1,7 +1,7 @@
 //! The fast path: what nearly every frame is, read with one comparison and loads at fixed places.
 
 use super::ipv6::{addresses, is_extension};
-use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, UPPERS_V4, UpperKind, class, flow_upper, fragment};
+use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, UPPERS_V4, UpperKind, class, flow_upper, fragment, syn_or};
 
 /// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
 /// asked for.
@@ -181,6 +181,8 @@ fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
 pub struct PlainV6<'a> {
     head: &'a [u8; PLAIN_HEADERS_V6],
     payload: &'a [u8],
+    /// By the next header alone.
+    class: Class,
 }
 
 /// Bytes of Ethernet and IPv6 headers of a plain frame.
@@ -195,8 +197,10 @@ impl<'a> PlainV6<'a> {
         const MASK: u32 = 0xffff_f000_u32.to_be();
         let (head, payload) = frame.split_first_chunk::<PLAIN_HEADERS_V6>()?;
         let start: &[u8; 4] = head.get(12..)?.first_chunk()?;
-        let is_plain = u32::from_ne_bytes(*start) & MASK == PLAIN && !EXTENSIONS[usize::from(head[20])];
-        is_plain.then_some(PlainV6 { head, payload })
+        if u32::from_ne_bytes(*start) & MASK != PLAIN {
+            return None;
+        }
+        NEXT_HEADERS[usize::from(head[20])].map(|class| PlainV6 { head, payload, class })
     }
 
     /// What counting asks of it.
@@ -208,7 +212,7 @@ impl<'a> PlainV6<'a> {
         Outline {
             source,
             destination,
-            class: class(&CLASSES_V6, self.head[20], payload),
+            class: syn_or(self.class, payload),
             is_fragment: false,
             ip_length: self.ip_length(),
         }
@@ -226,13 +230,15 @@ impl<'a> PlainV6<'a> {
     }
 }
 
-/// Next headers that are extension headers.
-static EXTENSIONS: [bool; 256] = {
-    let mut extensions = [false; 256];
+/// What a next header counts as; `None`: it is an extension header.
+static NEXT_HEADERS: [Option<Class>; 256] = {
+    let mut classes = [None; 256];
     let mut next = 0;
     while next < 256 {
-        extensions[next] = is_extension(next as u8);
+        if !is_extension(next as u8) {
+            classes[next] = Some(CLASSES_V6[next]);
+        }
         next += 1;
     }
-    extensions
+    classes
 };

@@ -188,7 +188,7 @@ impl Run<'_> {
 
     #[inline(always)]
     fn planes(&self, slab: &Slab) -> Planes {
-        let plane = |lane| slab.plane(self.part.places[self.entry(lane)]) % PLANES;
+        let plane = |lane| slab.plane_of(self.part.places[self.entry(lane)]) % PLANES;
         let mut planes = Planes { used: 0, lanes: [0; PLANES] };
         let mut add = |plane, lanes| {
             planes.used |= 1u64 << plane;

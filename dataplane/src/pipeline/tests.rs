@@ -14,6 +14,7 @@ use crate::tap::Sample;
 use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
 
 mod runs;
+mod six;
 mod tap;
 mod watching;
 

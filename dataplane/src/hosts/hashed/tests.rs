@@ -161,3 +161,38 @@ fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
     let slots = slab.ipv6_blocks().flat_map(|block| (0..256).map(move |index| Slot((block * 256 + index) as u32)));
     assert_eq!(slots.map(|slot| sum(&slab, slot).0).sum::<u64>() + sum(&slab, slab.network(1)).0, 40_000);
 }
+
+#[test]
+fn three_hosts_in_a_thousand_find_both_buckets_taken_and_most_are_in_their_first() {
+    const HOSTS: usize = 20_000;
+    let slab = slab(1, HOSTS);
+    let mut owner = Owner::new();
+    let hosts: Vec<u128> = (0..HOSTS as u128).map(|host| BASE | host << 64 | 1).collect();
+    let mut first = 0;
+    for (count, &host) in (1..).zip(&hosts) {
+        owner.begin_burst();
+        owner.insert_v6(&slab, &NETWORKS, host, 1);
+        first += usize::from(slab.look(slab.first_bucket(host), host).1);
+        if count == HOSTS / 2 {
+            assert!(first * 100 > count * 94, "{first} of {count} are found by the first look");
+        }
+    }
+    let without = hosts.iter().filter(|&&host| slab.find_v6(host).is_none()).count();
+    assert!(without * 1000 < HOSTS * 4, "{without} of {HOSTS} have no slot");
+    assert!(first * 100 > HOSTS * 75, "{first} of {HOSTS} are found by the first look");
+}
+
+#[test]
+fn a_look_finds_a_host_at_each_place_of_a_bucket_and_none_that_shares_half_its_address() {
+    let slab = slab(1, 170);
+    for place in 0..BUCKET as u128 {
+        let (bucket, key) = (Bucket(7), (place + 1) << 64 | (place + 1) << 32);
+        let slot = slab.ipv6_slot(7 * BUCKET + place as usize);
+        assert_eq!(slab.look(bucket, key), (slab.ipv6_slot(7 * BUCKET + BUCKET - 1), false));
+        slab.enter(slot, key);
+        assert_eq!(slab.look(bucket, key), (slot, true));
+        for bit in 0..128 {
+            assert!(!slab.look(bucket, key ^ 1 << bit).1, "bit {bit} of place {place}");
+        }
+    }
+}
