@@ -137,9 +137,10 @@ impl Closer {
             false => look.put::<OUTGOING, false>(watched, part, entries, columns),
             true => look.put::<OUTGOING, true>(watched, part, entries, columns),
         };
-        let planes = run.planes(&look.shared.slab);
+        let mut planes = None;
         let rest = rules.share_out(columns, run.lanes, |columns, rule, lanes| {
-            look.count(columns, &run, &planes, rule, lanes);
+            let planes = planes.get_or_insert_with(|| run.planes(&look.shared.slab));
+            look.count(columns, &run, planes, rule, lanes);
         });
         for capture in &watched.captures {
             let progress = &mut self.captures[usize::from(capture.place) % CAPTURES_MAX];

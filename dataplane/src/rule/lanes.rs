@@ -63,8 +63,11 @@ pub(super) fn blocks(lanes: u64) -> usize {
 #[inline(always)]
 fn join<T>(column: &[T; LANES], blocks: usize, test: impl Fn(&[T; BLOCK]) -> u16) -> u64 {
     let (all, _) = column.as_chunks::<BLOCK>();
-    let tested = all.iter().take(blocks).zip((0..).step_by(BLOCK));
-    tested.fold(0, |lanes, (block, at)| lanes | u64::from(test(block)) << at)
+    let mut lanes = 0;
+    for (at, block) in all.iter().take(blocks).enumerate() {
+        lanes |= u64::from(test(block)) << (BLOCK * at);
+    }
+    lanes
 }
 
 /// The lanes in which this value stands.

@@ -73,11 +73,16 @@ impl RuleSet {
             if rules == 0 {
                 continue;
             }
-            let passed = clause.one_of.lanes(columns, blocks);
-            for rule in each(rules) {
-                let matched = &mut columns.matched[rule];
-                *matched &= passed;
-                left &= !(u64::from(*matched == 0) << rule);
+            // Most often all packets pass, or none.
+            let passed = clause.one_of.lanes(columns, blocks) & lanes;
+            if passed == 0 {
+                left &= !rules;
+            } else if passed != lanes {
+                for rule in each(rules) {
+                    let matched = &mut columns.matched[rule];
+                    *matched &= passed;
+                    left &= !(u64::from(*matched == 0) << rule);
+                }
             }
         }
         left
@@ -93,10 +98,14 @@ impl RuleSet {
 impl OneOf {
     #[inline(always)]
     fn lanes(&self, columns: &Columns, blocks: usize) -> u64 {
-        let narrow =
-            self.narrow.iter().map(|one| columns.narrow(one.column).map_or(0, |column| one.lanes(column, blocks)));
-        let wide = self.wide.iter().map(|one| columns.wide(one.column).map_or(0, |column| one.lanes(column, blocks)));
-        narrow.fold(0, |all, one| all | one) | wide.fold(0, |all, one| all | one)
+        let mut lanes = 0;
+        for one in &self.narrow {
+            lanes |= columns.narrow(one.column).map_or(0, |column| one.lanes(column, blocks));
+        }
+        for one in &self.wide {
+            lanes |= columns.wide(one.column).map_or(0, |column| one.lanes(column, blocks));
+        }
+        lanes
     }
 
     fn narrow(alternatives: impl IntoIterator<Item = Alternative>) -> OneOf {

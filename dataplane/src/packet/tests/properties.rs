@@ -37,6 +37,21 @@ fn upper_of(upper: PlainUpper<'_>) -> Upper {
     }
 }
 
+/// Headers at fixed places are read only where the packet is as long as they are.
+#[test]
+fn words_at_fixed_places_are_those_of_the_packet() {
+    for protocol in 0..=255 {
+        for ip_length in 20..=40 {
+            let header = [0x45, 0, 0, ip_length, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+            let frame = frame(&[&[0x08, 0x00], &header, &[7; 26]]);
+            let whole = parse(&frame).expect("a packet");
+            let upper = PlainUpper::of(&frame).map(upper_of);
+            assert_eq!(upper.unwrap_or(Upper::None), whole.upper, "protocol {protocol}, {ip_length} bytes");
+            assert_eq!(PlainUpper::of(&frame[..47]).map(upper_of), None, "too short for all of them");
+        }
+    }
+}
+
 /// Everything that takes a frame takes any.
 fn read_everything(frame: &[u8]) {
     let _ = parse(frame);
