@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dataplane::feed::Feed;
 use dataplane::packet::parse;
-use dataplane::rule::{Action, RuleSet, SET_MAX};
+use dataplane::rule::{Action, Columns, RuleSet, SET_MAX};
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
@@ -48,6 +48,8 @@ struct Router {
     /// Behind it, what held rules discard is not seen.
     is_before_tap: bool,
     discarding: Vec<RuleSet>,
+    /// Of the packet that they are asked about.
+    columns: Box<Columns>,
     discarded: u64,
 }
 
@@ -73,7 +75,10 @@ impl Router {
     /// Whether a frame gets no further.
     fn discards(&mut self, frame: &[u8]) -> bool {
         let discards = !self.discarding.is_empty()
-            && parse(frame).is_ok_and(|headers| self.discarding.iter().any(|rules| rules.matching(&headers) != 0));
+            && parse(frame).is_ok_and(|headers| {
+                self.columns.put(0, &headers);
+                self.discarding.iter().any(|rules| rules.any(&mut self.columns, 1) != 0)
+            });
         self.discarded += u64::from(discards);
         discards
     }
@@ -128,7 +133,8 @@ impl Player {
         let (wanted, told) = watch::channel(bgp::Told::default());
         let (report, reports) = watch::channel(bgp::Report::new(&bgp::Engine::new("replay", "", MARK)));
         let is_before_tap = config.detection.tap == Tap::BehindRouter;
-        let router = Router { told, report, is_before_tap, discarding: Vec::new(), discarded: 0 };
+        let router =
+            Router { told, report, is_before_tap, discarding: Vec::new(), columns: Box::default(), discarded: 0 };
         let control = Control::new(Parts {
             dataplane,
             map,
