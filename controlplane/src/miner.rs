@@ -506,7 +506,7 @@ impl Session<'_> {
         let is_wider = rule != best.rule;
         chosen.members.retain(|&index| {
             let is_taken = taken.next_if_eq(&index).is_some();
-            !is_taken && !(is_wider && rule.matches(&miner.table.packets[index as usize]))
+            !(is_taken || is_wider && rule.matches(&miner.table.packets[index as usize]))
         });
         let shown = shown.max(miner.table.checked(&rule, self.task.by));
         chosen.spent += shown + UNSHOWN * (best.expected - shown).max(0.0);
