@@ -129,6 +129,8 @@ pub struct Control {
     watching: Watching,
     /// Which rules are counted has changed: workers are told at the next service, once for many rules.
     watch_due: bool,
+    /// Not before: what took long leaves as much time for all else.
+    watch_again: Duration,
     health: Health,
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
@@ -173,6 +175,7 @@ impl Control {
             examples: Examples::default(),
             watching: Watching::default(),
             watch_due: false,
+            watch_again: Duration::ZERO,
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
@@ -218,13 +221,11 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => (),
             }
             // However many clients ask.
-            let begin = Instant::now();
-            if begin >= next_service {
+            if Instant::now() >= next_service {
                 self.look_after();
                 self.service();
                 let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
-                // And however long it took: half the time is for clients.
-                next_service = Instant::now() + period.max(begin.elapsed());
+                next_service = Instant::now() + period;
             }
             let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
@@ -285,7 +286,7 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
-        if self.watch_due {
+        if self.watch_due && self.clock.elapsed() >= self.watch_again {
             self.watch();
         }
         self.look_at_mitigator();
@@ -465,6 +466,7 @@ impl Control {
 
     /// Tells workers what to look at closer.
     fn watch(&mut self) {
+        let begin = self.clock.elapsed();
         self.watch_due = false;
         let scene = Scene {
             attacks: self.detector.attacks().collect(),
@@ -482,6 +484,8 @@ impl Control {
         for slot in fresh {
             self.meter.forget_rule(slot);
         }
+        let end = self.clock.elapsed();
+        self.watch_again = end + (end - begin);
     }
 
     fn group_of(&self, host: IpAddr) -> Arc<str> {

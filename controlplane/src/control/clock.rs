@@ -83,7 +83,7 @@ impl Stamp {
         let cycles = u128::from(self.tsc.saturating_sub(tsc));
         // Before DPDK has started nobody knows how long a cycle is.
         let age_us = (cycles * 1_000_000).checked_div(self.tsc_hz.into()).unwrap_or(0);
-        self.wall_us - age_us as i64
+        self.wall_us.saturating_sub_unsigned(age_us as u64)
     }
 
     /// So many cycles, in seconds.
