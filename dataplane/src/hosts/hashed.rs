@@ -45,7 +45,7 @@ pub struct Bucket(u32);
 
 /// While a table is at most half as full as it is to be, so many hosts a bucket takes as the first of theirs before they look for the
 /// emptier one. Then few need a second look. If all did so for ever, tables would fill up unevenly.
-const EARLY: usize = BUCKET - 1;
+const EARLY: usize = BUCKET / 2;
 
 impl Slab {
     /// The seed is secret: who chooses addresses cannot choose buckets.

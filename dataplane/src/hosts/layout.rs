@@ -58,9 +58,9 @@ impl Layout {
         self.ipv4_at() + self.ipv4_blocks
     }
 
-    /// Slots of the hashed table: one in three stays free, so that all but some three hosts in a thousand find one in their two buckets.
+    /// Slots of the hashed table: three in seven stay free, so that all but one host in four thousand or so find one in their two buckets.
     pub fn ipv6_slots(&self) -> usize {
-        (self.ipv6_hosts / 2 * 3).next_multiple_of(BLOCK).max(BLOCK)
+        (self.ipv6_hosts / 4 * 7).next_multiple_of(BLOCK).max(BLOCK)
     }
 
     /// Blocks of all kinds.
