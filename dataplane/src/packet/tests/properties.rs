@@ -40,7 +40,9 @@ fn upper_of(upper: PlainUpper<'_>) -> Upper {
 /// Headers at fixed places are read only where the packet is as long as they are.
 #[test]
 fn words_at_fixed_places_are_those_of_the_packet() {
-    for protocol in 0..=255 {
+    // Miri takes too long for all.
+    let is_tried = |protocol: &u8| !cfg!(miri) || [1, 6, 17, 132].contains(protocol);
+    for protocol in (0..=255).filter(is_tried) {
         for ip_length in 20..=40 {
             let header = [0x45, 0, 0, ip_length, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
             let frame = frame(&[&[0x08, 0x00], &header, &[7; 26]]);
