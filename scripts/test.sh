@@ -22,8 +22,8 @@ say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "models"
 scripts/loom.sh --weaken slot-odd-first sample-published
-say "fuzzing, a minute each"
-scripts/fuzz.sh --seconds 60
+say "fuzzing, half a minute each"
+scripts/fuzz.sh --seconds 30
 if has_miri; then
   say "miri"
   scripts/miri.sh
