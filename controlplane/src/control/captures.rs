@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
-use dataplane::tap::REQUEST_MAX;
+use dataplane::tap::{REQUEST_MAX, RING};
 use dataplane::watch::{CAPTURES_MAX, Capture};
 use uuid::Uuid;
 
@@ -15,6 +15,9 @@ use crate::attack::{Direction, Target};
 use crate::detector::CaptureRequest;
 use crate::record::Counts;
 use crate::samples::{FRAMES_MAX, Frame};
+
+/// A look takes so many samples of a worker at most: all that the always-on tap may leave in a ring.
+const LOOK_MAX: usize = RING / 4;
 
 #[derive(Debug)]
 struct Open {
@@ -105,8 +108,9 @@ impl Captures {
         Some(open)
     }
 
-    /// Takes samples out of the workers' rings; examples go to `examples`, packets of the always-on tap to `tapped` with how many
-    /// they stand for. Gives the captures that are full now.
+    /// Takes samples out of the workers' rings, of each no more than [`LOOK_MAX`]: a worker may bring them faster than they are
+    /// taken, and all else must have its turn. What finds the ring full is counted there. Examples go to `examples`, packets of the
+    /// always-on tap to `tapped` with how many they stand for. Gives the captures that are full now.
     pub(super) fn drain<'a>(
         &mut self,
         workers: impl Iterator<Item = &'a Shared>,
@@ -116,7 +120,7 @@ impl Captures {
     ) -> Vec<(Uuid, Counts)> {
         let mut full = Vec::new();
         for worker in workers {
-            while let Some(sample) = worker.ring.pop() {
+            for sample in std::iter::from_fn(|| worker.ring.pop()).take(LOOK_MAX) {
                 if examples.take(worker.core, &sample, clock) {
                     continue;
                 }
@@ -302,6 +306,19 @@ mod tests {
         push(&workers[0], second, OTHER, VICTIM);
         assert_eq!(drain(&mut captures, &workers), []);
         assert!(workers[0].ring.pop().is_none(), "the ring is emptied all the same");
+    }
+
+    #[test]
+    fn a_worker_that_never_stops_bringing_samples_holds_up_nobody() {
+        let (mut captures, workers, frame) = (Captures::default(), [worker()], frame(OTHER, VICTIM));
+        let sample = Sample::tapped(1, 0, &frame, 60);
+        let (mut taken, mut full) = (0, 0);
+        assert!(workers[0].ring.push(&sample));
+        captures.drain(workers.iter(), stamp(), &mut Examples::default(), |_, _| {
+            taken += 1;
+            full += usize::from(taken < 2 * RING && workers[0].ring.push(&sample));
+        });
+        assert_eq!((taken, full), (LOOK_MAX, LOOK_MAX), "the rest is for the next look");
     }
 
     #[test]
