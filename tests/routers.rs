@@ -13,7 +13,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core};
 use support::orders::{add, remove};
 use support::routers::{Lab, Options};
 use support::{never, wait_until};
@@ -142,7 +142,7 @@ fn start(lab: &Lab) -> Leveed {
          [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
         lab.gobgpd.address()
     );
-    let core = [*cores().last().unwrap()];
+    let core = [core()];
     let networks = &["198.18.0.0/16", "2001:db8::/48"];
     let ports: [(&str, &[usize]); 1] = [("net_ring0", &core)];
     let mut leveed = Leveed::prepare(&Setup { networks, ports: &ports, rest: &rest, ..Setup::default() });
