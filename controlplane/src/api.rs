@@ -256,7 +256,12 @@ impl Api {
 fn who<T>(request: &tonic::Request<T>) -> String {
     let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
     let Some(uid) = credentials.map(|credentials| credentials.uid()) else { return "unknown".to_owned() };
-    match nix::unistd::User::from_uid(uid.into()) {
+    user(uid.into())
+}
+
+/// The name of a user.
+pub fn user(uid: nix::unistd::Uid) -> String {
+    match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,
         _ => format!("uid {uid}"),
     }
@@ -306,9 +311,18 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>
 #[tonic::async_trait]
 impl Levee for Api {
     async fn get_status(&self, _: tonic::Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
-        let mut status = self.ask(Request::Status).await?;
+        let mut status = self.ask(|reply| Request::Status { in_full: false, reply }).await?;
         status.alarms.extend(self.reloader.alarm());
         Ok(Response::new(convert::status(&status, self.log.level())))
+    }
+
+    async fn list_engines(
+        &self,
+        _: tonic::Request<v1::ListEnginesRequest>,
+    ) -> Result<Response<v1::ListEnginesResponse>, Status> {
+        let status = self.ask(|reply| Request::Status { in_full: true, reply }).await?;
+        let v1::Status { engines, pause, .. } = convert::status(&status, String::new());
+        Ok(Response::new(v1::ListEnginesResponse { engines, pause }))
     }
 
     async fn list_hosts(
@@ -454,6 +468,16 @@ impl Levee for Api {
         let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
         let pause = self.ask(|reply| Request::Pause { order, reply }).await?;
         Ok(Response::new(v1::PauseResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn withdraw_all(
+        &self,
+        request: tonic::Request<v1::WithdrawAllRequest>,
+    ) -> Result<Response<v1::WithdrawAllResponse>, Status> {
+        let by = who(&request);
+        let order = Order { seconds: 0, reason: reason(request.into_inner().reason)?, by };
+        let pause = self.ask(|reply| Request::WithdrawAll { order, reply }).await?;
+        Ok(Response::new(v1::WithdrawAllResponse { pause: Some(convert::pause(&pause)) }))
     }
 
     async fn resume(&self, request: tonic::Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {

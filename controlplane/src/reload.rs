@@ -412,7 +412,7 @@ impl Reloader {
         by: &str,
     ) -> Result<Outcome, Error> {
         let Prepared { config, networks, map, outcome } = prepared;
-        let reports = state.engines.set(config.bgp.iter().flat_map(plan::engines).collect());
+        let reports = state.engines.set(plan::engines(&config));
         let reload = Box::new(Reload {
             by: by.to_owned(),
             act: (act, outcome.keys()),
@@ -420,6 +420,7 @@ impl Reloader {
             map,
             settings: plan::settings(&config),
             whitelist: config.whitelist.clone(),
+            guard: plan::guard(&config),
             miner: config.miner,
             tap_per_second: config.tap_per_second,
             history: config.history.kept,

@@ -85,6 +85,10 @@ pub(super) struct Group {
     pub(super) profile: Option<Text>,
     pub(super) last_resort: Option<Spanned<LastResort>>,
     pub(super) last_resort_mbps: Option<Number>,
+    pub(super) incoming_action: Option<Text>,
+    pub(super) outgoing_action: Option<Text>,
+    pub(super) escalate_incoming: Thresholds,
+    pub(super) escalate_outgoing: Thresholds,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
     pub(super) network_incoming: Thresholds,
@@ -99,6 +103,7 @@ pub(super) enum LastResort {
     Nothing,
     RateLimit,
     Blackhole,
+    Divert,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +160,18 @@ pub(super) struct Bgp {
     pub(super) mark: Text,
     #[serde(default)]
     pub(super) blackhole_next_hops: Vec<Text>,
+    #[serde(default)]
+    pub(super) blackhole_communities: Vec<Text>,
+    pub(super) blackhole_lengths: Option<Spanned<Vec<Number>>>,
+    #[serde(default)]
+    pub(super) divert_next_hops: Vec<Text>,
+    #[serde(default)]
+    pub(super) divert_communities: Vec<Text>,
+    pub(super) divert_lengths: Option<Spanned<Vec<Number>>>,
+    pub(super) shortest_lengths: Option<Spanned<Vec<Number>>>,
+    #[serde(default)]
+    pub(super) never_announce: Vec<Text>,
+    pub(super) rules_per_second: Option<Number>,
     pub(super) engines: Vec<Engine>,
 }
 
@@ -165,6 +182,7 @@ pub(super) struct Engine {
     pub(super) address: Text,
     #[serde(default)]
     pub(super) communities: Vec<Text>,
+    pub(super) profile: Option<Text>,
 }
 
 /// Reads the text; the first error of syntax, key or type is the only one.

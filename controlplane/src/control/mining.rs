@@ -71,6 +71,7 @@ impl Control {
             action: mined.action,
         };
         let map = self.meter.map();
+        let whole = MinedRule { action: map.action(target, whole.action), ..whole };
         let longest = map.host(target.prefix.addr()).prefix_len();
         if target.prefix.prefix_len() >= longest {
             return vec![whole];
