@@ -169,7 +169,7 @@ mod tests {
         for part in [
             "speaker     AS 65001, 192.0.2.1",
             "routes      1 in ipv4-flowspec",
-            "last error  connection lost, 1 min ago",
+            "last error  connection lost, 1 min 10 s ago",
             "192.0.2.2  65002  established",
             "192.0.2.3  -      active       never",
             "dst 198.18.0.1/32 discard  5 s ago",
