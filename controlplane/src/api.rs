@@ -3,6 +3,7 @@
 
 mod config;
 mod convert;
+mod who;
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -22,9 +23,11 @@ use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Response, Status};
 use uuid::Uuid;
+
+pub use who::user;
+use who::who;
 
 use crate::attack::{self, Direction, Target};
 use crate::config::edit::Edit;
@@ -249,21 +252,6 @@ impl Api {
             tokio::task::spawn_blocking(read).await.ok()
         };
         tokio::time::timeout(ANSWER_TIMEOUT, reading).await.ok().flatten().ok_or(Error::NoDisk)
-    }
-}
-
-/// Who asks, by the credentials of the other end of the socket.
-fn who<T>(request: &tonic::Request<T>) -> String {
-    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    let Some(uid) = credentials.map(|credentials| credentials.uid()) else { return "unknown".to_owned() };
-    user(uid.into())
-}
-
-/// The name of a user.
-pub fn user(uid: nix::unistd::Uid) -> String {
-    match nix::unistd::User::from_uid(uid) {
-        Ok(Some(user)) => user.name,
-        _ => format!("uid {uid}"),
     }
 }
 
