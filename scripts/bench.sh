@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole report of Levee's speed, into target/bench/results.json: the fair rig, the meter, instructions a packet, and
-# FastNetMon beside it; on huge pages where it can get them. Prints it as a table, with the bars that it is held against.
+# The whole report of Levee's speed, into target/bench/results.json: the fair rig, the meter, instructions a packet, the way of a
+# rule to a router, and FastNetMon beside it; on huge pages where it can get them. Prints it as a table, with the bars that it is held against.
 #   scripts/bench.sh [--quick] [options of the rig: dataplane/benches/rig]
 #     --quick      short: proves that everything runs and touches what it says; figures mean little. Into quick.json
 #     --case NAME  only this case of the rig, and nothing else
@@ -16,6 +16,7 @@ results=$OUT/results.json
 rig_options=()
 meter_options=()
 peer_options=()
+router_options=()
 only_rig=no
 while (($#)); do
   case $1 in
@@ -24,6 +25,7 @@ while (($#)); do
       rig_options+=(--pairs 1 --millions 2)
       meter_options+=(--ticks 2 --pairs 1 --millions 2)
       peer_options+=(--packets 300000)
+      router_options+=(--quick)
       ;;
     --case | --only-bare | --only-levee)
       only_rig=yes
@@ -106,6 +108,10 @@ print_table() {
     ratio("two_workers"; 1.8; 1.95),
     tick("meter_1m_active"; 100; 40),
     tick("meter_10k_of_1m"; 10; 3),
+    (.rule_to_router | line("rule_to_router"; .median_ms; 50; 10; false;
+      if . then "ms, median of \(.rules); the worst \(.worst_ms)" else null end)),
+    (.rules_in_and_out | line("rules_in"; .there_ms; 2000; 500; false; if . then "ms until a router has all \(.rules)" else null end),
+      line("rules_out"; .gone_ms; 2000; 500; false; if . then "ms until it has none" else null end)),
     (.fastnetmon as $peer |
       line("fastnetmon"; $peer.ratio; 12; 30; true;
         if $peer then "\($peer.ns_per_packet) ns to \($peer.levee_ns_per_packet) ns" else null end),
@@ -131,7 +137,7 @@ else
 fi
 # Results of an earlier run must not pass for this one's.
 mkdir -p "$OUT"
-rm -f "$OUT"/{rig,meter,pure,fastnetmon}.json "$results"
+rm -f "$OUT"/{rig,meter,pure,routers,fastnetmon}.json "$results"
 say "rig"
 cargo bench --locked --quiet -p dataplane --bench rig -- "${rig_options[@]}" >/dev/null
 if [[ $only_rig == no ]]; then
@@ -139,6 +145,8 @@ if [[ $only_rig == no ]]; then
   instructions_per_packet
   say "meter"
   cargo bench --locked --quiet -p controlplane --bench meter -- "${meter_options[@]}" >/dev/null
+  say "rules to a router"
+  cargo bench --locked --quiet -p controlplane --bench routers -- "${router_options[@]}" >/dev/null
   scripts/bench-fastnetmon.sh "${peer_options[@]}" >/dev/null
 fi
 if [[ ! -s $OUT/rig.json ]]; then
@@ -146,7 +154,7 @@ if [[ ! -s $OUT/rig.json ]]; then
   exit
 fi
 parts=()
-for part in meter pure; do
+for part in meter pure routers; do
   [[ ! -s $OUT/$part.json ]] || parts+=("$OUT/$part.json")
 done
 peer='{}'

@@ -63,7 +63,7 @@ check_marks() {
 fresh_copy() {
   rm -rf "$copy"
   mkdir -p "$copy"
-  cp -a Cargo.toml Cargo.lock dataplane controlplane proto "$copy"
+  cp -a Cargo.toml Cargo.lock dataplane controlplane proto tests "$copy"
   find "$copy/dataplane/src" -name '*.rs' -exec touch {} +
 }
 

@@ -99,6 +99,6 @@ if [[ $tests == yes ]]; then
   install_miri
 fi
 if [[ $build == yes ]]; then
-  say "leveed and leveectl: release build"
-  cargo build --release --locked --bin leveed --bin leveectl
+  say "leveed and leveectl, and a stub for latency.sh: release build"
+  cargo build --release --locked --bin leveed --bin leveectl --bin mitigator-stub
 fi

@@ -22,8 +22,8 @@ say "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 say "models"
 scripts/loom.sh --weaken slot-odd-first sample-published
-say "fuzzing, a minute each"
-scripts/fuzz.sh --seconds 60
+say "fuzzing, half a minute each"
+scripts/fuzz.sh --seconds 30
 if has_miri; then
   say "miri"
   scripts/miri.sh
@@ -36,6 +36,10 @@ scripts/bench.sh --quick --case hosts_64k
 say "install"
 cargo build --workspace --locked --quiet
 tests/install.sh
+say "docs/mitigator.md, command by command"
+tests/mitigator-howto.sh "${CARGO_TARGET_DIR:-target}/debug"
+say "mined rules"
+scripts/eval.sh --quick
 say "speed of detection, short"
 scripts/latency.sh --quick --bin "${CARGO_TARGET_DIR:-target}/debug"
 if has_doc_tests; then

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proto::v1;
 use proto::v1::levee_client::LeveeClient;
-use support::daemon::{Leveed, Setup, cores, now_ms};
+use support::daemon::{LOG_LEVEL, Leveed, Setup, cores, now_ms};
 use support::{pcap, wait_until};
 use tempfile::TempDir;
 use tonic::Code;
@@ -70,7 +70,7 @@ fn status_shows_ports_and_workers() {
     assert!(status.dpdk_version.contains('.'), "{}", status.dpdk_version);
     assert!((before_ms..=now_ms()).contains(&status.started_ms));
     assert_eq!((status.dry_run, status.attacks, status.rules, status.networks), (false, 0, 0, 3));
-    assert_eq!(status.log_level, "debug");
+    assert_eq!(status.log_level, LOG_LEVEL);
     assert!(leveed.alarms().is_empty() && status.engines.is_empty(), "{status:?}");
 
     let [port] = &status.ports[..] else { panic!("{:?}", status.ports) };
@@ -106,6 +106,7 @@ fn groups_are_shown_with_what_they_inherit() {
         directions: both("incoming", "outgoing"),
         families: both("ipv4", "ipv6"),
         profile: "strict".to_owned(),
+        inseparable: "rate_limit".to_owned(),
         last_resort: "nothing".to_owned(),
         outgoing: vec![threshold("icmp_pps", 1000.0), threshold("icmp_bps", 1e7)],
         incoming_action: "discard".to_owned(),
@@ -184,7 +185,7 @@ fn the_log_level_can_be_changed() {
         let request = v1::SetLogLevelRequest { level: level.to_owned() };
         leveed.ask(async |mut api| api.set_log_level(request).await).map(|answer| answer.previous)
     };
-    assert_eq!(set("warn").expect("a level"), "debug");
+    assert_eq!(set("warn").expect("a level"), LOG_LEVEL);
     assert_eq!(leveed.status().log_level, "warn");
     leveed.ban("198.18.0.1", "not to be logged").expect("banned");
     assert_eq!(set("info,controlplane::api=off").expect("a filter"), "warn");

@@ -180,7 +180,9 @@ fn rules_by_hand_reach_the_router_and_a_pause_leaves_it_as_it_is() {
 
 #[test]
 fn what_is_no_rule_for_ours_is_refused_and_says_why() {
-    let whitelist = "[groups.quiet]\nnetworks = [\"198.18.1.16/28\"]\nmonitor_only = true\n[whitelist]\nnetworks = [\"198.18.0.64/28\"]\nremote_networks = [\"203.0.113.0/28\"]\n";
+    let whitelist = "[groups.quiet]\nnetworks = [\"198.18.1.16/28\"]\nmonitor_only = true\n\
+                     [profiles.edge]\nwithout = [\"packet_lengths\"]\n[groups.narrow]\nnetworks = [\"198.18.0.128/28\"]\nprofile = \"edge\"\n\
+                     [groups.wide]\nnetworks = [\"198.18.0.144/28\"]\nprofile = \"bird\"\n[whitelist]\nnetworks = [\"198.18.0.64/28\"]\nremote_networks = [\"203.0.113.0/28\"]\n";
     let (leveed, _folder) = start("", whitelist);
     let refused = |rule: &str| {
         let status = add(&leveed, rule, 0).expect_err("refused");
@@ -230,6 +232,16 @@ fn what_is_no_rule_for_ours_is_refused_and_says_why() {
             Code::FailedPrecondition,
             "of different families",
         ),
+        (
+            r#"{"destination_prefix":"198.18.0.1/32","source_ports":[1,3,5,7,9,11],"action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "source_ports has 6 items and routers take 5",
+        ),
+        (
+            r#"{"destination_prefix":"198.18.0.129/32","packet_lengths":[40],"action_type":"discard"}"#,
+            Code::FailedPrecondition,
+            "routers of profile edge do not match packet_lengths",
+        ),
     ] {
         let (found, message) = refused(rule);
         assert!(found == code && message.contains(words), "{rule}: {found:?} {message}");
@@ -249,6 +261,8 @@ fn what_is_no_rule_for_ours_is_refused_and_says_why() {
     assert_eq!(remove(&leveed, "").expect_err("refused").code(), Code::InvalidArgument);
     assert_eq!(remove(&leveed, &id[..20]).expect("removed").text, "dst 198.18.0.10/32 proto udp sport 53 discard");
     assert!(leveed.rules().is_empty());
+    let six = r#"{"destination_prefix":"198.18.0.145/32","source_ports":[1,3,5,7,9,11],"action_type":"discard"}"#;
+    add(&leveed, six, 0).expect("what routers of this group take");
 }
 
 #[test]

@@ -186,3 +186,25 @@ fn one_host_is_no_carpet_and_a_whitelisted_part_stays_free() {
     carpet.stop();
     site.wait_routes(&[], &[]);
 }
+
+#[test]
+fn a_network_is_spared_what_its_hosts_receive_in_peace() {
+    let site = Site::start(DETECTION);
+    // Its hosts ask a resolver; the attack is answers of others.
+    let to = |host: u8| IpAddr::V4(Ipv4Addr::new(198, 18, 77, host));
+    let own: Vec<Vec<u8>> = (0..=255).map(|host| udp("192.0.2.53:53", to(host))).collect();
+    let peace = site.play("peace.pcap", 200, &own);
+    // What is left when the latest seconds are forgotten is enough for a baseline.
+    std::thread::sleep(Duration::from_secs(9));
+    let carpet: Vec<Vec<u8>> = carpet4().into_iter().chain(own.into_iter().step_by(16)).collect();
+    let carpet = site.play("four.pcap", CARPET_PPS, &carpet);
+    let attack = site.wait_filtered(NETWORKS[0]);
+    let rule = &attack.rules[0];
+    let mined = rule.mined.as_ref().expect("what the miner knows");
+    assert!(mined.collateral <= 0.01 && mined.collateral_at_most < 0.1, "{rule:?}");
+    assert!(rule.reason.contains(" of the baseline ("), "its own, not that of its group: {}", rule.reason);
+    let spec: serde_json::Value = serde_json::from_str(&rule.flow_spec_json).unwrap();
+    assert_eq!(spec["destination_prefix"], "198.18.77.0/24");
+    assert!(spec["source_prefix"].as_str().is_some_and(|prefix| prefix.starts_with("203.0.113.")), "{spec}");
+    [carpet, peace].into_iter().for_each(Player::stop);
+}

@@ -2,7 +2,7 @@
 //! which stop here. No detection logic.
 
 mod config;
-mod convert;
+pub(crate) mod convert;
 mod who;
 
 use std::collections::HashSet;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use dataplane::packet::{Class, Headers};
+use dataplane::rule::FlowRule;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,15 @@ impl Target {
         self.direction == other.direction && self.prefix != other.prefix && self.prefix.contains(&other.prefix)
     }
 
+    /// All that it receives, or sends.
+    pub fn all(&self) -> FlowRule {
+        let prefix = Some(self.prefix);
+        match self.direction {
+            Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
+            Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
+        }
+    }
+
     /// How many bits of an address its prefix leaves open.
     pub fn width(&self) -> u8 {
         self.prefix.max_prefix_len() - self.prefix.prefix_len()
@@ -118,6 +128,14 @@ impl Volumes {
             Unit::Bps => bits as f64,
             Unit::Fps => self.flow_ms as f64 / 1000.0,
         }
+    }
+
+    /// What kind of traffic this is, by packets or bits: the first of these that is more than half of it.
+    pub fn kind(&self, unit: Unit) -> Kind {
+        let unit = if unit == Unit::Bps { Unit::Bps } else { Unit::Pps };
+        let half = self.of(Metric { kind: Kind::Total, unit }) / 2.0;
+        let kinds = [Kind::TcpSyn, Kind::Icmp, Kind::Fragments, Kind::Udp, Kind::Tcp];
+        kinds.into_iter().find(|&kind| self.of(Metric { kind, unit }) > half).unwrap_or(Kind::Total)
     }
 
     fn classes(&self, classes: &[Class]) -> (u64, u64) {
@@ -208,6 +226,20 @@ impl Rates {
             fragments: rate(Kind::Fragments),
             flows: volumes.of(Metric::FLOWS) / seconds,
         }
+    }
+
+    /// The figure that a metric looks at.
+    pub fn by(&self, metric: Metric) -> f64 {
+        let rate = match metric.kind {
+            Kind::Flows => return self.flows,
+            Kind::Total => self.total,
+            Kind::Tcp => self.tcp,
+            Kind::TcpSyn => self.tcp_syn,
+            Kind::Udp => self.udp,
+            Kind::Icmp => self.icmp,
+            Kind::Fragments => self.fragments,
+        };
+        if metric.unit == Unit::Bps { rate.bps } else { rate.pps }
     }
 
     /// The higher of both, figure by figure.
@@ -322,9 +354,9 @@ impl Metric {
     }
 }
 
-impl fmt::Display for Metric {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
+        f.write_str(match self {
             Kind::Total => "total",
             Kind::Tcp => "tcp",
             Kind::TcpSyn => "tcp_syn",
@@ -332,7 +364,13 @@ impl fmt::Display for Metric {
             Kind::Icmp => "icmp",
             Kind::Fragments => "fragments",
             Kind::Flows => "flows",
-        };
+        })
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind;
         let unit = match self.unit {
             Unit::Pps => "pps",
             Unit::Bps => "bps",
@@ -389,6 +427,38 @@ impl Thresholds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_and_volumes_agree_on_every_metric() {
+        let mut volumes = Volumes { flow_ms: 9_000, ..Volumes::default() };
+        for (place, count) in volumes.packets.as_flattened_mut().iter_mut().enumerate() {
+            *count = 1 << place;
+        }
+        volumes.bytes = volumes.packets.map(|counts| counts.map(|count| count * 700));
+        let rates = Rates::of(&volumes, 2.0);
+        for metric in Metric::ALL {
+            assert_eq!(rates.by(metric), volumes.of(metric) / 2.0, "{metric}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_half_of_the_traffic_says_of_what_kind_it_is() {
+        let of = |classes: &[(Class, usize, u64)]| {
+            let mut volumes = Volumes::default();
+            for &(class, fragment, packets) in classes {
+                volumes.packets[fragment][class as usize] = packets;
+                volumes.bytes[fragment][class as usize] = packets * if class == Class::Icmp { 1_000 } else { 100 };
+            }
+            (volumes.kind(Unit::Pps), volumes.kind(Unit::Bps))
+        };
+        assert_eq!(of(&[(Class::TcpSyn, 0, 60), (Class::Tcp, 0, 40)]), (Kind::TcpSyn, Kind::TcpSyn));
+        assert_eq!(of(&[(Class::TcpSyn, 0, 40), (Class::Tcp, 0, 60)]), (Kind::Tcp, Kind::Tcp));
+        assert_eq!(of(&[(Class::Udp, 0, 60), (Class::Icmp, 0, 40)]), (Kind::Udp, Kind::Icmp));
+        assert_eq!(of(&[(Class::Udp, 1, 60), (Class::Udp, 0, 40)]), (Kind::Fragments, Kind::Fragments));
+        assert_eq!(of(&[(Class::Udp, 0, 50), (Class::Tcp, 0, 50)]), (Kind::Total, Kind::Total));
+        assert_eq!(of(&[(Class::Other, 0, 90), (Class::Tcp, 0, 10)]), (Kind::Total, Kind::Total));
+        assert_eq!(of(&[]), (Kind::Total, Kind::Total));
+    }
 
     #[test]
     fn a_host_is_an_address_or_an_ipv6_prefix_and_is_named_so() {

@@ -2,9 +2,10 @@
 //! host group. Nothing is learned of a host while it is hot, and what came shortly before it got hot is forgotten. Pure: time is an
 //! argument.
 
+mod buckets;
 mod check;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use dataplane::rule::FlowRule;
 
 use crate::attack::{Direction, Target};
 use crate::miner::{Peace, Whose};
+use buckets::{Buckets, Room};
 pub use check::Check;
 
 /// Seconds that are kept; of a host that is hot all that it has.
@@ -20,36 +22,17 @@ const HISTORY_S: u32 = 600;
 /// What came so long before a window that crossed may be the attack already, and so long after it still.
 const MARGIN_S: u32 = 2;
 /// Hosts, by direction, that have buckets of their own.
-const HOSTS_MAX: usize = 16_384;
+pub const HOSTS_MAX: usize = 16_384;
 /// Packets in all.
-const PACKETS_MAX: usize = 262_144;
+pub const PACKETS_MAX: usize = 262_144;
+/// Networks, by direction, that are hot and whose packets from before are kept, and packets of each.
+pub const NETWORKS_MAX: usize = 64;
+const NETWORK_PACKETS: usize = 2_048;
 /// Packets of a host, in a second and in all; of a group the same.
 const HOST: Room = Room { second: 16, all: 1_024 };
 const GROUP: Room = Room { second: 64, all: 8_192 };
 /// Fewer packets tell nothing.
 const LEAST: usize = 64;
-
-struct Room {
-    second: usize,
-    all: usize,
-}
-
-/// What came in a second.
-#[derive(Debug)]
-struct Bucket {
-    second: u32,
-    /// Packets of the tap, kept or not, and how many packets they stand for.
-    seen: u32,
-    stands_for: u64,
-    packets: Vec<Headers>,
-}
-
-/// The buckets of a host or group, the oldest first.
-#[derive(Debug, Default)]
-struct Buckets {
-    buckets: VecDeque<Bucket>,
-    len: usize,
-}
 
 /// What did not fit, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +41,8 @@ pub struct Lost {
     pub hosts: u64,
     /// Packets that were not kept: too many in all.
     pub packets: u64,
+    /// Networks that got hot and whose packets from before are not kept: too many at once.
+    pub networks: u64,
 }
 
 /// How full it is.
@@ -67,6 +52,8 @@ pub struct Fill {
     pub hosts: usize,
     /// Packets kept, of hosts and groups.
     pub packets: usize,
+    /// Networks, by direction, that are hot and have packets from before.
+    pub networks: usize,
     /// What did not fit.
     pub lost: Lost,
 }
@@ -75,11 +62,13 @@ pub struct Fill {
 #[derive(Debug, Default)]
 pub struct Baseline {
     hosts: HashMap<Target, Buckets>,
-    groups: HashMap<(Arc<str>, Direction), Buckets>,
+    groups: BTreeMap<(Arc<str>, Direction), Buckets>,
     len: usize,
     /// When each was hot last; those of several hosts once more in a list.
     hot: BTreeMap<Target, u32>,
     hot_networks: Vec<Target>,
+    /// What hot networks received before. Groups hold it too, but not for long: their other hosts go on.
+    before: HashMap<Target, Peace>,
     swept: u32,
     random: u64,
     lost: Lost,
@@ -114,14 +103,28 @@ impl Baseline {
         for target in targets {
             if self.hot.insert(target, second).is_none() {
                 self.forget(&target, from);
+                self.keep(&target);
                 is_changed = true;
             }
         }
         let before = self.hot.len();
         self.hot.retain(|_, last| last.saturating_add(MARGIN_S + window_s) >= second);
         if is_changed || self.hot.len() != before {
-            let is_network = |target: &&Target| target.prefix.prefix_len() < target.prefix.max_prefix_len();
-            self.hot_networks = self.hot.keys().filter(is_network).copied().collect();
+            self.hot_networks = self.hot.keys().filter(|target| is_network(target)).copied().collect();
+            self.before.retain(|target, _| self.hot.contains_key(target));
+        }
+    }
+
+    /// Keeps what a network received until now, for as long as it is hot.
+    fn keep(&mut self, target: &Target) {
+        if !is_network(target) || self.hosts.contains_key(target) {
+            return;
+        }
+        if self.before.len() < NETWORKS_MAX {
+            let peace = self.of_network(target);
+            self.before.insert(*target, peace);
+        } else {
+            self.lost.networks += 1;
         }
     }
 
@@ -146,22 +149,52 @@ impl Baseline {
 
     /// What a target receives in peace: its own, or else its group's, or else nobody knows.
     pub fn peace(&self, target: &Target, group: &Arc<str>) -> Peace {
-        let own = self.hosts.get(target).filter(|host| host.len >= LEAST);
-        if let Some(own) = own {
-            return own.peace(Whose::Target);
+        let host = self.hosts.get(target).map(|host| host.peace(Whose::Target, |_| true));
+        let network =
+            || is_network(target).then(|| self.before.get(target).cloned().unwrap_or_else(|| self.of_network(target)));
+        let own = host.or_else(network);
+        if let Some(own) = own.as_ref().filter(|own| own.packets.len() >= LEAST) {
+            return own.clone();
         }
-        let group = self.groups.get(&(Arc::clone(group), target.direction)).filter(|group| group.len >= LEAST);
-        group.map_or_else(Peace::unknown, |group| {
-            let mut peace = group.peace(Whose::Group);
-            let hosts: HashSet<IpAddr> =
-                peace.packets.iter().map(|packet| near_end(packet, target.direction)).collect();
-            // The target is taken for one of them as they are in the mean.
-            peace.one_in /= hosts.len().max(1) as f64;
-            peace
-        })
+        let group =
+            self.groups.get(&(Arc::clone(group), target.direction)).map(|group| group.peace(Whose::Group, |_| true));
+        let Some(mut peace) = group.filter(|group| group.packets.len() >= LEAST) else { return Peace::unknown() };
+        let near = peace.packets.iter().map(|packet| near_end(packet, target.direction));
+        let parts = match own.filter(|_| is_network(target)) {
+            // The network is taken for one that has as much as was seen of it, or as little as would not have been.
+            Some(own) => peace.stands_for() / own.stands_for().max(peace.one_in),
+            // The host is taken for one of them as they are in the mean.
+            None => near.collect::<HashSet<IpAddr>>().len() as f64,
+        };
+        peace.one_in /= parts.max(1.0);
+        peace
     }
 
-    /// Whether a packet that a rule matches is from (or, outgoing, to) somebody whose packets it would have matched in peace.
+    /// What the groups saw of a network: of each as small a share as of that which was seen least, so that all packets stand for as
+    /// many.
+    fn of_network(&self, target: &Target) -> Peace {
+        let is_within = |packet: &Headers| target.prefix.contains(&near_end(packet, target.direction));
+        let groups = self.groups.iter().filter(|((_, direction), _)| *direction == target.direction);
+        let parts: Vec<Peace> = groups.map(|(_, group)| group.peace(Whose::Target, is_within)).collect();
+        let all: f64 = parts.iter().map(Peace::stands_for).sum();
+        let seen = parts.iter().filter(|part| !part.packets.is_empty());
+        let one_in = seen.map(|part| part.one_in).fold(all / NETWORK_PACKETS as f64, f64::max).max(1.0);
+        let mut peace = Peace { one_in, ..Peace::unknown() };
+        for part in parts {
+            let mut due = 0.5;
+            for (packet, second) in part.packets.into_iter().zip(part.seconds) {
+                due += part.one_in / one_in;
+                if due >= 1.0 {
+                    due -= 1.0;
+                    peace.packets.push(packet);
+                    peace.seconds.push(second);
+                }
+            }
+        }
+        peace
+    }
+
+    /// Whether a packet to (or from) a host that a rule matches is from (or, outgoing, to) somebody whose packets it would have matched in peace.
     pub fn knows(&self, target: &Target, rule: &FlowRule, packet: &Headers) -> bool {
         let who = far_end(packet, target.direction);
         self.hosts.get(target).is_some_and(|host| {
@@ -172,7 +205,7 @@ impl Baseline {
 
     /// How full it is.
     pub fn fill(&self) -> Fill {
-        Fill { hosts: self.hosts.len(), packets: self.len, lost: self.lost }
+        Fill { hosts: self.hosts.len(), packets: self.len, networks: self.before.len(), lost: self.lost }
     }
 
     /// Drops what is too old, once a second.
@@ -181,14 +214,16 @@ impl Baseline {
             return;
         }
         self.swept = second;
-        let (mut gone, hot) = (0, &self.hot);
+        let mut gone = 0;
         let oldest = second.saturating_sub(HISTORY_S);
-        self.hosts.retain(|target, buckets| {
-            if !hot.contains_key(target) {
+        let mut hosts = std::mem::take(&mut self.hosts);
+        hosts.retain(|target, buckets| {
+            if buckets.is_older(oldest) && !self.is_hot(target) {
                 gone += buckets.expire(oldest);
             }
             buckets.len > 0
         });
+        self.hosts = hosts;
         self.groups.values_mut().for_each(|buckets| gone += buckets.expire(oldest));
         self.len -= gone;
     }
@@ -199,78 +234,9 @@ impl Baseline {
     }
 }
 
-impl Buckets {
-    /// Keeps a packet, or in a full second perhaps in place of another one of it. Gives how many packets it has more.
-    fn learn(
-        &mut self,
-        second: u32,
-        packet: Headers,
-        (one_in, random): (u32, u64),
-        (room, is_room): (Room, bool),
-    ) -> usize {
-        if self.buckets.back().is_none_or(|bucket| bucket.second < second) {
-            self.buckets.push_back(Bucket { second, seen: 0, stands_for: 0, packets: Vec::new() });
-        }
-        let Some(bucket) = self.buckets.back_mut() else { return 0 };
-        bucket.seen += 1;
-        bucket.stands_for += u64::from(one_in);
-        if bucket.packets.len() < room.second && is_room {
-            bucket.packets.push(packet);
-            self.len += 1;
-            return 1;
-        }
-        // Each packet of the second has the same chance to be kept.
-        let place = (random % u64::from(bucket.seen)) as usize;
-        if let Some(place) = bucket.packets.get_mut(place) {
-            *place = packet;
-        }
-        0
-    }
-
-    /// Drops the oldest seconds where there is no room for more. Gives how many packets went.
-    fn trim(&mut self, room: Room, is_room: bool) -> usize {
-        let mut gone = 0;
-        while self.buckets.len() > 1 && (self.len > room.all || !is_room && gone == 0) {
-            gone += self.drop_oldest();
-        }
-        gone
-    }
-
-    fn drop_oldest(&mut self) -> usize {
-        let gone = self.buckets.pop_front().map_or(0, |bucket| bucket.packets.len());
-        self.len -= gone;
-        gone
-    }
-
-    fn expire(&mut self, oldest: u32) -> usize {
-        let mut gone = 0;
-        while self.buckets.front().is_some_and(|bucket| bucket.second < oldest) {
-            gone += self.drop_oldest();
-        }
-        gone
-    }
-
-    fn forget(&mut self, from: u32, is_meant: impl Fn(&Headers) -> bool) -> usize {
-        let before = self.len;
-        for bucket in self.buckets.iter_mut().filter(|bucket| bucket.second >= from) {
-            let had = bucket.packets.len();
-            bucket.packets.retain(|packet| !is_meant(packet));
-            // What is left stands for as much each as it did.
-            let kept = bucket.packets.len() as u64;
-            bucket.stands_for = bucket.stands_for * kept / (had as u64).max(1);
-            bucket.seen = (u64::from(bucket.seen) * kept / (had as u64).max(1)) as u32;
-            self.len -= had - bucket.packets.len();
-        }
-        self.buckets.retain(|bucket| !bucket.packets.is_empty());
-        before - self.len
-    }
-
-    fn peace(&self, whose: Whose) -> Peace {
-        let all = self.buckets.iter().flat_map(|bucket| bucket.packets.iter().map(|packet| (*packet, bucket.second)));
-        let (packets, seconds) = all.unzip();
-        let stands_for: u64 = self.buckets.iter().map(|bucket| bucket.stands_for).sum();
-        Peace { packets, seconds, one_in: stands_for as f64 / self.len.max(1) as f64, whose }
-    }
+/// Whether it is more than one address. (A host of several is taken for a network of its own.)
+fn is_network(target: &Target) -> bool {
+    target.prefix.prefix_len() < target.prefix.max_prefix_len()
 }
 
 fn ends(packet: &Headers) -> [IpAddr; 2] {

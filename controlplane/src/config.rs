@@ -10,7 +10,9 @@ pub mod edit;
 mod groups;
 mod leaves;
 mod machine;
+mod mitigator;
 mod networks;
+pub mod profiles;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark, Route};
+use crate::actions::mitigator::settings::Settings as Mitigator;
 pub use crate::group::Group;
 use crate::guard::Guard;
 use crate::miner;
@@ -73,6 +76,8 @@ pub struct Config {
     pub tables: Tables,
     /// The protected networks, without duplicates; at least one.
     pub networks: Vec<IpNet>,
+    /// What routers take, where the operator says so, by name.
+    pub profiles: Vec<profiles::Section>,
     /// The host groups, with what they inherit. The first one is always [`DEFAULT_GROUP`], which has no networks; one that
     /// others only inherit from is not among them.
     pub groups: Vec<Group>,
@@ -88,6 +93,8 @@ pub struct Config {
     pub tap_per_second: u32,
     /// Where rules are announced; `None`: nowhere.
     pub bgp: Option<Bgp>,
+    /// The MITIGATOR that protects hosts under attack; `None`: none does.
+    pub mitigator: Option<Mitigator>,
     origin: Origin,
 }
 

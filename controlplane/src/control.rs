@@ -5,19 +5,22 @@
 mod answers;
 mod by_hand;
 mod captures;
+mod clock;
 mod examples;
 mod health;
 mod marking;
 mod mining;
+mod mitigator;
 pub(crate) mod outgoing;
 mod reload;
+mod replay;
 mod tap;
 mod watching;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
@@ -28,9 +31,10 @@ use uuid::Uuid;
 
 pub use answers::{Answered, HostAnswer, HostsAnswer, PortAnswer, Reply, Request, StatusAnswer, TotalsAnswer};
 pub use by_hand::Order;
+pub use clock::Clock;
 pub use reload::Reload;
 
-use crate::actions::bgp;
+use crate::actions::{self, bgp};
 use crate::attack::{Now, Target, Volumes};
 use crate::baseline::Baseline;
 use crate::by_hand::Pause;
@@ -87,10 +91,16 @@ pub struct Parts {
     pub wanted: watch::Sender<bgp::Told>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
+    /// What whoever serves a MITIGATOR is told.
+    pub ask_mitigator: watch::Sender<actions::mitigator::Told>,
+    /// What it says; none: there is none.
+    pub mitigator: Option<watch::Receiver<actions::mitigator::Report>>,
     /// Where events go.
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
     pub requests: Receiver<Request>,
+    /// Whose time it goes by.
+    pub clock: Clock,
 }
 
 /// What others are told once it is on record.
@@ -99,6 +109,8 @@ enum Message {
     Event(Event),
     /// Engines.
     Wanted(Arc<Vec<bgp::Wanted>>),
+    /// Whoever serves a MITIGATOR.
+    Asked(Arc<Vec<actions::mitigator::Asked>>),
 }
 
 /// The control thread's state.
@@ -119,10 +131,15 @@ pub struct Control {
     captures: Captures,
     examples: Examples,
     watching: Watching,
+    /// Which rules are counted has changed: workers are told at the next service, once for many rules.
+    watch_due: bool,
+    /// Not before: what took long leaves as much time for all else.
+    watch_again: Duration,
     health: Health,
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
+    mitigator: mitigator::Mitigator,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
     standing: BTreeMap<Uuid, Standing>,
@@ -131,9 +148,10 @@ pub struct Control {
     saves: u64,
     outgoing: Outgoing<Message>,
     ended: VecDeque<Arc<AttackRecord>>,
-    started: Instant,
+    clock: Clock,
     started_ms: i64,
-    last_tick: Instant,
+    /// Since the start.
+    last_tick: Duration,
     ticks_late: u64,
     last_late: Option<Instant>,
 }
@@ -142,7 +160,6 @@ impl Control {
     /// Puts the rooms together and takes up the attacks on record.
     pub fn new(parts: Parts) -> Control {
         let workers = parts.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect();
-        let started = Instant::now();
         let whitelist = Arc::new(parts.whitelist);
         let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
         let mut control = Control {
@@ -162,9 +179,12 @@ impl Control {
             samples: parts.samples,
             examples: Examples::default(),
             watching: Watching::default(),
+            watch_due: false,
+            watch_again: Duration::ZERO,
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
+            mitigator: mitigator::Mitigator::new(parts.ask_mitigator, parts.mitigator),
             events: parts.events,
             requests: parts.requests,
             standing: BTreeMap::new(),
@@ -173,9 +193,9 @@ impl Control {
             saves: 0,
             outgoing: Outgoing::default(),
             ended: ended.into_iter().take(ENDED_MAX).map(Arc::new).collect(),
-            started,
-            started_ms: wall_ms(),
-            last_tick: started,
+            started_ms: parts.clock.wall_ms(),
+            last_tick: parts.clock.elapsed(),
+            clock: parts.clock,
             ticks_late: 0,
             last_late: None,
         };
@@ -207,6 +227,7 @@ impl Control {
             }
             // However many clients ask.
             if Instant::now() >= next_service {
+                self.look_after();
                 self.service();
                 let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
                 next_service = Instant::now() + period;
@@ -230,28 +251,32 @@ impl Control {
     }
 
     fn now(&self) -> Now {
-        Now { mono_ms: self.started.elapsed().as_millis() as u64, wall_ms: wall_ms() }
+        self.clock.now()
     }
 
-    /// What cannot wait for the next tick: full captures, what engines say, and how ports and workers are.
-    fn service(&mut self) {
+    /// How ports, workers and the disk are.
+    fn look_after(&mut self) {
         let mut news = self.health.look(&self.dataplane);
         news.extend(self.store.news());
         for (kind, text) in news {
-            self.tell(Event { time_ms: wall_ms(), kind, attack: None, text });
+            self.tell(Event { time_ms: self.clock.wall_ms(), kind, attack: None, text });
         }
+    }
+
+    /// What cannot wait for the next tick: full captures, and what engines say.
+    fn service(&mut self) {
         self.watching.mark_some(&self.dataplane);
         let workers = self.dataplane.workers().map(|(shared, _)| &**shared);
-        let (second, map, baseline) = (self.started.elapsed().as_secs() as u32, self.meter.map(), &mut self.baseline);
+        let (second, map, baseline) = (self.clock.second(), self.meter.map(), &mut self.baseline);
         let (held, detector) = (&self.held_rules, &mut self.detector);
-        let full = self.captures.drain(workers, &mut self.examples, |headers, one_in| {
-            for (target, group) in tap::ends(map, &headers) {
-                baseline.learn(second, (target, group), headers, one_in);
-                let rules = held.get(&target).into_iter().flatten();
-                for (id, _) in
-                    rules.filter(|(_, rule)| rule.matches(&headers) && baseline.knows(&target, rule, &headers))
-                {
-                    detector.rule_took_known(&target, *id, one_in.into());
+        let full = self.captures.drain(workers, self.clock.stamp(), &mut self.examples, |headers, one_in| {
+            for (host, group) in tap::ends(map, &headers) {
+                baseline.learn(second, (host, group), headers, one_in);
+                for (target, rules) in held.iter().filter(|(target, _)| **target == host || target.is_around(&host)) {
+                    let takes_known = |rule: &FlowRule| rule.matches(&headers) && baseline.knows(&host, rule, &headers);
+                    for (id, _) in rules.iter().filter(|(_, rule)| takes_known(rule)) {
+                        detector.rule_took_known(target, *id, one_in.into());
+                    }
                 }
             }
         });
@@ -266,6 +291,10 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
+        if self.watch_due && self.clock.elapsed() >= self.watch_again {
+            self.watch();
+        }
+        self.look_at_mitigator();
         self.let_go();
     }
 
@@ -276,6 +305,7 @@ impl Control {
                 // Nobody listening is no error.
                 Message::Event(event) => drop(self.events.send(event)),
                 Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
+                Message::Asked(asked) => self.mitigator.tell(asked),
             }
         }
     }
@@ -307,14 +337,14 @@ impl Control {
         effects.extend(self.detector.held_at(self.now(), &engines));
         effects.extend(self.detector.refused(self.now(), &refused));
         self.carry_out(effects);
-        self.watch();
+        self.watch_due = true;
     }
 
     /// One look at the thresholds.
     fn tick(&mut self) {
-        let now = Instant::now();
-        let seconds = (now - self.last_tick).as_secs_f64();
-        self.last_tick = now;
+        let elapsed = self.clock.elapsed();
+        let seconds = (elapsed - self.last_tick).as_secs_f64();
+        self.last_tick = elapsed;
         let tick = self.dataplane.next_tick();
         let matched = self.count_matches(seconds);
         self.meter.follow(self.detector.followed(), self.detector.apart());
@@ -328,7 +358,7 @@ impl Control {
         let map = self.meter.map();
         effects.extend(self.detector.escalate(self.now(), |target| map.escalation(target)));
         let window_s = self.settings.window_ms.div_ceil(1000) as u32;
-        self.baseline.heat(self.started.elapsed().as_secs() as u32, window_s, self.detector.hot());
+        self.baseline.heat(self.clock.second(), window_s, self.detector.hot());
         self.tap.follow(self.dataplane.workers().map(|(shared, _)| &**shared), seconds);
         self.carry_out(effects);
         self.mind_pause();
@@ -373,7 +403,7 @@ impl Control {
                 }
                 Effect::CloseCapture { attack, mine } => {
                     rewatch = true;
-                    let Some(closed) = self.captures.close(attack) else { continue };
+                    let Some(closed) = self.captures.close(attack, self.clock.stamp()) else { continue };
                     if let Some(samples) = self.samples.as_ref().filter(|_| !closed.frames.is_empty()) {
                         samples.keep(attack, closed.frames);
                     }
@@ -387,17 +417,20 @@ impl Control {
                 }
                 Effect::Event(event) => events.push(event),
                 Effect::WantedChanged => {
-                    rewatch = true;
+                    self.watch_due = true;
                     replan = true;
                 }
             }
         }
-        if !records.is_empty() {
+        let is_news = !records.is_empty();
+        if is_news {
             self.saves = self.store.save(records);
         }
         events.into_iter().for_each(|event| self.tell(event));
         if replan {
             self.plan();
+        } else if is_news {
+            self.ask_mitigator();
         }
         if rewatch {
             self.watch();
@@ -446,10 +479,13 @@ impl Control {
             action: wanted.action,
         });
         self.send(Message::Wanted(Arc::new(wanted.collect())));
+        self.ask_mitigator();
     }
 
     /// Tells workers what to look at closer.
     fn watch(&mut self) {
+        let begin = self.clock.elapsed();
+        self.watch_due = false;
         let scene = Scene {
             attacks: self.detector.attacks().collect(),
             captures: self.captures.open_ones().collect(),
@@ -466,13 +502,11 @@ impl Control {
         for slot in fresh {
             self.meter.forget_rule(slot);
         }
+        let end = self.clock.elapsed();
+        self.watch_again = end + (end - begin);
     }
 
     fn group_of(&self, host: IpAddr) -> Arc<str> {
         Arc::clone(&self.meter.map().group(host).name)
     }
-}
-
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

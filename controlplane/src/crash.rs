@@ -34,11 +34,25 @@ pub enum Step {
     ListPeer,
     /// As above.
     WatchEvent,
+    /// One of the calls to a MITIGATOR: the log-in.
+    MitigatorLogin,
+    /// Its version.
+    MitigatorVersion,
+    /// Whether the token is good.
+    MitigatorPing,
+    /// How a switch is.
+    MitigatorGetSwitch,
+    /// A switch is set.
+    MitigatorPutSwitch,
+    /// The policy of a packet.
+    MitigatorPolicyOf,
+    /// What only the doctor asks.
+    MitigatorLook,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Step; 10] = [
+    pub const ALL: [Step; 17] = [
         Step::Write,
         Step::Commit,
         Step::PutAside,
@@ -49,6 +63,13 @@ impl Step {
         Step::ListPath,
         Step::ListPeer,
         Step::WatchEvent,
+        Step::MitigatorLogin,
+        Step::MitigatorVersion,
+        Step::MitigatorPing,
+        Step::MitigatorGetSwitch,
+        Step::MitigatorPutSwitch,
+        Step::MitigatorPolicyOf,
+        Step::MitigatorLook,
     ];
 
     /// Its name: of a call to an engine, what gRPC calls it.
@@ -64,6 +85,13 @@ impl Step {
             Step::ListPath => "ListPath",
             Step::ListPeer => "ListPeer",
             Step::WatchEvent => "WatchEvent",
+            Step::MitigatorLogin => "MitigatorLogin",
+            Step::MitigatorVersion => "MitigatorVersion",
+            Step::MitigatorPing => "MitigatorPing",
+            Step::MitigatorGetSwitch => "MitigatorGetSwitch",
+            Step::MitigatorPutSwitch => "MitigatorPutSwitch",
+            Step::MitigatorPolicyOf => "MitigatorPolicyOf",
+            Step::MitigatorLook => "MitigatorLook",
         }
     }
 }

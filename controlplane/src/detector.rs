@@ -122,6 +122,8 @@ pub struct MinedRule {
     pub mined: MinedRecord,
     /// Why this rule, in words.
     pub reason: String,
+    /// It takes all that others leave, since nothing tells it from the target's own traffic: a last resort.
+    pub last_resort: bool,
 }
 
 /// Asks the packet path for packets of a target, both directions.
@@ -172,6 +174,8 @@ pub enum EventKind {
     Recovered,
     /// The configuration changed, and the attack with it.
     Changed,
+    /// Something became of a switch of a MITIGATOR that the attack needs.
+    Switched,
 }
 
 impl EventKind {
@@ -193,6 +197,7 @@ impl EventKind {
             EventKind::Alarm => "alarm",
             EventKind::Recovered => "recovered",
             EventKind::Changed => "changed",
+            EventKind::Switched => "switched",
         }
     }
 }

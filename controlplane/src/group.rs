@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dataplane::rule::Action;
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use crate::attack::{Direction, Thresholds};
 use crate::profile::Profile;
@@ -82,6 +83,30 @@ impl fmt::Display for LastResort {
     }
 }
 
+/// What is done about traffic over a threshold that nothing tells from the host's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inseparable {
+    /// What tells it best is let through at the rate that the host had of it in peace, with a margin.
+    #[default]
+    RateLimit,
+    /// The target is taken off the net: a route to nowhere.
+    Blackhole,
+    /// Nothing: the record says so.
+    Nothing,
+}
+
+impl fmt::Display for Inseparable {
+    /// The word of the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Inseparable::RateLimit => "rate_limit",
+            Inseparable::Blackhole => "blackhole",
+            Inseparable::Nothing => "nothing",
+        })
+    }
+}
+
 /// A host group as it is in force: with what it inherits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -99,6 +124,8 @@ pub struct Group {
     pub monitor_only: bool,
     /// What its routers take.
     pub profile: Profile,
+    /// What is done about traffic that cannot be told from its hosts' own.
+    pub inseparable: Inseparable,
     /// What is done when there are no more rules to be had.
     pub last_resort: LastResort,
     /// What routers do with what a mined rule matches that would discard it.
@@ -124,6 +151,7 @@ impl Default for Group {
             families: Family::ALL.to_vec(),
             monitor_only: false,
             profile: Profile::default(),
+            inseparable: Inseparable::default(),
             last_resort: LastResort::Nothing,
             actions: [Action::Discard; 2],
             escalation: Default::default(),

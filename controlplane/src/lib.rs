@@ -22,6 +22,7 @@ pub mod plan;
 pub mod profile;
 pub mod record;
 pub mod reload;
+pub mod replay;
 pub mod rule_json;
 pub mod samples;
 pub mod search;

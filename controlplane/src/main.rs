@@ -1,5 +1,7 @@
 //! `leveed`: wires the rooms together, takes signals, sets the exit status. Decides nothing.
 
+mod doctor;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,16 +9,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use controlplane::actions::bgp;
+use controlplane::actions::{bgp, mitigator};
 use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log};
-use controlplane::control::{Control, Order, Parts, Request};
+use controlplane::control::{Clock, Control, Order, Parts, Request};
 use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
 use controlplane::record::AttackRecord;
-use controlplane::reload::{LogFilter, Reloader};
+use controlplane::reload::{Actions, LogFilter, Reloader};
+use controlplane::replay;
 use controlplane::samples;
 use controlplane::store::{self, Archive};
 use crossbeam::channel;
@@ -69,8 +72,16 @@ enum Command {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Looks at an outside system as the daemon would use it, and changes nothing there. Needs no running daemon.
+    Doctor {
+        #[command(subcommand)]
+        command: doctor::Command,
+    },
     /// Mines rules from capture files; needs neither a device nor a running daemon.
     Mine(offline::Mine),
+    /// Runs the whole detector over capture files by their own time; needs neither a device nor a running daemon. Exit status 0 whatever
+    /// it finds, 1 if a file cannot be read, 2 if the configuration is wrong.
+    Replay(replay::Replay),
 }
 
 /// A configuration that is wrong: its findings, as text.
@@ -83,7 +94,9 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
         Command::WithdrawAll { config, reason } => withdraw_all(&config, reason),
+        Command::Doctor { command } => doctor::run(&command),
         Command::Mine(arguments) => mine(&arguments),
+        Command::Replay(arguments) => run_replay(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,7 +140,24 @@ fn mine(arguments: &offline::Mine) -> anyhow::Result<()> {
     let load = |path: &PathBuf| config::load(path).map_err(|findings| BadConfig(findings.to_string()));
     let config = arguments.config.as_ref().map(load).transpose()?;
     let report = offline::mine(arguments, config.as_ref())?;
-    let text = if arguments.json { report.to_json().to_string() } else { report.to_string() };
+    print(&if arguments.json { report.to_json().to_string() } else { report.to_string() })
+}
+
+fn run_replay(arguments: &replay::Replay) -> anyhow::Result<()> {
+    let progress = |packets: u64, seconds: f64| {
+        if arguments.progress {
+            eprintln!("{packets} packets, {seconds:.1} s of the files");
+        }
+    };
+    let report = replay::replay(arguments, progress).map_err(|error| match error {
+        replay::Error::Config(findings) => BadConfig(findings.to_string()).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    report.warnings().for_each(|warning| eprintln!("leveed: {warning}"));
+    print(&if arguments.json { format!("{:#}", report.to_json()) } else { report.to_string() })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -205,7 +235,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let Opened { store, pause, records } = open_store(&config)?;
+    let Opened { store, pause, records, switches } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
@@ -213,6 +243,10 @@ fn run(path: &Path) -> anyhow::Result<()> {
 
     let mut engines = bgp::Engines::new(told);
     let reports = runtime.block_on(async { engines.set(plan::engines(&config)) });
+    let (ask_mitigator, mitigator_told) = watch::channel(mitigator::Told::default());
+    let mut mitigator = mitigator::Mitigator::new(mitigator_told, store.ledger(), switches.as_deref());
+    let mitigator_report = runtime.block_on(mitigator.set(config.mitigator.clone()));
+    let actions = Actions { engines, mitigator };
     let networks = dataplane.networks.get();
     let control = Control::new(Parts {
         map: plan::map(&config, Arc::clone(&networks))?,
@@ -228,13 +262,16 @@ fn run(path: &Path) -> anyhow::Result<()> {
         pause,
         wanted,
         reports,
+        ask_mitigator,
+        mitigator: mitigator_report,
         events: events.clone(),
         requests: asked,
+        clock: Clock::machine(),
     });
     let control = std::thread::Builder::new().name("levee-control".into()).spawn(move || control.run())?;
     let (dry_run, ipv6_prefix_length) = (config.daemon.dry_run, config.tables.ipv6_prefix_length);
     let archive = Archive::new(config.daemon.state.clone());
-    let reloader = Reloader::new(path, config.clone(), networks, engines, Arc::clone(&log), requests.clone());
+    let reloader = Reloader::new(path, config.clone(), networks, actions, Arc::clone(&log), requests.clone());
     let reloader = Arc::new(reloader);
     let api = Api {
         requests: requests.clone(),
@@ -251,6 +288,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
 
     runtime.block_on(signals.serve(&reloader));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    runtime.block_on(reloader.stop_mitigator());
     drop(requests.send(Request::Stop));
     if control.join().is_err() {
         error!("the control thread panicked; see above");
@@ -322,15 +360,16 @@ struct Opened {
     store: store::StoreHandle,
     pause: Option<Pause>,
     records: Vec<AttackRecord>,
+    switches: Option<String>,
 }
 
 /// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
 fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let store::Found { disk, pause, records, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    let store::Found { disk, pause, records, switches, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
     if let Some(trouble) = trouble {
         error!("cannot store attacks: {trouble}; trying on");
     }
-    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records })
+    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records, switches })
 }
 
 #[cfg(test)]

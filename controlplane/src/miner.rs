@@ -14,6 +14,7 @@
 //! `search` finds the rule that is worth most, `fit` what each component can add, `prior` stands in for what the baseline does
 //! not tell, `widen` makes room for what the sample does not hold. What a rule takes is left out, and the rest is mined again.
 
+mod doubt;
 mod expect;
 mod explain;
 mod fit;
@@ -23,6 +24,7 @@ mod search;
 mod table;
 mod widen;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::packet::{Addresses, Headers};
@@ -33,8 +35,9 @@ use crate::attack::{Direction, Target, Unit};
 use crate::profile::Profile;
 use crate::whitelist::Whitelist;
 use expect::Trust;
-pub use explain::RunnerUp;
+pub use explain::{RunnerUp, at_most};
 use fit::Ends;
+use own::FarEnds;
 use search::{Miner, Node};
 use table::{Table, weight};
 
@@ -50,18 +53,25 @@ const STARTS: usize = 3;
 const WELL_COVERED: f64 = 0.03;
 /// Or, where half of what the host's own may be is more, than that; but no more than this.
 const WELL_COVERED_MOST: f64 = 0.1;
+/// After looking at so many packets for what more a rule could ask, no further set is completed.
+const STEPS: usize = 40_000;
+/// And after so many no further rule is looked for.
+const STEPS_MOST: usize = 150_000;
+/// So many rules that seem good are given a harder look, until one may be.
+const LOOKS: usize = 12;
 /// What a rule costs in a set of them, since routers take only so many; and so much of what it paid for names, since it may still be a
 /// conversation of the host's own.
 const RULE_COST: f64 = 0.005;
 const DOUBT: f64 = 0.5;
+/// Of what rules are to be expected to take beyond what the baseline shows, so much counts against what all of them may: each may be wrong, but
+/// hardly all.
+const UNSHOWN: f64 = 0.25;
 /// Fewer packets of a sample are worth no rule.
 const LEAST_PACKETS: f64 = 3.0;
 /// Least share of a sample that is worth a rule where there is no baseline: nobody knows whose it is.
 const LEAST_WITHOUT_BASELINE: f64 = 0.2;
 /// Where rules leave more than this of the sample, what is left is held to be an attack that looks like the host's own traffic.
 const UNEXPLAINED: f64 = 0.5;
-/// What a rule must be worth for a rate limit not to be on all that the host receives.
-const TELLING: f64 = 0.1;
 /// A rate limit is so many times what the baseline had of it in its busiest second, and never lower than this.
 const RATE_MARGIN: f64 = 1.5;
 const RATE_MIN_BPS: u64 = 64_000;
@@ -113,9 +123,15 @@ impl Peace {
         Peace { packets: Vec::new(), seconds: Vec::new(), one_in: 1.0, whose: Whose::Target }
     }
 
+    /// How many packets all of them stand for.
+    pub fn stands_for(&self) -> f64 {
+        self.packets.len() as f64 * self.one_in
+    }
+
     /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
     fn as_of(&self, target: &Target) -> Peace {
-        let mut own = Peace { packets: Vec::new(), seconds: Vec::new(), ..*self };
+        let room = self.packets.len();
+        let mut own = Peace { packets: Vec::with_capacity(room), seconds: Vec::with_capacity(room), ..*self };
         for (packet, second) in self.packets.iter().zip(&self.seconds) {
             let mut packet = *packet;
             let incoming = target.direction == Direction::Incoming;
@@ -197,6 +213,9 @@ pub struct Outcome {
     pub rules: Vec<Mined>,
     /// Share of the sample that none of them matches: the host's own traffic, and what may cross again.
     pub uncovered: f64,
+    /// Whether the rules that discard leave so much that it is held to be an attack that looks like the host's own traffic. What tells it
+    /// best is limited by one more rule, if the baseline says to what.
+    pub inseparable: bool,
     /// What else is to be said; empty when nothing is.
     pub note: String,
 }
@@ -214,11 +233,16 @@ struct Counted {
 
 /// Mines a sample.
 pub fn mine(task: &Task) -> Outcome {
+    mined(task).0
+}
+
+/// The same, and how many packets were looked at for it.
+fn mined(task: &Task) -> (Outcome, usize) {
     let base = target_rule(&task.target);
     let sample: Vec<Headers> = task.sample.iter().filter(|packet| base.matches(packet)).copied().collect();
     if sample.is_empty() || nlri::encode(&base).is_err() {
         let note = "nothing in the sample goes the way of the attack".to_owned();
-        return Outcome { rules: Vec::new(), uncovered: 1.0, note };
+        return (Outcome { rules: Vec::new(), uncovered: 1.0, inseparable: false, note }, 0);
     }
     let peace = task.peace.as_of(&task.target);
     let known = peace.packets.len();
@@ -231,22 +255,27 @@ pub fn mine(task: &Task) -> Outcome {
     let (near_port, far_port) = if incoming { (near_port, far_port) } else { (far_port, near_port) };
     let rate = own::by_rate(&sample, task.seconds, &peace, task.by);
     let (own, own_least) = own::share(&table, near_port, far_port, rate);
-    let conversations = own::far_ends(&peace.packets, task.target.direction) as f64;
+    let far_ends = FarEnds::new(&peace.packets, task.by, task.target.direction);
     let packets = sample.len().min(table::SAMPLE_MAX) as f64;
+    let own_packets: Vec<u32> = (table.split as u32..table.packets.len() as u32).collect();
+    // Packets of a conversation are alike: of what the host receives, each conversation is one witness.
+    let conversations = table.conversations(&own_packets).flows;
     let miner = Miner {
         own,
         own_least,
         table,
         profile: task.profile,
         whitelist: task.whitelist,
-        of_kinds: Trust::new(packets, known as f64),
-        of_names: Trust::new(packets, conversations),
+        of_kinds: Trust { known: conversations, ..Trust::new(packets, known as f64) },
+        ends: Ends::Networks,
+        of_names: Trust::new(packets, far_ends.count as f64),
         least: least.max(LEAST_PACKETS / packets),
         is_v6: matches!(task.target.prefix, IpNet::V6(_)),
         near_port,
         far: if incoming { far } else { near },
+        steps: Cell::new(0),
     };
-    Session { task, base, miner, sample, peace }.run()
+    Session { task, base, miner, sample, peace, far_ends }.run()
 }
 
 impl Trust {
@@ -279,12 +308,14 @@ struct Session<'a> {
     miner: Miner<'a>,
     sample: Vec<Headers>,
     peace: Peace,
+    far_ends: FarEnds,
 }
 
 /// Rules that have been chosen, and what they leave.
 #[derive(Clone)]
 struct Chosen {
-    rules: Vec<Mined>,
+    /// Each with the next best.
+    rules: Vec<(FlowRule, Option<RunnerUp>)>,
     /// What no rule takes yet.
     members: Vec<u32>,
     /// What the rules take of the host's own traffic.
@@ -294,11 +325,16 @@ struct Chosen {
 }
 
 impl Session<'_> {
-    fn run(self) -> Outcome {
+    fn run(mut self) -> (Outcome, usize) {
         let mut rules = self.chosen();
+        if rules.iter().any(|mined| self.is_arbitrary(&mined.rule, &rules)) {
+            self.miner.ends = Ends::Hosts;
+            rules = self.chosen();
+        }
         let most = self.most_rules();
         let mut note = String::new();
-        if self.left(&rules) > UNEXPLAINED {
+        let inseparable = self.left(&rules) > UNEXPLAINED;
+        if inseparable {
             match self.limited(&rules).filter(|_| rules.len() < most) {
                 Some(limited) => rules.push(limited),
                 None if rules.is_empty() && self.peace.packets.is_empty() => {
@@ -310,7 +346,7 @@ impl Session<'_> {
             }
         }
         self.drop_superfluous(&mut rules);
-        Outcome { uncovered: self.left(&rules), rules, note }
+        (Outcome { uncovered: self.left(&rules), rules, inseparable, note }, self.miner.steps.get())
     }
 
     fn most_rules(&self) -> usize {
@@ -325,12 +361,19 @@ impl Session<'_> {
         if self.most_rules() == 0 {
             return Vec::new();
         }
-        let mut starts = self.next(&none, STARTS);
-        starts.extend([Ends::Networks, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends)));
+        let mut starts: Vec<Chosen> = Vec::new();
+        let by_ends = [self.miner.ends, Ends::Hosts].map(|ends| self.by_ends(none.clone(), ends));
+        let mut others = self.next(&none, STARTS).into_iter();
+        for start in others.next().into_iter().chain(by_ends).chain(others) {
+            if !start.rules.is_empty() && starts.iter().all(|known| known.members != start.members) {
+                starts.push(start);
+            }
+        }
         let enough = (self.miner.own / 2.0).clamp(WELL_COVERED, WELL_COVERED_MOST);
         let mut best: Option<Chosen> = None;
-        for start in starts {
-            let set = self.completed(start);
+        for (place, start) in starts.into_iter().enumerate() {
+            let in_time = place == 0 || self.miner.steps.get() < STEPS;
+            let set = if in_time { self.completed(start) } else { start };
             // Of equals the first.
             if best.as_ref().is_none_or(|best| set.worth > best.worth) {
                 best = Some(set);
@@ -339,11 +382,31 @@ impl Session<'_> {
                 break;
             }
         }
-        best.map_or_else(Vec::new, |best| best.rules)
+        let best = best.map_or_else(Vec::new, |best| best.rules);
+        best.into_iter().map(|(rule, runner_up)| self.discarding(&rule, runner_up)).collect()
+    }
+
+    /// The rule as it is announced, and why.
+    fn discarding(&self, rule: &FlowRule, runner_up: Option<RunnerUp>) -> Mined {
+        let rule = self.touched_up(rule, &self.sample, &self.peace.packets);
+        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
+        let lead = self.words(&rule);
+        self.explained(rule, Action::Discard, runner_up, |counts| {
+            format!("{lead}: {counts}{}", instead.unwrap_or_default())
+        })
+    }
+
+    /// The rule with room for what the sample does not hold, as far as it can be.
+    fn touched_up(&self, rule: &FlowRule, sample: &[Headers], baseline: &[Headers]) -> FlowRule {
+        [widen::widened, widen::named].into_iter().fold(rule.clone(), |rule, change| {
+            let changed = change(&rule, sample, baseline);
+            if self.can_be(&changed) { changed } else { rule }
+        })
     }
 
     fn completed(&self, mut chosen: Chosen) -> Chosen {
         while chosen.rules.len() < self.most_rules()
+            && self.miner.steps.get() < STEPS_MOST
             && let Some(next) = self.next(&chosen, 1).pop()
         {
             chosen = next;
@@ -399,22 +462,36 @@ impl Session<'_> {
         good.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
         let mut kinds: Vec<Vec<Component>> = Vec::new();
         let mut starts = Vec::new();
+        let mut looks = 0;
         for node in good {
-            let kind = self.asked(&node.rule);
-            if starts.len() == most {
+            if starts.len() == most || looks == LOOKS {
                 break;
             }
+            let kind = self.asked(&node.rule);
             let is_like = |known: &Vec<Component>| known.iter().all(|component| kind.contains(component));
-            if !kinds.iter().any(is_like) {
+            if kinds.iter().any(is_like) {
+                continue;
+            }
+            looks += 1;
+            if let Some(node) = self.held_against_all(node, chosen, allowed) {
                 kinds.push(kind);
                 starts.push(node);
             }
         }
-        let polished = |best: &Node| {
+        let polished = |best: Node| {
             let polished = miner.polished(best.clone(), &chosen.members, allowed);
-            if self.may_be(&polished, allowed, left) { polished } else { best.clone() }
+            let polished = Some(polished).filter(|polished| self.may_be(polished, allowed, left));
+            polished.and_then(|polished| self.held_against_all(&polished, chosen, allowed)).unwrap_or(best)
         };
         starts.into_iter().map(|best| self.with(chosen, polished(best), &candidates, allowed)).collect()
+    }
+
+    /// The rule with what it takes of the host's own by a harder look, unless that is more than is allowed: since it was fitted to some of the
+    /// baseline, by more of that; and since names may go together, by each of them among those that have the others.
+    fn held_against_all(&self, node: &Node, chosen: &Chosen, allowed: f64) -> Option<Node> {
+        let miner = &self.miner;
+        let expected = miner.expected_at_most(node, &chosen.members).max(miner.table.checked(&node.rule, self.task.by));
+        (expected <= allowed).then(|| Node { expected, ..node.clone() })
     }
 
     /// What a rule pays for each address and port that it names: as much of the sample as one conversation of the host's own can be,
@@ -422,28 +499,30 @@ impl Session<'_> {
     fn name_cost(&self, chosen: &Chosen) -> f64 {
         let own = self.miner.own.min(self.miner.table.shares(&chosen.members).0);
         let among = (own * self.sample.len() as f64) as usize;
-        own * own::conversation(&self.peace.packets, self.task.by, self.task.target.direction, among)
+        own * self.far_ends.conversation(among)
     }
 
     /// With this rule; what it takes is gone from then on.
     fn with(&self, chosen: &Chosen, best: Node, candidates: &[Node], allowed: f64) -> Chosen {
         let miner = &self.miner;
         let runner_up = explain::runner_up(miner, &best, candidates, allowed);
-        let rule = [widen::widened, widen::named].into_iter().fold(best.rule.clone(), |rule, change| {
-            let changed = change(&rule, &self.sample, &self.peace.packets);
-            if self.can_be(&changed) { changed } else { rule }
-        });
-
+        let (sample, baseline) = miner.table.packets.split_at(miner.table.split);
+        let rule = self.touched_up(&best.rule, sample, baseline);
         let mut chosen = chosen.clone();
-        chosen.members.retain(|&index| !rule.matches(&miner.table.packets[index as usize]));
-        chosen.spent += best.expected;
-        let doubt = DOUBT * best.name_cost * best.measure.names as f64;
+        let taken = miner.filtered(&chosen.members, &best.asks);
+        let (_, shown) = miner.table.shares(&taken);
+        let mut taken = taken.into_iter().peekable();
+        let is_wider = rule != best.rule;
+        chosen.members.retain(|&index| {
+            let is_taken = taken.next_if_eq(&index).is_some();
+            !(is_taken || is_wider && rule.matches(&miner.table.packets[index as usize]))
+        });
+        let shown = shown.max(miner.table.checked(&rule, self.task.by));
+        chosen.spent += shown + UNSHOWN * (best.expected - shown).max(0.0);
+        // The more there is of it, the less it can be one.
+        let doubt = DOUBT * best.named * (best.named / best.sample).min(1.0);
         chosen.worth += best.sample - PRICE * best.expected - RULE_COST - doubt;
-        let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
-        let lead = self.words(&rule);
-        chosen.rules.push(self.explained(rule, Action::Discard, runner_up, |counts| {
-            format!("{lead}: {counts}{}", instead.unwrap_or_default())
-        }));
+        chosen.rules.push((best.rule, runner_up));
         chosen
     }
 
@@ -471,31 +550,6 @@ impl Session<'_> {
             Direction::Outgoing => rule.source = None,
         }
         rule.to_string()
-    }
-
-    /// What is left looks like the host's own traffic: what tells it best, limited to what the baseline had of it.
-    fn limited(&self, rules: &[Mined]) -> Option<Mined> {
-        let miner = &self.miner;
-        let is_left =
-            |&index: &u32| !rules.iter().any(|mined| mined.rule.matches(&miner.table.packets[index as usize]));
-        let members = (0..miner.table.packets.len() as u32).filter(is_left).collect();
-        let candidates = miner.candidates(&self.base, members, 0.0);
-        let worth = |node: &Node| node.worth(miner, 1.0);
-        let wide: Vec<&Node> =
-            candidates.iter().filter(|node| self.can_be(&node.rule) && node.sample >= UNEXPLAINED / 2.0).collect();
-        let best = wide.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).filter(|best| worth(best) > TELLING);
-        // Where nothing tells it at all and no other rule helps: what most of it is.
-        let most = || wide.iter().filter(|_| rules.is_empty()).max_by(|a, b| a.sample.total_cmp(&b.sample));
-        let rule = best.or_else(most).filter(|_| !self.peace.packets.is_empty())?.rule.clone();
-        let peak = self.peace.peak_bps(&rule);
-        let rate = ((peak * RATE_MARGIN) as u64).max(RATE_MIN_BPS);
-        let lead = self.words(&rule);
-        Some(self.explained(rule, Action::RateBps(rate), None, |counts| {
-            format!(
-                "{lead}: {counts}; it looks like the host's own traffic and cannot be told from it, so it is limited to {RATE_MARGIN} times what \
-                 the baseline had of it in its busiest second"
-            )
-        }))
     }
 
     fn explained(

@@ -136,7 +136,7 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
     let limits = config.map_or_else(Limits::default, |config| config.miner);
     let whitelist = config.map_or(&none, |config| &config.whitelist);
     let times = || packets.iter().filter(is_of).map(|packet| packet.time_us);
-    let seconds = (times().max().unwrap_or(0) - times().min().unwrap_or(0)) as f64 / 1e6;
+    let seconds = times().max().unwrap_or(0).saturating_sub(times().min().unwrap_or(0)) as f64 / 1e6;
     let task =
         Task { target, by, sample: &sample, seconds, peace: &peace, profile: &profile, limits: &limits, whitelist };
     let started = Instant::now();
@@ -194,7 +194,8 @@ fn peace(packets: &[Packet], target: &Target, config: Option<&Config>) -> Peace 
     };
     let chosen: Vec<&Packet> = packets.iter().filter(|packet| of_group(packet)).collect();
     let first_us = chosen.iter().map(|packet| packet.time_us).min().unwrap_or(0);
-    let second = |packet: &&Packet| ((packet.time_us - first_us) / 1_000_000).try_into().unwrap_or(u32::MAX);
+    let second =
+        |packet: &&Packet| (packet.time_us.saturating_sub(first_us) / 1_000_000).try_into().unwrap_or(u32::MAX);
     Peace {
         seconds: chosen.iter().map(second).collect(),
         packets: chosen.iter().map(|packet| packet.headers).collect(),

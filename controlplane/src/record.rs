@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use uuid::Uuid;
 
-use crate::attack::{Metric, Rate, Rates, Target};
+use crate::attack::{Kind, Metric, Rate, Rates, Target};
 use crate::rule_json;
 use crate::search::BY_HAND;
 
@@ -295,12 +295,94 @@ pub struct AttackRecord {
     /// A rule by hand: all that it is about is its one rule, which a person gave.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_order: bool,
+    /// What kinds of traffic were over a threshold, the first first; none for an attack by hand.
+    #[serde(default)]
+    pub kinds: Vec<Kind>,
+    /// Switches of a MITIGATOR that it needs, or needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<SwitchRecord>,
     /// What happened and was done, and what came of it: every state it was in, rules wanted, held and withdrawn.
     #[serde(default)]
     pub journal: Vec<Entry>,
     /// Entries that the journal had no room for.
     #[serde(default)]
     pub journal_lost: u64,
+}
+
+/// A switch of a MITIGATOR, as it concerns one attack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchRecord {
+    /// The protection policy.
+    pub policy: u64,
+    /// "protection", or the countermeasure.
+    pub switch: String,
+    /// What became of it.
+    pub state: SwitchState,
+    /// In words, where there is more to say.
+    pub text: String,
+}
+
+/// What became of a switch that an attack needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchState {
+    /// It is to be switched on.
+    Wanted,
+    /// We switched it on.
+    On,
+    /// It was on before.
+    WasOn,
+    /// It is off again, as it was before.
+    PutBack,
+    /// Nobody needs it any more, and others still do, or it is to be off.
+    Released,
+    /// Somebody else changed it, and it was left so.
+    Left,
+    /// It cannot be switched.
+    Failed,
+    /// All actions are paused.
+    Paused,
+    /// It would be switched on, but for the dry run.
+    DryRun,
+    /// It would be, but the host group is only monitored.
+    MonitorOnly,
+}
+
+impl SwitchState {
+    /// The word for clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SwitchState::Wanted => "wanted",
+            SwitchState::On => "on",
+            SwitchState::WasOn => "was_on",
+            SwitchState::PutBack => "put_back",
+            SwitchState::Released => "released",
+            SwitchState::Left => "left",
+            SwitchState::Failed => "failed",
+            SwitchState::Paused => "paused",
+            SwitchState::DryRun => "dry_run",
+            SwitchState::MonitorOnly => "monitor_only",
+        }
+    }
+}
+
+impl fmt::Display for SwitchRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MITIGATOR policy {}: {}: ", self.policy, self.switch)?;
+        f.write_str(match self.state {
+            SwitchState::Wanted => "to be switched on",
+            SwitchState::On => "on",
+            SwitchState::WasOn => "on, as it was before",
+            SwitchState::PutBack => "off again",
+            SwitchState::Released => "not needed any more",
+            SwitchState::Left => "changed by somebody else, and left so",
+            SwitchState::Failed => "cannot be switched",
+            SwitchState::Paused => "not switched: all actions are paused",
+            SwitchState::DryRun => "not switched: dry run",
+            SwitchState::MonitorOnly => "not switched: the group is only monitored",
+        })?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
 }
 
 /// One line of an attack's journal.
@@ -314,6 +396,8 @@ pub struct Entry {
     pub text: String,
 }
 
+/// Switches that a record keeps: those of several policies.
+const SWITCHES_MAX: usize = 64;
 /// Entries that a journal keeps. Of more, the first half and the newest stay: how it began, and how it ended.
 const JOURNAL_MAX: usize = 128;
 
@@ -325,6 +409,27 @@ impl AttackRecord {
             self.journal_lost += 1;
         }
         self.journal.push(entry);
+    }
+
+    /// Takes over what became of its switches. Gives those whose state is news.
+    pub fn take_switches(&mut self, now: &[SwitchRecord]) -> Vec<SwitchRecord> {
+        let mut news = Vec::new();
+        for switch in now {
+            let is_same = |known: &SwitchRecord| (known.policy, &known.switch) == (switch.policy, &switch.switch);
+            match self.switches.iter().position(is_same) {
+                Some(index) => {
+                    let known = std::mem::replace(&mut self.switches[index], switch.clone());
+                    // Other words for the same are no news.
+                    if known.state == switch.state {
+                        continue;
+                    }
+                }
+                None if self.switches.len() < SWITCHES_MAX => self.switches.push(switch.clone()),
+                None => continue,
+            }
+            news.push(switch.clone());
+        }
+        news
     }
 
     /// What kind of attack it is: the threshold that was crossed, or that a person asked.
@@ -396,6 +501,8 @@ pub(crate) mod samples {
             by: "threshold".into(),
             whitelisted: None,
             is_order: false,
+            kinds: vec![Kind::Udp],
+            switches: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         }
@@ -478,9 +585,10 @@ mod tests {
 
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
-        let record = samples::attack("198.18.0.1/32", State::Detected);
+        let mut record = samples::attack("198.18.0.1/32", State::Detected);
+        record.kinds.clear();
         let mut json = serde_json::to_value(&record).unwrap();
-        for key in ["mean", "measured_ms", "journal", "journal_lost"] {
+        for key in ["mean", "measured_ms", "kinds", "journal", "journal_lost"] {
             json.as_object_mut().unwrap().remove(key).expect(key);
         }
         assert_eq!(serde_json::from_value::<AttackRecord>(json).unwrap(), record);

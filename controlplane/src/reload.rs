@@ -16,7 +16,7 @@ use dataplane::networks::{self, Networks};
 use tokio::sync::{Mutex, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::actions::bgp;
+use crate::actions::{bgp, mitigator};
 use crate::config::edit::{self, Edit};
 use crate::config::{self, Change, Config, Diagnostics, Leaf};
 use crate::control::{Reload, Request};
@@ -184,8 +184,17 @@ pub struct Reloader {
 
 struct State {
     networks: Arc<Networks>,
-    engines: bgp::Engines,
+    actions: Actions,
     steps: Vec<Step>,
+}
+
+/// What serves outside systems.
+#[derive(Debug)]
+pub struct Actions {
+    /// BGP engines.
+    pub engines: bgp::Engines,
+    /// A MITIGATOR.
+    pub mitigator: mitigator::Mitigator,
 }
 
 /// A configuration that can be taken over.
@@ -202,7 +211,7 @@ impl Reloader {
         path: &Path,
         config: Config,
         networks: Arc<Networks>,
-        engines: bgp::Engines,
+        actions: Actions,
         log: Arc<LogFilter>,
         requests: Sender<Request>,
     ) -> Reloader {
@@ -213,7 +222,7 @@ impl Reloader {
             log,
             requests,
             refused: Lock::new(None),
-            state: Mutex::new(State { networks, engines, steps: Vec::new() }),
+            state: Mutex::new(State { networks, actions, steps: Vec::new() }),
         }
     }
 
@@ -338,13 +347,22 @@ impl Reloader {
         Ok((false, self.go_over(&mut state, prepared, "config_rollback", by).await?))
     }
 
+    /// Ends what serves a MITIGATOR. Before the control thread: what is put back goes on record.
+    pub async fn stop_mitigator(&self) {
+        let at_stop = match self.running().daemon.on_shutdown {
+            config::OnShutdown::Keep => mitigator::AtStop::Keep,
+            config::OnShutdown::Withdraw => mitigator::AtStop::PutBack,
+        };
+        self.state.lock().await.actions.mitigator.stop(at_stop).await;
+    }
+
     /// Ends all engines.
     pub async fn stop_engines(&self) {
         let at_stop = match self.running().daemon.on_shutdown {
             config::OnShutdown::Keep => bgp::AtStop::Keep,
             config::OnShutdown::Withdraw => bgp::AtStop::Withdraw,
         };
-        self.state.lock().await.engines.stop(at_stop).await;
+        self.state.lock().await.actions.engines.stop(at_stop).await;
     }
 }
 
@@ -412,7 +430,7 @@ impl Reloader {
         by: &str,
     ) -> Result<Outcome, Error> {
         let Prepared { config, networks, map, outcome } = prepared;
-        let reports = state.engines.set(plan::engines(&config));
+        let reports = state.actions.engines.set(plan::engines(&config));
         let reload = Box::new(Reload {
             by: by.to_owned(),
             act: (act, outcome.keys()),
@@ -426,6 +444,7 @@ impl Reloader {
             history: config.history.kept,
             samples: plan::samples(&config),
             reports,
+            mitigator: state.actions.mitigator.set(config.mitigator.clone()).await,
         });
         let (reply, answer) = oneshot::channel();
         let asked = self.ask(Request::Reload { reload, reply });

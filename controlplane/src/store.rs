@@ -4,6 +4,7 @@
 mod acts;
 mod archive;
 mod recovery;
+mod switches;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use archive::Archive;
 #[cfg(test)]
 pub(crate) use recovery::lost_sight_of;
 pub use recovery::{Disk, Found, take_up};
+pub use switches::Ledger;
 use writer::Batch;
 pub use writer::{StoreHandle, spawn};
 
@@ -26,7 +28,7 @@ pub use writer::{StoreHandle, spawn};
 const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// What makes each layout of the one before.
-const LAYOUTS: [&str; 3] = [
+const LAYOUTS: [&str; 4] = [
     "
 CREATE TABLE attacks (
     id TEXT PRIMARY KEY,
@@ -64,6 +66,13 @@ CREATE TABLE acts (
 CREATE TABLE pause (
     only INTEGER PRIMARY KEY CHECK (only = 0),
     pause TEXT NOT NULL
+) STRICT;
+",
+    // The switches of a MITIGATOR that are held.
+    "
+CREATE TABLE switches (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    switches TEXT NOT NULL
 ) STRICT;
 ",
 ];
@@ -198,7 +207,10 @@ impl Store {
         self.write(|transaction, path| {
             let records = batch.records.values().try_for_each(|record| put(transaction, record));
             let pause = batch.pause.as_ref().map(Option::as_ref);
-            records.and_then(|()| acts::put(transaction, &batch.acts, pause)).map_err(|source| classify(path, source))
+            records
+                .and_then(|()| acts::put(transaction, &batch.acts, pause))
+                .and_then(|()| switches::put(transaction, batch.switches.as_deref()))
+                .map_err(|source| classify(path, source))
         })
     }
 

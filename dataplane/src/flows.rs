@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::dpdk;
-use crate::hosts::{Layout, Slot, hash};
+use crate::hosts::{Layout, Seed, Slot};
 use crate::packet::Flow;
 use crate::sync::{AtomicU64, Memory, Ordering, fence};
 
@@ -230,7 +230,7 @@ pub struct Flows {
     lines: Memory<Line>,
     slots: Range<u32>,
     epoch_ticks: u32,
-    seed: [u64; 2],
+    seed: Seed,
     ipv6_mask: u128,
 }
 
@@ -245,7 +245,7 @@ impl Flows {
             lines: Memory::new("flow sketches (`flows_per_second`)", lines(layout))?,
             slots: layout.host_slots(),
             epoch_ticks: layout.flow_ticks.max(1),
-            seed: seed.map(|word| word | 1),
+            seed: Seed::new(seed),
             ipv6_mask: layout.ipv6_mask(),
         })
     }
@@ -271,14 +271,14 @@ impl Flows {
     #[inline(always)]
     pub fn hash_v4(&self, flow: &Flow<u32>) -> Hashed {
         let ends = u64::from(flow.source) << 32 | u64::from(flow.destination);
-        Hashed { flow: hash(&self.seed, ends, flow.upper), source: flow.source, destination: flow.destination }
+        Hashed { flow: self.seed.hash(ends, flow.upper), source: flow.source, destination: flow.destination }
     }
 
     /// Hashes an IPv6 flow.
     #[inline(always)]
     pub fn hash_v6(&self, flow: &Flow<u128>) -> Hashed {
         let (source, destination) = (self.end_v6(flow.source), self.end_v6(flow.destination));
-        let whole = hash(&self.seed, source, destination ^ flow.upper);
+        let whole = self.seed.hash(source, destination ^ flow.upper);
         let (source, destination) = (self.name_v6(flow.source, source), self.name_v6(flow.destination, destination));
         Hashed { flow: whole, source, destination }
     }
@@ -293,7 +293,7 @@ impl Flows {
 
     #[inline(always)]
     fn end_v6(&self, address: u128) -> u64 {
-        hash(&self.seed, (address >> 64) as u64, address as u64)
+        self.seed.hash((address >> 64) as u64, address as u64)
     }
 
     /// The lines of an epoch and direction.

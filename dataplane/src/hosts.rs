@@ -19,7 +19,6 @@
 //! | stamps of a head | worker | after what they tell of: counts, stamps of groups (release) |
 //! | watch of a cell | control; worker, of slots that it hands out | relaxed: a hint; the worker compares the address before it acts on it |
 //! | key, generation of a head; directory | worker | generation odd, key, generation even (release); then directory (release) |
-//! | tags of a bucket | worker | relaxed: a hint; who finds one compares the address |
 //! | hashed keys, generations, counters at reuse | worker | generation odd, release fence, key and zeroes, generation even (release) |
 //! | warmth of a hashed slot | worker | nobody else reads it |
 //!
@@ -35,6 +34,7 @@ mod layout;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod marks;
+mod seed;
 #[cfg(all(test, not(loom)))]
 pub(super) mod tests;
 
@@ -44,11 +44,12 @@ use std::ops::Range;
 use crate::dpdk;
 use crate::networks::{NetworkId, Networks};
 use crate::packet::Class;
-use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence};
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence, which_of};
 
-pub use hashed::{Buckets, Tag, host, key};
+pub use hashed::{Bucket, host, key};
 use hashed::{Key, Placed, Warmth};
 pub use layout::{Layout, Parts};
+pub(crate) use seed::Seed;
 
 // A model explores every interleaving, so it has as few cells as can show a mistake.
 
@@ -183,6 +184,18 @@ pub struct Place(u32);
 impl Place {
     /// No cell.
     pub const NOWHERE: Place = Place(0);
+
+    /// Whether all of these are this one. Without a branch for each, so that the compiler takes several at once.
+    #[inline(always)]
+    pub fn is_all_of(self, places: &[Place]) -> bool {
+        places.iter().fold(0, |differs, place| differs | place.0 ^ self.0) == 0
+    }
+
+    /// The cell of a slot, in the plane that begins here.
+    #[inline(always)]
+    pub fn of(self, slot: Slot) -> Place {
+        Place(self.0 + slot.0)
+    }
 }
 
 /// One worker's counters.
@@ -200,12 +213,11 @@ pub struct Slab {
     heads: Memory<Head>,
     /// By /24: 0, or the block.
     directory: Memory<AtomicU16>,
-    keys: Memory<Key>,
     /// By bucket.
-    tags: Memory<AtomicU64>,
+    keys: Memory<[Key; BUCKET]>,
     generations: Memory<AtomicU32>,
     warmth: Memory<Warmth>,
-    seed: [u64; 2],
+    seed: Seed,
     ipv6_mask: u128,
 }
 
@@ -224,11 +236,10 @@ impl Slab {
             rules: layout.rule_slots(),
             heads: Memory::new("block heads", layout.blocks())?,
             directory: Memory::new("the directory of blocks", DIRECTORY)?,
-            keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
-            tags: Memory::new("tags of IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots() / BUCKET)?,
+            keys: Memory::new("IPv6 addresses (`tables.ipv6_hosts`)", layout.ipv6_slots() / BUCKET)?,
             generations: Memory::new("IPv6 generations (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
             warmth: Memory::new("IPv6 hosts' warmth (`tables.ipv6_hosts`)", layout.ipv6_slots())?,
-            seed: seed.map(|word| word | 1),
+            seed: Seed::new(seed),
             ipv6_mask: layout.ipv6_mask(),
         })
     }
@@ -274,13 +285,25 @@ impl Slab {
     /// Where the cell of a slot in a plane is.
     #[inline(always)]
     pub fn place(&self, slot: Slot, plane: usize) -> Place {
-        Place(plane as u32 * self.slots + slot.0)
+        self.plane(plane).of(slot)
+    }
+
+    /// Where a plane begins.
+    #[inline(always)]
+    pub fn plane(&self, plane: usize) -> Place {
+        Place(plane as u32 * self.slots)
     }
 
     /// Whether what is counted there was sent.
     #[inline(always)]
     pub fn is_outgoing(&self, place: Place) -> bool {
         place.0 >= (PLANES / 2) as u32 * self.slots
+    }
+
+    /// Which plane it is in.
+    #[inline(always)]
+    pub fn plane_of(&self, place: Place) -> usize {
+        (place.0 / self.slots.max(1)) as usize
     }
 
     /// The watch mark of a place.
@@ -347,11 +370,6 @@ impl Slab {
         address & self.ipv6_mask
     }
 
-    /// The [`key`] that a slot of the hashed table counts for; `None` when it is free.
-    pub fn ipv6_key(&self, slot: Slot) -> Option<u128> {
-        Some(self.keys[self.ipv6_index(slot)].load()).filter(|&address| address != 0)
-    }
-
     /// The generation of whatever a slot of a block belongs to; odd while it changes hands. Pairs with a second call after
     /// the reads: see [`Slab::unchanged`].
     pub fn generation(&self, slot: Slot) -> u32 {
@@ -372,6 +390,7 @@ impl Slab {
         }
     }
 
+    #[inline(always)]
     fn ipv6_slot(&self, index: usize) -> Slot {
         Slot(self.ipv6_first + index as u32)
     }
@@ -379,16 +398,6 @@ impl Slab {
     fn ipv6_index(&self, slot: Slot) -> usize {
         slot.0.wrapping_sub(self.ipv6_first) as usize
     }
-}
-
-/// A seeded hash by two folded multiplications.
-#[inline(always)]
-pub(crate) fn hash(seed: &[u64; 2], a: u64, b: u64) -> u64 {
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        (product >> 64) as u64 ^ product as u64
-    };
-    fold(fold(a ^ seed[0], b ^ seed[1]) ^ seed[1], 0x9e37_79b9_7f4a_7c15 ^ seed[0])
 }
 
 /// By /24: 0, or the block.
@@ -500,11 +509,18 @@ impl Owner {
     /// The same with all that belongs to it; gives the watch mark.
     #[inline]
     pub fn count(&self, slab: &Slab, place: Place, bytes: u32, tick: u32) -> u16 {
-        let said = self.add(slab.cells(), place, bytes, tick);
-        if said.is_first() {
+        self.count_many(slab, place, 1, bytes.into(), tick)
+    }
+
+    /// The same for several packets.
+    #[inline]
+    pub fn count_many(&self, slab: &Slab, place: Place, packets: u32, bytes: u64, tick: u32) -> u16 {
+        let Some(cell) = slab.cells.get(place.0 as usize) else { return 0 };
+        cell.add(packets, bytes);
+        if cell.stamp() != tick as u16 {
             self.touch(slab, place, tick);
         }
-        (said.0 >> 16) as u16
+        cell.watch()
     }
 
     /// A packet was counted in a cell: says so to the meter, unless it was done in this tick.

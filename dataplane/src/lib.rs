@@ -2,6 +2,7 @@
 //! thread reads counters and tells workers what to watch.
 
 pub mod dpdk;
+pub mod feed;
 pub mod flows;
 pub mod hosts;
 pub mod networks;
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel;
 
 use dpdk::{Eal, LcoreThread, Port, PortOptions, RxQueue};
+use feed::Feed;
 use hosts::Layout;
 use networks::Networks;
 use packet::Reading;
@@ -122,14 +124,7 @@ struct RunningWorker {
 /// [`Error`]; nothing keeps running then.
 pub fn start(plan: Plan) -> Result<Dataplane, Error> {
     let opened = open_ports(&Arc::new(Eal::start(&plan.eal)?), &plan)?;
-    let mut dataplane = Dataplane {
-        ports: Vec::new(),
-        workers: Vec::new(),
-        stop: Arc::new(AtomicBool::new(false)),
-        tick: Arc::new(AtomicU32::new(1)),
-        networks: Snapshot::new(plan.networks),
-        watch: Snapshot::new(Watch::default()),
-    };
+    let mut dataplane = Dataplane::new(plan.networks);
     // One for all, so that their sketches of a host's flows merge.
     let seed = random_seed();
     let mut by_core: BTreeMap<usize, Vec<(usize, RxQueue, Reading)>> = BTreeMap::new();
@@ -144,6 +139,19 @@ pub fn start(plan: Plan) -> Result<Dataplane, Error> {
         dataplane.workers.push(worker);
     }
     Ok(dataplane)
+}
+
+/// A packet path without EAL, ports and threads: its one worker is the [`Feed`], which takes frames from whoever has it.
+///
+/// # Errors
+/// When the system has not enough memory.
+pub fn fed(layout: Layout, networks: Networks, reading: Reading) -> Result<(Dataplane, Feed), Error> {
+    let mut dataplane = Dataplane::new(networks);
+    let shared = Arc::new(Shared::new(0, layout, random_seed())?);
+    let pipeline = Pipeline::new(Arc::clone(&shared), dataplane.networks.reader(), dataplane.watch.reader());
+    let feed = Feed::new(pipeline, Arc::clone(&dataplane.tick), reading);
+    dataplane.workers.push(RunningWorker { shared, queues: Vec::new(), thread: None });
+    Ok((dataplane, feed))
 }
 
 /// Starts EAL and the ports, and closes them again: finds out whether [`start`] would find them.
@@ -216,6 +224,17 @@ fn random_seed() -> [u64; 2] {
 }
 
 impl Dataplane {
+    fn new(networks: Networks) -> Dataplane {
+        Dataplane {
+            ports: Vec::new(),
+            workers: Vec::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            tick: Arc::new(AtomicU32::new(1)),
+            networks: Snapshot::new(networks),
+            watch: Snapshot::new(Watch::default()),
+        }
+    }
+
     /// The ports, in the order of the plan.
     pub fn ports(&self) -> &[Port] {
         &self.ports

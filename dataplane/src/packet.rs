@@ -16,7 +16,7 @@ mod tunnel;
 pub use ipv4::{flow_v4, outline_v4};
 pub use ipv6::{EXTENSIONS_MAX, OPTIONS_MAX, flow_v6, outline_v6};
 pub use link::{LABELS_MAX, TAGS_MAX, network};
-pub use plain::{Plain, PlainV6};
+pub use plain::{Plain, PlainUpper, PlainV6};
 pub use reading::{Reading, SNAP_MIN};
 pub use reason::Unparsed;
 pub use tunnel::{TUNNELS_MAX, Tunnel, Tunnels, innermost, unwrap};
@@ -95,6 +95,17 @@ pub enum Upper {
         /// Code.
         code: u8,
     },
+}
+
+/// Which [`Upper`] a packet has. What has flags has ports: a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "as there")]
+pub enum UpperKind {
+    None = 0,
+    Ports = 1,
+    Tcp = 3,
+    Icmp = 4,
 }
 
 /// Fragment bits as Flow Spec has them (RFC 8955 section 4.2.2.12).
@@ -269,11 +280,33 @@ const fn classes(icmp: u8) -> [Class; 256] {
 static CLASSES_V4: [Class; 256] = classes(protocol::ICMP);
 static CLASSES_V6: [Class; 256] = classes(protocol::ICMPV6);
 
+/// Which [`Upper`] an IPv4 packet has, by protocol, and how long it is then at least: without options, as a whole.
+static UPPERS_V4: [(UpperKind, u8); 256] = {
+    use protocol::*;
+    const HEADER: u8 = 20;
+    let mut uppers = [(UpperKind::None, HEADER); 256];
+    uppers[TCP as usize] = (UpperKind::Tcp, HEADER + 14);
+    uppers[ICMP as usize] = (UpperKind::Icmp, HEADER + 2);
+    let with_ports = [UDP, SCTP, UDP_LITE, DCCP];
+    let mut at = 0;
+    while at < with_ports.len() {
+        uppers[with_ports[at] as usize] = (UpperKind::Ports, HEADER + 4);
+        at += 1;
+    }
+    uppers
+};
+
 #[inline(always)]
 fn class<'a>(classes: &[Class; 256], protocol: u8, payload: impl FnOnce() -> &'a [u8]) -> Class {
+    syn_or(classes[usize::from(protocol)], payload)
+}
+
+/// The class that a protocol has; of TCP its flags tell it.
+#[inline(always)]
+fn syn_or<'a>(class: Class, payload: impl FnOnce() -> &'a [u8]) -> Class {
     const SYN_ACK: u8 = 0x12;
     const SYN: u8 = 0x02;
-    match classes[usize::from(protocol)] {
+    match class {
         Class::Tcp if payload().get(13).is_some_and(|flags| flags & SYN_ACK == SYN) => Class::TcpSyn,
         class => class,
     }

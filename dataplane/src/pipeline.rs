@@ -20,6 +20,7 @@ use crate::flows::{Flows, Side};
 use crate::hosts::{Directory, Found, Layout, Owner, PLANES, Place, Said, Slab, Slot, find_v4, key, plane};
 use crate::networks::{NetworkId, Networks};
 use crate::packet::{Flow, Outline, Reading, Unparsed};
+use crate::rule::Columns;
 use crate::snapshot::Reader;
 use crate::stats::{Kind, Lost, Stats};
 use crate::tap::{Countdown, Examples, Ring, Tap};
@@ -97,6 +98,20 @@ impl Jobs {
         self.len = at + 1;
     }
 
+    /// Adds entries; gives where their places are to be put.
+    #[inline(always)]
+    fn add_all(&mut self, bytes: &[u32], packets: &[u16]) -> &mut [Place] {
+        let range = self.len..(self.len + bytes.len()).min(JOBS_MAX);
+        self.len = range.end;
+        if let (Some(to), Some(from)) = (self.bytes.get_mut(range.clone()), bytes.get(..range.len())) {
+            to.copy_from_slice(from);
+        }
+        if let (Some(to), Some(from)) = (self.packets.get_mut(range.clone()), packets.get(..range.len())) {
+            to.copy_from_slice(from);
+        }
+        self.places.get_mut(range).unwrap_or_default()
+    }
+
     /// The flow of the entry that was added last.
     #[inline(always)]
     fn add_flow(&mut self, flow: flows::Job) {
@@ -112,7 +127,9 @@ pub struct Pipeline {
     reading: Reading,
     owner: Owner,
     jobs: Box<Jobs>,
-    others: Others,
+    others: Box<Others>,
+    /// Of packets that rules are asked about.
+    columns: Box<Columns>,
     closer: Closer,
     countdown: Countdown,
 }
@@ -127,7 +144,8 @@ impl Pipeline {
             reading: Reading::default(),
             owner: Owner::new(),
             jobs: Box::new(Jobs::new()),
-            others: Others::default(),
+            others: Box::default(),
+            columns: Box::default(),
             closer: Closer::default(),
             countdown: Countdown::default(),
         }
@@ -172,8 +190,7 @@ impl Pipeline {
             }
         };
         if self.countdown.is_due(packets.len() as u32) {
-            let lost = self.countdown.take((&self.shared.tap, &self.shared.ring), now, packets.clone());
-            self.shared.stats.lost[Lost::RingFull as usize].add(lost);
+            self.countdown.take((&self.shared.tap, &self.shared.ring), now, packets.clone());
         }
         if is_watched {
             self.look_closer(packets, tick, now);
@@ -216,7 +233,7 @@ impl Pipeline {
         finder.owner.begin_burst();
         let mut burst = Burst { jobs: &mut self.jobs, kinds: Default::default() };
         finder.first_pass::<FLOWS>(packets.clone(), &mut burst, &mut self.others);
-        if self.others.wanted_len > 0 {
+        if self.others.len > 0 {
             finder.find_wanted::<FLOWS>(&mut self.others, burst.jobs);
         }
         // Nearly all are incoming: these are what is left of the burst.
@@ -239,7 +256,16 @@ impl Pipeline {
     #[inline(always)]
     fn count(&mut self, tick: u32) -> bool {
         let Jobs { len, places, bytes, .. } = &*self.jobs;
-        count(&self.owner, &self.shared.slab, places.iter().zip(bytes).take(*len), tick).is_watched()
+        let (places, bytes) = (places.get(..*len).unwrap_or_default(), bytes.get(..*len).unwrap_or_default());
+        // A flood is counted at once.
+        if let [first, .., last] = places
+            && first == last
+            && first.is_all_of(places)
+        {
+            let bytes = bytes.iter().map(|&bytes| u64::from(bytes)).sum();
+            return self.owner.count_many(&self.shared.slab, *first, *len as u32, bytes, tick) != 0;
+        }
+        count(&self.owner, &self.shared.slab, places.iter().zip(bytes), tick).is_watched()
     }
 }
 
@@ -312,24 +338,29 @@ impl Finder<'_> {
     #[inline(always)]
     fn first_pass<'a, const FLOWS: bool>(
         &mut self,
-        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        mut packets: impl ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
         burst: &mut Burst,
         others: &mut Others,
     ) {
-        others.wanted_len = 0;
+        others.len = 0;
         let mut jobs = 0;
-        packets.enumerate().for_each(|(packet, (frame, frame_len))| {
-            let Some(plain) = self.reading.plain(frame, frame_len) else {
-                burst.jobs.len = jobs;
-                self.other::<FLOWS>((frame, frame_len), packet, others, burst);
-                jobs = burst.jobs.len;
-                return;
-            };
+        let mut packet = 0;
+        let mut ahead = packets.clone();
+        while let Some((frame, frame_len)) = ahead.next() {
             burst.jobs.len = jobs;
-            let kind = self.find_v4::<FLOWS>(&plain.outline(), || plain.flow(), packet, burst.jobs);
+            if let Some(plain) = self.reading.plain(frame, frame_len) {
+                let kind = self.find_v4::<FLOWS>(&plain.outline(), || plain.flow(), packet, burst.jobs);
+                burst.add(kind, frame_len);
+                packet += 1;
+            } else {
+                let taken = self.others::<FLOWS>((frame, frame_len), packet, packets.clone(), others, burst);
+                packets.nth(taken - 1);
+                packet += taken;
+                ahead = packets.clone();
+            }
+            packets = ahead.clone();
             jobs = burst.jobs.len;
-            burst.add(kind, frame_len);
-        });
+        }
         burst.jobs.len = jobs;
     }
 

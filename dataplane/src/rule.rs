@@ -5,10 +5,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::packet::{Addresses, Headers, Upper};
 
 mod action;
+mod columns;
+pub mod lanes;
 pub mod nlri;
 mod set;
 mod text;
 pub use action::{Action, Pass, Redirect};
+pub use columns::Columns;
 pub use set::{RuleSet, SET_MAX};
 pub use text::{FRAGMENT_FLAGS, TCP_FLAGS, protocol_name, protocol_number};
 

@@ -5,7 +5,7 @@
 mod real {
     pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-    pub(crate) use crate::dpdk::Memory;
+    pub(crate) use crate::dpdk::{Memory, which_of};
 }
 
 #[cfg(loom)]
@@ -92,6 +92,12 @@ mod explored {
         fn deref(&self) -> &[T] {
             &self.0
         }
+    }
+
+    /// As [`crate::dpdk::which_of`].
+    pub(crate) fn which_of<const N: usize>(pairs: &[[AtomicU64; 2]; N], pair: [u64; 2]) -> u32 {
+        let is_pair = |at: usize| pairs[at].each_ref().map(|word| word.load(Relaxed)) == pair;
+        (0..N).fold(0, |bits, at| bits | u32::from(is_pair(at)) << at)
     }
 
     /// Runs a model in every interleaving with at most three preemptions, and with every value that a load may give.

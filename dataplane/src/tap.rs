@@ -112,11 +112,12 @@ impl Examples {
 pub struct Tap {
     one_in: AtomicU32,
     taken: Counter,
+    skipped: Counter,
 }
 
 impl Default for Tap {
     fn default() -> Tap {
-        Tap { one_in: AtomicU32::new(TAP_FIRST), taken: Counter::default() }
+        Tap { one_in: AtomicU32::new(TAP_FIRST), taken: Counter::default(), skipped: Counter::default() }
     }
 }
 
@@ -136,10 +137,17 @@ impl Tap {
     pub fn taken(&self) -> u64 {
         self.taken.get()
     }
+
+    /// How many were not, since the tap has no more than its share of the ring.
+    pub fn skipped(&self) -> u64 {
+        self.skipped.get()
+    }
 }
 
 /// One packet in so many is taken until control knows the rate.
 const TAP_FIRST: u32 = 64;
+/// Places of a ring that the tap takes at most: where traffic grows faster than control follows, captures still find room.
+pub(crate) const TAP_ROOM: usize = RING / 4;
 /// Where the tap is off, a worker looks so often whether it still is.
 const TAP_OFF_GAP: u32 = 4096;
 /// One packet in no more than this is taken.
@@ -175,18 +183,17 @@ impl Countdown {
         &mut self,
         (tap, ring): (&Tap, &Ring),
         tsc: u64,
-        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
-    ) -> u64 {
-        let mut lost = 0;
-        for (frame, frame_len) in packets {
-            if self.left > 0 {
-                self.left -= 1;
-                continue;
-            }
+        mut packets: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+    ) {
+        loop {
+            let rest = packets.len() as u32;
+            let Some((frame, frame_len)) = packets.nth(self.left as usize) else {
+                self.left -= rest;
+                return;
+            };
             if self.one_in > 0 {
-                let is_kept = ring.push(&Sample::tapped(self.one_in, tsc, frame, frame_len));
-                tap.taken.add(u64::from(is_kept));
-                lost += u64::from(!is_kept);
+                let is_kept = ring.push_within(TAP_ROOM, &Sample::tapped(self.one_in, tsc, frame, frame_len));
+                if is_kept { &tap.taken } else { &tap.skipped }.add(1);
             }
             self.one_in = tap.one_in();
             self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
@@ -196,7 +203,6 @@ impl Countdown {
                 _ => (((self.random >> 32) * wide) >> 32) as u32,
             };
         }
-        lost
     }
 }
 
@@ -229,8 +235,14 @@ impl Ring {
 
     /// Worker only. False: full, the sample is not kept.
     pub fn push(&self, sample: &Sample) -> bool {
+        self.push_within(RING, sample)
+    }
+
+    /// Worker only. The same, where no more than so many places may be taken.
+    #[inline(always)]
+    fn push_within(&self, room: usize, sample: &Sample) -> bool {
         let tail = self.tail.load(Ordering::Relaxed);
-        if tail.wrapping_sub(self.head.load(Ordering::Acquire)) >= RING {
+        if tail.wrapping_sub(self.head.load(Ordering::Acquire)) >= room {
             return false;
         }
         let place = self.place(tail);

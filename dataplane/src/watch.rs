@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::hosts::{BLOCK, key};
-use crate::packet::{Addresses, Class, Headers, Plain};
-use crate::rule::{FlowRule, RuleSet, SET_MAX};
+use crate::packet::{Addresses, Headers};
+use crate::rule::lanes::each;
+use crate::rule::{Columns, FlowRule, RuleSet, SET_MAX};
 
 /// Hosts and networks that can be watched at once.
 pub const WATCHED_MAX: usize = 4096;
@@ -32,15 +33,15 @@ pub struct ActiveRule {
 pub struct ActiveRules {
     set: RuleSet,
     /// By rule; behind the last one [`NO_RULE`].
-    slots: [u16; SET_MAX + 1],
+    slots: [u16; SET_MAX],
 }
 
 impl ActiveRules {
     /// Of the first [`SET_MAX`] rules for what `target` receives or sends; where several match a packet, it counts for the
     /// first one. Only packets of the target are held against them.
     pub fn new(target: IpNet, outgoing: bool, rules: &[ActiveRule]) -> ActiveRules {
-        let mut slots = [NO_RULE; SET_MAX + 1];
-        slots.iter_mut().zip(rules).take(SET_MAX).for_each(|(slot, active)| *slot = active.slot);
+        let mut slots = [NO_RULE; SET_MAX];
+        slots.iter_mut().zip(rules).for_each(|(slot, active)| *slot = active.slot);
         let without_target = |active: &ActiveRule| {
             let mut rule = active.rule.clone();
             let end = if outgoing { &mut rule.source } else { &mut rule.destination };
@@ -57,22 +58,32 @@ impl ActiveRules {
         self.slots.into_iter().take_while(|&slot| slot != NO_RULE)
     }
 
-    /// The slot of the first rule that matches; [`NO_RULE`] where none does.
+    /// Whether the wide columns are asked for.
     #[inline(always)]
-    pub fn first(&self, headers: &Headers) -> u16 {
-        self.slots[self.set.matching(headers).trailing_zeros() as usize]
+    pub fn is_wide(&self) -> bool {
+        self.set.is_wide()
     }
 
-    /// The same of a plain packet.
+    /// Calls `count` with the slot of each rule and the packets, of those in these lanes, that it is the first to match. Gives
+    /// those that no rule matches.
     #[inline(always)]
-    pub fn first_plain(&self, packet: &Plain, class: Class) -> u16 {
-        self.slots[self.set.matching_plain(packet, class).trailing_zeros() as usize]
+    pub fn share_out(&self, columns: &mut Columns, lanes: u64, mut count: impl FnMut(&Columns, u16, u64)) -> u64 {
+        let rules = self.set.matching(columns, lanes);
+        let mut rest = lanes;
+        for rule in each(rules) {
+            let firsts = columns.matched(rule) & rest;
+            rest &= !firsts;
+            if firsts != 0 {
+                count(columns, self.slots[rule], firsts);
+            }
+        }
+        rest
     }
 }
 
 impl Default for ActiveRules {
     fn default() -> ActiveRules {
-        ActiveRules { set: RuleSet::new([].iter()), slots: [NO_RULE; SET_MAX + 1] }
+        ActiveRules { set: RuleSet::new([].iter()), slots: [NO_RULE; SET_MAX] }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The gRPC interfaces that Levee has to do with, generated from the `.proto` files.
 
+pub mod json;
+
 /// Levee's own interface.
 #[allow(missing_docs)]
 pub mod v1 {

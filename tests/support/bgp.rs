@@ -13,60 +13,9 @@ use super::{Process, output, wait_until};
 
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// gobgpd is transit by itself, so only routes of its own clients go out.
-const GOBGPD_CONFIG: &str = r#"
-[global.config]
-  as = 65001
-  router-id = "192.0.2.1"
-[global.apply-policy.config]
-  export-policy-list = ["only-local"]
-  default-export-policy = "reject-route"
-[[policy-definitions]]
-  name = "only-local"
-  [[policy-definitions.statements]]
-    name = "local"
-    [policy-definitions.statements.conditions.bgp-conditions]
-      route-type = "local"
-    [policy-definitions.statements.actions]
-      route-disposition = "accept-route"
-[[neighbors]]
-  [neighbors.config]
-    neighbor-address = "192.0.2.2"
-    peer-as = 65002
-  [neighbors.timers.config]
-    connect-retry = 10
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv4-flowspec"
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv6-flowspec"
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv4-unicast"
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv6-unicast"
-"#;
-
-const BIRD_CONFIG: &str = "
-log stderr all;
-router id 192.0.2.2;
-protocol device {}
-flow4 table flowtab4;
-flow6 table flowtab6;
-protocol bgp gob {
-  local 192.0.2.2 as 65002;
-  neighbor 192.0.2.1 as 65001;
-  connect delay time 1;
-  connect retry time 1;
-  error wait time 1, 2;
-  flow4 { table flowtab4; import all; export none; };
-  flow6 { table flowtab6; import all; export none; };
-  ipv4 { import all; export none; gateway recursive; };
-  ipv6 { import all; export none; gateway recursive; };
-}
-";
+/// What docs/bgp.md gives operators: the engine with one router, 192.0.2.2, and BIRD as that router.
+pub(crate) const GOBGPD_CONFIG: &str = include_str!("../../docs/examples/gobgpd.toml");
+pub(crate) const BIRD_CONFIG: &str = include_str!("../../docs/examples/bird.conf");
 
 /// The engine's namespace (192.0.2.1, AS 65001) joined to the router's (192.0.2.2, AS 65002).
 pub(crate) struct Link {
@@ -95,27 +44,37 @@ pub(crate) struct Gobgpd {
 impl Gobgpd {
     /// A directory and a configuration, but no process yet.
     pub(crate) fn prepare() -> Gobgpd {
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("gobgpd.toml"), GOBGPD_CONFIG).expect("write a configuration");
-        Gobgpd { dir, process: None }
+        Gobgpd::prepare_as(GOBGPD_CONFIG)
     }
 
     /// The same without any peer.
     pub(crate) fn prepare_alone() -> Gobgpd {
-        let gobgpd = Gobgpd::prepare();
         let (alone, _peers) = GOBGPD_CONFIG.split_once("[[neighbors]]").expect("peers at the end");
-        fs::write(gobgpd.dir.path().join("gobgpd.toml"), alone).expect("write a configuration");
-        gobgpd
+        Gobgpd::prepare_as(alone)
+    }
+
+    /// The same with another configuration.
+    pub(crate) fn prepare_as(config: &str) -> Gobgpd {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("gobgpd.toml"), config).expect("write a configuration");
+        Gobgpd { dir, process: None }
     }
 
     #[track_caller]
     pub(crate) fn start(&mut self, netns: &Netns) {
+        self.start_with(netns, &[]);
+    }
+
+    /// The same with further options, such as `--graceful-restart`.
+    #[track_caller]
+    pub(crate) fn start_with(&mut self, netns: &Netns, options: &[&str]) {
         // What a SIGKILL left there would make the start fail.
         let _ = fs::remove_file(self.dir.path().join("api.sock"));
         let mut command = netns.command("gobgpd");
         command
             .args(["--pprof-disable", "--api-hosts", &self.address(), "-f"])
-            .arg(self.dir.path().join("gobgpd.toml"));
+            .arg(self.dir.path().join("gobgpd.toml"))
+            .args(options);
         self.process = Some(Process::start("gobgpd", &mut command, self.dir.path().join("gobgpd.log")));
         wait_until(START_MAX, "start of gobgpd", || {
             let global = self.command(&["global"]).output().expect("run gobgp");
@@ -211,7 +170,7 @@ impl Bird {
     /// Waits for the session with the engine.
     #[track_caller]
     pub(crate) fn wait_established(&self) {
-        let established = || self.birdc("show protocols gob").contains("Established").then_some(());
+        let established = || self.birdc("show protocols levee").contains("Established").then_some(());
         wait_until(Duration::from_secs(30), "BGP session", established);
     }
 

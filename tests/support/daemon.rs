@@ -21,6 +21,9 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// Engines may take 10 s to let go.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
+/// What a daemon logs: all of its own.
+pub(crate) const LOG_LEVEL: &str = "debug,h2=info,hyper=info,tower=info";
+
 /// What a test says of its configuration; the rest is the same for all.
 #[derive(Default)]
 pub(crate) struct Setup<'a> {
@@ -64,7 +67,7 @@ impl Leveed {
         let Setup { networks, ports, daemon, rest } = setup;
         let (socket, state) = (self.socket(), self.state());
         let mut text = format!(
-            "networks = {networks:?}\n[daemon]\nsocket = {socket:?}\nstate = {state:?}\nlog_level = \"debug,h2=info,hyper=info,tower=info\"\n{daemon}\n\
+            "networks = {networks:?}\n[daemon]\nsocket = {socket:?}\nstate = {state:?}\nlog_level = \"{LOG_LEVEL}\"\n{daemon}\n\
              [dpdk]\nhuge_pages = \"never\"\nmemory_mb = 128\nmbufs = 4096\nfile_prefix = {:?}\n",
             unique("levee-test-")
         );
@@ -118,6 +121,12 @@ impl Leveed {
         let mut command = netns.command(executable());
         command.arg("run").arg(self.config()).envs(order.map(|order| (controlplane::crash::VARIABLE, order)));
         self.process = Some(Process::start("leveed", &mut command, self.path("leveed.log")));
+    }
+
+    /// Its process.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("started").id()
     }
 
     /// Whether it has ended.
@@ -174,7 +183,7 @@ impl Leveed {
     }
 }
 
-fn executable() -> &'static str {
+pub(crate) fn executable() -> &'static str {
     env!("CARGO_BIN_EXE_leveed")
 }
 

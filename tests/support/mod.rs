@@ -6,7 +6,9 @@
 pub(crate) mod bgp;
 pub(crate) mod daemon;
 pub(crate) mod netns;
+pub(crate) mod orders;
 pub(crate) mod pcap;
+pub(crate) mod routers;
 pub(crate) mod stub_engine;
 pub(crate) mod traffic;
 

@@ -1,6 +1,10 @@
 //! Network namespaces and the links between them. Needs root.
 
+use std::fs::File;
+use std::net::TcpListener;
 use std::process::Command;
+
+use nix::sched::{CloneFlags, setns};
 
 use super::{output, sh, unique};
 
@@ -43,6 +47,18 @@ impl Netns {
         let mut words = line.split_ascii_whitespace();
         let program = words.next().expect("a program");
         output(self.command(program).args(words))
+    }
+
+    /// A listener inside, on a free port of its loopback: a socket stays in the namespace where it was made.
+    #[track_caller]
+    pub(crate) fn listener(&self) -> TcpListener {
+        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("open a namespace");
+        let bind = move || {
+            setns(&namespace, CloneFlags::CLONE_NEWNET).expect("enter a namespace");
+            TcpListener::bind("127.0.0.1:0").expect("a free port")
+        };
+        // The thread that enters is nobody else's, and ends with that.
+        std::thread::spawn(bind).join().expect("a listener")
     }
 
     /// Adds an address to a device; an IPv6 one can be used at once.

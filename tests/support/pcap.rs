@@ -23,15 +23,20 @@ pub(crate) mod flags {
 
 /// Writes frames as a capture file (microseconds, Ethernet), one microsecond apart.
 pub(crate) fn write(path: &Path, frames: &[Vec<u8>]) {
+    write_timed(path, (0..).zip(frames));
+}
+
+/// The same, each with its time in microseconds since 1970 UTC.
+pub(crate) fn write_timed<'a>(path: &Path, frames: impl IntoIterator<Item = (u64, &'a Vec<u8>)>) {
     let mut file = Vec::new();
     // Magic, version 2.4, zone, accuracy, snap length, link type Ethernet.
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 1] {
         file.extend(word.to_le_bytes());
     }
-    for (index, frame) in frames.iter().enumerate() {
-        let (seconds, micros, length) = (index / 1_000_000, index % 1_000_000, frame.len());
-        for word in [seconds, micros, length, length] {
-            file.extend((word as u32).to_le_bytes());
+    for (time_us, frame) in frames {
+        let length = frame.len() as u32;
+        for word in [(time_us / 1_000_000) as u32, (time_us % 1_000_000) as u32, length, length] {
+            file.extend(word.to_le_bytes());
         }
         file.extend(frame);
     }

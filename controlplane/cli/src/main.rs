@@ -4,6 +4,7 @@
 mod bgp;
 mod client;
 mod config;
+mod doctor;
 mod json;
 mod tables;
 mod units;
@@ -92,6 +93,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::Command,
+    },
+    /// Looks at an outside system as the daemon would use it, and changes nothing there. Needs no running daemon: it runs `leveed doctor`.
+    Doctor {
+        #[command(subcommand)]
+        command: doctor::Command,
     },
     /// Changes what the daemon logs.
     LogLevel {
@@ -296,6 +302,9 @@ async fn run(cli: Cli) -> Result<()> {
     if let Command::WithdrawAll { config, reason } = cli.command {
         return bgp::withdraw_all(&cli.socket, config, reason, json).await;
     }
+    if let Command::Doctor { command } = &cli.command {
+        return doctor::run(command, json);
+    }
     let mut client = client::connect(&cli.socket).await?;
     match cli.command {
         Command::WithdrawAll { config, reason } => bgp::withdraw_all(&cli.socket, config, reason, json).await,
@@ -343,6 +352,7 @@ async fn run(cli: Cli) -> Result<()> {
         }
         Command::Events => events(client, json).await,
         Command::Config { command } => config::run(client, command, json).await,
+        Command::Doctor { command } => doctor::run(&command, json),
         Command::LogLevel { level } => {
             let request = v1::SetLogLevelRequest { level: level.clone() };
             let answer = client.set_log_level(request).await.map_err(client::refused)?.into_inner();

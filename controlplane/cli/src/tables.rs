@@ -4,6 +4,8 @@ pub(crate) mod bgp;
 #[cfg(test)]
 #[path = "../tests/fixtures/mod.rs"]
 pub(crate) mod fixtures;
+mod mitigator;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -11,11 +13,13 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Act, Attack, Count, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse, ListHostsResponse, Mined,
-    Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
+    Act, Attack, Baseline, Count, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse,
+    ListHostsResponse, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
+use rules::one_rule;
+pub(crate) use rules::rules;
 
 /// A table without lines. Columns whose heading begins with '>' are figures and stand to the right.
 fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -60,6 +64,7 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
         ("networks", count(status.networks)),
         ("attacks", count(status.attacks.into())),
         ("rules", count(status.rules.into())),
+        ("baseline", status.baseline.as_ref().map(baseline).unwrap_or_default()),
     ]);
     for alarm in &status.alarms {
         let _ = writeln!(text, "ALARM: {alarm}");
@@ -72,6 +77,10 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
         text.push('\n');
         text += &bgp::overview(&status.engines, now_ms);
     }
+    if let Some(mitigator) = &status.mitigator {
+        text.push('\n');
+        text += &mitigator::status(mitigator, now_ms);
+    }
     text
 }
 
@@ -79,6 +88,15 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
 fn pause_of(status: &Status, withdrawn: bool, now_ms: i64) -> String {
     let pause = status.pause.as_ref().filter(|pause| pause.withdrawn == withdrawn);
     pause.map(|pause| bgp::pause_facts(pause, now_ms)).unwrap_or_default()
+}
+
+/// What is known of hosts in peace, and what did not fit.
+fn baseline(baseline: &Baseline) -> String {
+    let Baseline { hosts, hosts_max, packets, packets_max, .. } = baseline;
+    let of = |some: u64, most: u64| format!("{} of {}", count(some), count(most));
+    let lost = reasons(&baseline.lost);
+    let lost = if lost.is_empty() { lost } else { format!("; left out: {lost}") };
+    format!("{} packets of {} hosts{lost}", of(*packets, *packets_max), of(*hosts, *hosts_max))
 }
 
 /// `leveectl audit`.
@@ -355,6 +373,7 @@ fn group(group: &Group) -> String {
         ("families", group.families.join(", ")),
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
         ("profile", group.profile.clone()),
+        ("inseparable", group.inseparable.clone()),
         ("last resort", last_resort),
         ("rules do", rules_do(group)),
     ]);
@@ -442,6 +461,7 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         ("target", format!("{} {}", attack.target, direction(attack.direction()))),
         ("group", attack.group.clone()),
         ("state", attack.state.clone()),
+        ("classes", attack.classes.join(", ")),
         ("crossed", only_if(!attack.metric.is_empty(), crossing(attack))),
         ("by", only_if(attack.by != "threshold", attack.by.clone())),
         ("detected", at(attack.detected_ms)),
@@ -463,6 +483,7 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text.push('\n');
         text += &one_rule(rule, now_ms);
     }
+    text += &mitigator::switches(&attack.switches);
     if attack.rules_forgotten > 0 {
         let _ = writeln!(text, "\n{} rules that were withdrawn long ago were not kept", count(attack.rules_forgotten));
     }
@@ -488,75 +509,6 @@ fn journal(attack: &Attack) -> String {
         let _ = writeln!(text, "{} entries in its middle were not kept", count(attack.journal_lost));
     }
     text
-}
-
-fn one_rule(rule: &Rule, now_ms: i64) -> String {
-    let mut lines = vec![
-        ("rule", rule.text.clone()),
-        ("id", rule.id.clone()),
-        ("state", held(rule, now_ms)),
-        ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
-        ("kind", bgp::kind(rule).to_owned()),
-        ("engines", bgp::holders(rule, now_ms)),
-        ("refused", rule.refused.clone()),
-        ("matched", matched(rule)),
-        ("coverage", percent(rule.coverage)),
-        ("reason", rule.reason.clone()),
-    ];
-    if let Some(mined) = &rule.mined {
-        lines.insert(lines.len() - 1, ("collateral", collateral(mined)));
-        lines.insert(lines.len() - 1, ("known", known(mined)));
-        lines.push(("runner-up", mined.runner_up.clone()));
-    }
-    facts(&lines)
-}
-
-/// What a rule takes of the host's own traffic.
-fn collateral(mined: &Mined) -> String {
-    let share = percent(mined.collateral);
-    if mined.collateral_at_most >= 1.0 {
-        return format!("{share} of what hosts in general receive; there is no baseline");
-    }
-    format!("{share} of the baseline, at most {} with 95 % confidence", percent(mined.collateral_at_most))
-}
-
-/// What it took of somebody whom the baseline knows.
-fn known(mined: &Mined) -> String {
-    match mined.known_packets {
-        0 => String::new(),
-        packets => format!("about {} packets of known peers", count(packets)),
-    }
-}
-
-/// A rule's state, and since when an engine holds it.
-fn held(rule: &Rule, now_ms: i64) -> String {
-    match rule.held_ms {
-        0 => format!("{}, wanted {}", rule.state, age(rule.wanted_ms, now_ms)),
-        held_ms => format!("{}, {}", rule.state, age(held_ms, now_ms)),
-    }
-}
-
-fn matched(rule: &Rule) -> String {
-    format!("{} packets, {}", count(rule.matched_packets), pps(rule.matched_pps))
-}
-
-/// `leveectl rules`.
-pub(crate) fn rules(rules: &[Rule], now_ms: i64) -> String {
-    if rules.is_empty() {
-        return "no rules\n".to_owned();
-    }
-    let row = |rule: &Rule| {
-        vec![
-            rule.target.clone(),
-            rule.text.clone(),
-            held(rule, now_ms),
-            count(rule.matched_packets),
-            pps(rule.matched_pps),
-            bps(rule.matched_bps),
-            percent(rule.coverage),
-        ]
-    };
-    table(&["TARGET", "RULE", "STATE", ">MATCHED", ">NOW", ">", ">COVERAGE"], rules.iter().map(row))
 }
 
 /// One line of `leveectl events`.

@@ -1,6 +1,6 @@
 //! Figures as people read them: three digits and a unit.
 
-use proto::v1::Direction;
+pub(crate) use proto::json::direction_word as direction;
 
 /// Packets a second.
 pub(crate) fn pps(rate: f64) -> String {
@@ -108,15 +108,6 @@ pub(crate) fn point(text: &str, now_ms: i64) -> Option<i64> {
     let utc = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
     let time = text.parse().ok().or_else(|| utc().map(|zoned| zoned.timestamp()));
     time.map(jiff::Timestamp::as_millisecond)
-}
-
-/// A direction's word.
-pub(crate) fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Incoming => "incoming",
-        Direction::Outgoing => "outgoing",
-        Direction::Unspecified => "unspecified",
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! The control thread's answers in the types of `proto`.
 
+mod mitigator;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dataplane::packet::{Class, Unparsed};
 use dataplane::pipeline::Shared;
 use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
+use dataplane::tap::Tap;
 use hdrhistogram::Histogram;
 use proto::v1;
 use uuid::Uuid;
 
 use crate::actions::bgp::{Peer, Report};
 use crate::attack::{Direction, Metric, Rates, Thresholds, Volumes, name};
+use crate::baseline::{self, Fill};
 use crate::by_hand::{Act, Pause};
 use crate::control::{Answered, HostsAnswer, StatusAnswer, TotalsAnswer};
 use crate::detector::Event;
@@ -58,12 +62,36 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
             .collect(),
         workers: status.workers.iter().map(|(shared, queues)| worker(shared, queues)).collect(),
         engines: status.engines.iter().map(|report| engine(report, status)).collect(),
+        mitigator: status.mitigator.as_ref().map(mitigator::status),
         attacks: status.attacks as u32,
         rules: status.rules as u32,
         alarms: status.alarms.clone(),
         networks: status.networks as u64,
         log_level,
         unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
+        baseline: Some(tap_and_baseline(status)),
+    }
+}
+
+fn tap_and_baseline(status: &StatusAnswer) -> v1::Baseline {
+    let taps = || status.workers.iter().map(|(shared, _)| &shared.tap);
+    let Fill { hosts, packets, networks, lost } = status.baseline;
+    let skipped = taps().map(Tap::skipped).sum();
+    let lost = [
+        ("beyond the tap's share of the ring", skipped),
+        ("of one host too many", lost.hosts),
+        ("for lack of room", lost.packets),
+        ("hot networks too many", lost.networks),
+    ];
+    v1::Baseline {
+        tapped: taps().map(Tap::taken).sum(),
+        hosts: hosts as u64,
+        hosts_max: baseline::HOSTS_MAX as u64,
+        packets: packets as u64,
+        packets_max: baseline::PACKETS_MAX as u64,
+        hot_networks: networks as u64,
+        hot_networks_max: baseline::NETWORKS_MAX as u64,
+        lost: lost.map(|(name, packets)| v1::Reason { name: name.to_owned(), packets }).to_vec(),
     }
 }
 
@@ -129,7 +157,7 @@ fn percentiles(buckets: &[Counter], width: u64) -> Vec<u64> {
     PERCENTILES.map(|percentile| histogram.value_at_percentile(percentile)).to_vec()
 }
 
-fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1::Kinds {
+pub(crate) fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1::Kinds {
     let count = |kind: Kind| {
         let sum = |pick: fn(&Stats) -> &[Counter; Kind::COUNT]| {
             workers.clone().map(|stats| pick(stats)[kind as usize].get()).sum()
@@ -291,7 +319,7 @@ pub(super) fn totals(answer: &TotalsAnswer) -> v1::Totals {
 }
 
 /// With at most so many of its networks.
-pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
+pub(crate) fn group(group: &Group, networks_max: usize) -> v1::Group {
     let thresholds = |of: &[Thresholds; 2], direction: Direction| {
         let thresholds = of[direction as usize];
         let set = Metric::ALL.into_iter().filter_map(|metric| Some((metric, thresholds.get(metric)?)));
@@ -306,6 +334,7 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
         profile: group.profile.name.to_string(),
+        inseparable: group.inseparable.to_string(),
         last_resort: group.last_resort.to_string(),
         last_resort_bps: match group.last_resort {
             LastResort::RateLimit { bps } => bps as f64,
@@ -428,11 +457,13 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         until_ms: record.until_ms.unwrap_or(0),
         capture_waiting: capture.is_some_and(|capture| capture.waiting),
         rules_forgotten: record.rules_forgotten,
+        switches: record.switches.iter().map(mitigator::switch).collect(),
+        classes: record.kinds.iter().map(ToString::to_string).collect(),
     }
 }
 
 /// With the journal.
-pub(super) fn answered_in_full(answer: &Answered) -> v1::Attack {
+pub(crate) fn answered_in_full(answer: &Answered) -> v1::Attack {
     let entry =
         |entry: &Entry| v1::Entry { time_ms: entry.time_ms, kind: entry.kind.clone(), text: entry.text.clone() };
     v1::Attack { journal: answer.record.journal.iter().map(entry).collect(), ..answered(answer) }

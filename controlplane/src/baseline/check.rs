@@ -5,10 +5,7 @@ use dataplane::rule::FlowRule;
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
-use crate::miner::Peace;
-
-/// Of a normal distribution, 95 % lie within so many standard deviations.
-const DEVIATIONS: f64 = 1.96;
+use crate::miner::{Peace, at_most};
 
 /// Which packets of a baseline some rules match.
 #[derive(Debug)]
@@ -56,12 +53,6 @@ impl<'a> Check<'a> {
     /// With 95 % confidence (Wilson) a rule takes no more than this share of the packets; 1 without a baseline.
     pub fn at_most(&self, rule: &FlowRule) -> f64 {
         let hits = self.hits(rule).into_iter().filter(|&hit| hit).count();
-        if self.packets.is_empty() {
-            return 1.0;
-        }
-        let n = self.packets.len() as f64;
-        let (share, z2) = (hits as f64 / n, DEVIATIONS * DEVIATIONS);
-        let spread = DEVIATIONS * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-        ((share + z2 / (2.0 * n) + spread) / (1.0 + z2 / n)).min(1.0)
+        at_most(hits, self.packets.len())
     }
 }

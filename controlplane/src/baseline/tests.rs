@@ -85,6 +85,130 @@ fn a_hot_network_is_hot_in_all_its_hosts() {
     assert_eq!(baseline.fill().packets, 2, "for the host and for its group");
 }
 
+fn network(prefix: &str) -> Target {
+    Target { prefix: prefix.parse().unwrap(), direction: Direction::Incoming }
+}
+
+/// The port of each packet's source, and how many packets have it.
+fn ports(peace: &Peace) -> BTreeMap<u16, usize> {
+    let mut ports = BTreeMap::new();
+    for packet in &peace.packets {
+        let Upper::Ports { source, .. } = packet.upper else { panic!("{packet:?}") };
+        *ports.entry(source).or_default() += 1;
+    }
+    ports
+}
+
+#[test]
+fn a_network_has_what_its_hosts_have_and_no_others() {
+    let mut baseline = Baseline::default();
+    for second in 0..100 {
+        // Two in the network, one beside it, and one in the network that sends.
+        [(1, 80), (2, 443), (0x101, 53)].into_iter().for_each(|(host, port)| learn(&mut baseline, second, host, port));
+        let sends = Target { direction: Direction::Outgoing, ..target(3) };
+        baseline.learn(second, (sends, &web()), packet(9, 3, 123), 10);
+    }
+    let peace = baseline.peace(&network("198.18.0.0/24"), &web());
+    assert_eq!(
+        (peace.whose, peace.stands_for(), ports(&peace)),
+        (Whose::Target, 2_000.0, [(80, 100), (443, 100)].into())
+    );
+    assert_eq!(peace.seconds.iter().max(), Some(&99));
+    let around = baseline.peace(&network("198.18.0.0/23"), &web());
+    assert_eq!((around.stands_for(), ports(&around)[&53]), (3_000.0, 100));
+}
+
+#[test]
+fn a_network_of_two_groups_has_as_much_of_each_as_they_have() {
+    let (mut baseline, busy) = (Baseline::default(), Arc::from("busy"));
+    for second in 0..100 {
+        learn(&mut baseline, second, 1, 80);
+        // More than a second keeps: what is kept stands for four times as many.
+        for source in 0..4 * GROUP.second as u32 {
+            baseline.learn(second, (target(2), &busy), packet(source, 2, 443), 10);
+        }
+    }
+    let peace = baseline.peace(&network("198.18.0.0/24"), &web());
+    let all = 100.0 * 10.0 * (1 + 4 * GROUP.second) as f64;
+    assert!((0.95..1.05).contains(&(peace.stands_for() / all)), "{} of {all}", peace.stands_for());
+    assert!(peace.packets.len() <= NETWORK_PACKETS + 2);
+    let ports = ports(&peace);
+    let share = ports[&80] as f64 / peace.packets.len() as f64;
+    assert!((0.5..2.0).contains(&(share * (1 + 4 * GROUP.second) as f64)), "{ports:?}");
+}
+
+#[test]
+fn a_network_of_which_little_was_seen_has_the_kinds_of_its_group_and_its_own_volume() {
+    let mut baseline = Baseline::default();
+    for second in 0..100 {
+        learn(&mut baseline, second, 0x101, 443);
+        if second % 5 == 0 {
+            learn(&mut baseline, second, 1, 80);
+        }
+    }
+    let (small, silent) = (network("198.18.0.0/24"), network("198.18.7.0/24"));
+    let peace = baseline.peace(&small, &web());
+    assert_eq!((peace.whose, ports(&peace)), (Whose::Group, [(80, 20), (443, 100)].into()));
+    assert!((peace.stands_for() - 200.0).abs() < 1e-6, "what the network's twenty stand for: {}", peace.stands_for());
+    let peace = baseline.peace(&silent, &web());
+    assert!((peace.stands_for() - 10.0).abs() < 1e-6, "less than one that was seen: {}", peace.stands_for());
+    assert_eq!(baseline.peace(&silent, &"other".into()), Peace::unknown());
+}
+
+#[test]
+fn what_a_hot_network_had_before_is_kept_though_its_group_goes_on() {
+    let (mut baseline, hot) = (Baseline::default(), network("198.18.0.0/24"));
+    let beside = |baseline: &mut Baseline, second| (0..64).for_each(|_| learn(baseline, second, 0x101, 443));
+    for second in 0..100 {
+        learn(&mut baseline, second, 1, if second < 97 { 80 } else { 53 });
+        beside(&mut baseline, second);
+    }
+    for second in 100..2_000 {
+        baseline.heat(second, 1, [hot].into_iter());
+        learn(&mut baseline, second, 1, 53);
+        beside(&mut baseline, second);
+    }
+    let peace = baseline.peace(&hot, &web());
+    let kept = ports(&peace);
+    assert!(kept.keys().eq([&80]) && (90..=97).contains(&kept[&80]), "no attack, nor the seconds before it: {kept:?}");
+    assert!((900.0..1_000.0).contains(&peace.stands_for()) && peace.whose == Whose::Target, "{}", peace.stands_for());
+    assert_eq!((baseline.fill().networks, baseline.fill().packets), (1, recount(&baseline)));
+    let rule = FlowRule { source_ports: 80.into(), ..FlowRule::default() };
+    assert!(baseline.knows(&target(1), &rule, &packet(5, 1, 80)), "nor are its hosts forgotten");
+    // Over, it learns as any.
+    (2_000..2_010).for_each(|second| baseline.heat(second, 1, [].into_iter()));
+    assert_eq!(baseline.fill().networks, 0);
+    (2_010..2_100).for_each(|second| learn(&mut baseline, second, 1, 22));
+    assert_eq!(ports(&baseline.peace(&hot, &web())), [(22, 90)].into());
+}
+
+#[test]
+fn a_host_of_many_addresses_is_a_host() {
+    let (mut baseline, host) = (Baseline::default(), network("2001:db8:0:1::/64"));
+    let prefix = 0x2001_0db8_0000_0001_u128 << 64;
+    for second in 0..100 {
+        let to = |destination| Headers { addresses: Addresses::V6 { source: 1, destination }, ..packet(1, 1, 80) };
+        baseline.learn(second, (host, &web()), to(prefix + u128::from(second)), 10);
+        baseline.learn(second, (network("2001:db8:0:2::/64"), &web()), to(prefix + (1 << 64)), 10);
+    }
+    baseline.heat(103, 1, [host].into_iter());
+    assert_eq!(baseline.fill().networks, 0, "its own buckets stay");
+    let peace = baseline.peace(&host, &web());
+    assert_eq!((peace.whose, peace.stands_for()), (Whose::Target, 1_000.0));
+}
+
+#[test]
+fn so_many_hot_networks_are_kept_and_the_others_counted() {
+    let mut baseline = Baseline::default();
+    (0..200).for_each(|second| learn(&mut baseline, second, 1, 80));
+    let many: Vec<Target> = (0..=255).map(|third| network(&format!("198.18.{third}.0/24"))).collect();
+    for second in 200..203 {
+        baseline.heat(second, 1, many.iter().copied());
+    }
+    let fill = baseline.fill();
+    assert_eq!((fill.networks, fill.lost.networks), (NETWORKS_MAX, (many.len() - NETWORKS_MAX) as u64));
+}
+
 #[test]
 fn a_second_keeps_a_fair_part_of_what_it_had_and_says_what_it_stands_for() {
     let mut baseline = Baseline::default();
@@ -146,7 +270,7 @@ proptest! {
                 let host = match target.prefix.addr() { IpAddr::V4(address) => u32::from(address) & 0xffff, IpAddr::V6(_) => 0 };
                 if let Some(&since) = hot_since.get(&host) {
                     // Not of the seconds around the latest crossing, even where it began with an earlier one.
-                    let hot = |bucket: &Bucket| bucket.second <= since && bucket.second + MARGIN_S + 1 > since;
+                    let hot = |bucket: &buckets::Bucket| bucket.second <= since && bucket.second + MARGIN_S + 1 > since;
                     prop_assert!(!buckets.buckets.iter().any(hot));
                 }
             }

@@ -72,7 +72,7 @@ impl Findings<'_> {
         }
     }
 
-    fn seconds(
+    pub(super) fn seconds(
         &mut self,
         key: &str,
         value: &Option<Number>,
@@ -82,7 +82,7 @@ impl Findings<'_> {
         Duration::from_secs(self.number(key, value, default.as_secs(), range))
     }
 
-    fn milliseconds(
+    pub(super) fn milliseconds(
         &mut self,
         key: &str,
         value: &Option<Number>,
@@ -93,7 +93,7 @@ impl Findings<'_> {
     }
 
     /// An absolute path, or the default.
-    fn path(&mut self, key: &str, value: &Option<Text>, default: PathBuf) -> PathBuf {
+    pub(super) fn path(&mut self, key: &str, value: &Option<Text>, default: PathBuf) -> PathBuf {
         let Some(value) = value else { return default };
         let path = Path::new(value.get_ref());
         if !path.is_absolute() {
@@ -113,13 +113,15 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let tables = tables(&raw.tables, &mut findings);
     let length = tables.ipv6_prefix_length;
     let (networks, protected) = networks::protected(&raw.networks, length, &mut findings);
-    let groups = super::groups::groups(&raw.groups, &protected, length, &mut findings);
+    let profiles = super::profiles::sections(&raw.profiles, &mut findings);
+    let groups = super::groups::groups(&raw.groups, (&protected, length), &profiles, &mut findings);
     let detection = detection(&raw.detection, &mut findings);
     let whitelist = super::whitelist::whitelist(&raw.whitelist, (&protected, length), &mut findings);
     let history = history(&raw.history, &mut findings);
     let miner = mining(&raw.miner, &mut findings);
     let tap_per_second = findings.number("miner.tap_per_second", &raw.miner.tap_per_second, 2000, 0..=100_000);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
+    let mitigator = raw.mitigator.as_ref().map(|raw| super::mitigator::mitigator(raw, &groups, &mut findings));
     super::groups::check_routes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
 
@@ -140,6 +142,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         ports,
         tables,
         networks,
+        profiles,
         groups,
         detection,
         whitelist,
@@ -147,6 +150,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         miner,
         tap_per_second,
         bgp,
+        mitigator,
         origin,
     })
 }

@@ -9,10 +9,11 @@ use serde_spanned::Spanned;
 
 use super::check::Findings;
 use super::networks::{self, Complaint, Places};
+use super::profiles::Section;
 use super::raw::{self, Text};
 use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
-use crate::group::{Family, LastResort};
+use crate::group::{Family, Inseparable, LastResort};
 use crate::profile::Profile;
 use crate::rule_json;
 
@@ -39,6 +40,7 @@ struct Said {
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
     profile: Option<Profile>,
+    inseparable: Option<Inseparable>,
     last_resort: Option<raw::LastResort>,
     last_resort_mbps: Option<u64>,
     actions: [Option<Action>; 2],
@@ -52,12 +54,12 @@ type All<'a> = BTreeMap<&'a str, Said>;
 /// Reads the groups, the default one first. One without networks that others inherit from has no hosts, and is left out.
 pub(super) fn groups(
     sections: &Sections,
-    protected: &Places,
-    ipv6_prefix_length: u8,
+    (protected, ipv6_prefix_length): (&Places, u8),
+    profiles: &[Section],
     findings: &mut Findings,
 ) -> Vec<Group> {
     let mut all: All =
-        sections.iter().map(|(name, raw)| (name.as_str(), said(name, raw.get_ref(), findings))).collect();
+        sections.iter().map(|(name, raw)| (name.as_str(), said(name, raw.get_ref(), profiles, findings))).collect();
     all.entry(DEFAULT_GROUP).or_default();
     check_inherit(&all, findings);
 
@@ -137,6 +139,7 @@ fn in_force(name: &str, all: &All) -> Group {
         group.directions = said.directions.clone().unwrap_or(group.directions);
         group.families = said.families.clone().unwrap_or(group.families);
         group.profile = said.profile.clone().unwrap_or(group.profile);
+        group.inseparable = said.inseparable.unwrap_or(group.inseparable);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
         for (action, said) in group.actions.iter_mut().zip(said.actions) {
             *action = said.unwrap_or(*action);
@@ -164,21 +167,28 @@ fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 4] {
     [&mut group.thresholds, &mut group.network_thresholds, &mut group.group_thresholds, &mut group.escalation]
 }
 
-/// A route of the last resort leads somewhere, in each family that a group watches; and what escalates has something to escalate to.
+/// Routes lead somewhere, in each family that a group watches; and what escalates has something to escalate to.
 pub(super) fn check_routes(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
     for group in groups {
         let section = sections.get(&*group.name);
-        let own = section.and_then(|section| section.get_ref().last_resort.as_ref()).map(Spanned::span);
-        let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
-        let key = format!("groups.{}.last_resort", group.name);
+        let word = |last: &str| {
+            let own = section.map(Spanned::get_ref).and_then(|own| match last {
+                "last_resort" => own.last_resort.as_ref().map(Spanned::span),
+                _ => own.inseparable.as_ref().map(Spanned::span),
+            });
+            (own.or(section.map(Spanned::span)).unwrap_or(0..0), format!("groups.{}.{last}", group.name))
+        };
         if group.last_resort == LastResort::Nothing && !group.escalation.iter().all(Thresholds::is_empty) {
+            let (span, key) = word("last_resort");
             let hint = "say what is done over the thresholds of escalate_incoming and escalate_outgoing";
-            findings.add(span.clone(), key.clone(), "nothing to escalate to", hint);
+            findings.add(span, key, "nothing to escalate to", hint);
         }
-        let (routes, route, list) = match group.last_resort {
-            LastResort::Blackhole => ("blackholes", bgp.map(|bgp| &bgp.blackhole), "blackhole_next_hops"),
-            LastResort::Divert => ("diversions", bgp.map(|bgp| &bgp.divert), "divert_next_hops"),
-            LastResort::Nothing | LastResort::RateLimit { .. } => continue,
+        let blackhole = ("blackholes", bgp.map(|bgp| &bgp.blackhole), "blackhole_next_hops");
+        let (last, (routes, route, list)) = match (group.last_resort, group.inseparable) {
+            (LastResort::Divert, _) => ("last_resort", ("diversions", bgp.map(|bgp| &bgp.divert), "divert_next_hops")),
+            (LastResort::Blackhole, _) => ("last_resort", blackhole),
+            (_, Inseparable::Blackhole) => ("inseparable", blackhole),
+            _ => continue,
         };
         let next_hops = route.map(|route| route.next_hops).unwrap_or_default();
         let leads_nowhere = |family: &&Family| match family {
@@ -186,20 +196,22 @@ pub(super) fn check_routes(groups: &[Group], sections: &Sections, bgp: Option<&B
             Family::Ipv6 => next_hops.v6.is_none(),
         };
         let Some(family) = group.families.iter().find(leads_nowhere) else { continue };
+        let (span, key) = word(last);
         let found = format!("{routes}, and no {family} next hop for them");
         let hint = format!("name one of each family that the group watches in `{list}` of [bgp]");
         findings.add(span, key, found, hint);
     }
 }
 
-fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
+fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findings) -> Said {
     let key = |last: &str| format!("groups.{name}.{last}");
     Said {
         inherit: raw.inherit.clone(),
         directions: raw.directions.as_ref().map(|list| some_of(&key("directions"), list, Direction::ALL, findings)),
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
-        profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, findings)),
+        profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, profiles, findings)),
+        inseparable: raw.inseparable.as_ref().map(|word| *word.get_ref()),
         last_resort: raw.last_resort.as_ref().map(|word| *word.get_ref()),
         last_resort_mbps: raw
             .last_resort_mbps
@@ -218,11 +230,13 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
 }
 
 /// What routers take, by the name of the profile.
-fn profile(key: &str, name: &Text, findings: &mut Findings) -> Option<Profile> {
-    let profile = Profile::named(name.get_ref());
+fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
+    let own = || sections.iter().map(|section| &section.profile);
+    let word = name.get_ref().as_str();
+    let profile = Profile::named(word).or_else(|| own().find(|profile| &*profile.name == word).cloned());
     if profile.is_none() {
-        let found = format!("unknown profile \"{}\"", name.get_ref());
-        findings.add(name.span(), key, found, raw::suggestion(name.get_ref(), &Profile::NAMES));
+        let known: Vec<&str> = Profile::NAMES.into_iter().chain(own().map(|profile| &*profile.name)).collect();
+        findings.add(name.span(), key, format!("unknown profile \"{word}\""), raw::suggestion(word, &known));
     }
     profile
 }

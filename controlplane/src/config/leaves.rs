@@ -1,6 +1,8 @@
 //! A configuration as keys and values, with every default and all that groups inherit; and how two of them differ. No key
 //! holds a secret.
 
+mod mitigator;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
@@ -131,6 +133,7 @@ impl Config {
         let mut leaves = Leaves(Vec::new());
         leaves.list("networks", texts(&self.networks));
         self.add_start(&mut leaves);
+        self.add_profiles(&mut leaves);
         self.add_groups(&mut leaves);
         self.add_detection(&mut leaves);
         leaves.list("whitelist.networks", texts(&self.whitelist.networks));
@@ -146,6 +149,7 @@ impl Config {
         leaves.one("history.samples_max", self.history.samples_max);
         leaves.one("history.samples_mb", self.history.samples_mb);
         self.add_bgp(&mut leaves);
+        self.add_mitigator(&mut leaves);
         leaves.0
     }
 
@@ -198,6 +202,22 @@ impl Config {
         leaves.one("tables.ipv6_prefix_length", tables.ipv6_prefix_length);
     }
 
+    fn add_profiles(&self, leaves: &mut Leaves) {
+        for section in &self.profiles {
+            let profile = &section.profile;
+            let key = |key: &str| format!("profiles.{}.{key}", profile.name);
+            leaves.text(key("like"), section.like);
+            leaves.list(key("without"), section.without().map(|component| quoted(component.name())));
+            leaves.one(key("items_max"), profile.items_max);
+            leaves.one(key("length_max"), profile.length_max);
+            leaves.one(key("dont_fragment"), profile.dont_fragment);
+            leaves.one(key("redirect_as4"), profile.redirect_as4);
+            if profile.rules_max < usize::MAX {
+                leaves.one(key("rules_per_target"), profile.rules_max);
+            }
+        }
+    }
+
     fn add_groups(&self, leaves: &mut Leaves) {
         for group in &self.groups {
             let key = |key: &str| format!("groups.{}.{key}", group.name);
@@ -211,6 +231,7 @@ impl Config {
             leaves.list(key("families"), texts(&group.families));
             leaves.one(key("monitor_only"), group.monitor_only);
             leaves.text(key("profile"), &group.profile.name);
+            leaves.text(key("inseparable"), group.inseparable);
             leaves.text(key("last_resort"), group.last_resort);
             if let LastResort::RateLimit { bps } = group.last_resort {
                 leaves.one(key("last_resort_mbps"), bps / 1_000_000);

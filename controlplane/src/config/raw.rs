@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 
 use super::diagnostics::{Diagnostics, Source};
 use super::{HugePages, Log, OnShutdown, Tap};
+use crate::group::Inseparable;
 
 pub(super) type Text = Spanned<String>;
 pub(super) type Number = Spanned<i64>;
@@ -23,6 +24,7 @@ pub(super) struct Config {
     pub(super) ports: Vec<Port>,
     pub(super) tables: Tables,
     pub(super) networks: Vec<Text>,
+    pub(super) profiles: BTreeMap<String, Spanned<Profile>>,
     pub(super) groups: BTreeMap<String, Spanned<Group>>,
     pub(super) detection: Detection,
     pub(super) whitelist: Whitelist,
@@ -30,6 +32,7 @@ pub(super) struct Config {
     #[serde(default)]
     pub(super) miner: Miner,
     pub(super) bgp: Option<Bgp>,
+    pub(super) mitigator: Option<Mitigator>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,6 +86,7 @@ pub(super) struct Group {
     pub(super) families: Option<Spanned<Vec<Text>>>,
     pub(super) monitor_only: Option<bool>,
     pub(super) profile: Option<Text>,
+    pub(super) inseparable: Option<Spanned<Inseparable>>,
     pub(super) last_resort: Option<Spanned<LastResort>>,
     pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming_action: Option<Text>,
@@ -95,6 +99,18 @@ pub(super) struct Group {
     pub(super) network_outgoing: Thresholds,
     pub(super) group_incoming: Thresholds,
     pub(super) group_outgoing: Thresholds,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Profile {
+    pub(super) like: Option<Text>,
+    pub(super) without: Option<Vec<Text>>,
+    pub(super) items_max: Option<Number>,
+    pub(super) length_max: Option<Number>,
+    pub(super) dont_fragment: Option<bool>,
+    pub(super) redirect_as4: Option<bool>,
+    pub(super) rules_per_target: Option<Number>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -183,6 +199,48 @@ pub(super) struct Engine {
     #[serde(default)]
     pub(super) communities: Vec<Text>,
     pub(super) profile: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mitigator {
+    pub(super) addresses: Spanned<Vec<Text>>,
+    pub(super) user: Text,
+    pub(super) password_file: Option<Text>,
+    pub(super) password_credential: Option<Text>,
+    pub(super) ca_file: Option<Text>,
+    pub(super) insecure: Option<bool>,
+    pub(super) connect_timeout_ms: Option<Number>,
+    pub(super) timeout_ms: Option<Number>,
+    pub(super) back_off_max_s: Option<Number>,
+    pub(super) check_period_s: Option<Number>,
+    pub(super) names: Option<Text>,
+    pub(super) token_header: Option<Text>,
+    pub(super) by_inbound_packet: Option<bool>,
+    pub(super) default_policy: Option<Number>,
+    #[serde(default)]
+    pub(super) policies: Vec<MitigatorPolicy>,
+    pub(super) countermeasures: Option<Vec<MitigatorCountermeasures>>,
+    #[serde(default)]
+    pub(super) rename: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub(super) paths: BTreeMap<Text, Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MitigatorPolicy {
+    pub(super) networks: Vec<Text>,
+    pub(super) policy: Number,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MitigatorCountermeasures {
+    pub(super) classes: Vec<Text>,
+    pub(super) directions: Option<Vec<Text>>,
+    pub(super) groups: Vec<Text>,
+    pub(super) switches: Vec<Text>,
 }
 
 /// Reads the text; the first error of syntax, key or type is the only one.

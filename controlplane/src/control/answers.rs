@@ -13,7 +13,9 @@ use uuid::Uuid;
 use super::examples::Examples;
 use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
+use crate::actions::mitigator;
 use crate::attack::{Rates, Target, Volumes};
+use crate::baseline::Fill;
 use crate::by_hand::Pause;
 use crate::group::Group;
 use crate::interface::Counters;
@@ -173,12 +175,16 @@ pub struct StatusAnswer {
     pub engines: Vec<Report>,
     /// The rules that attacks ask for, with the engines that hold them; empty where nobody asked.
     pub specs: BTreeMap<Uuid, (FlowSpec, Vec<EngineRecord>)>,
+    /// The MITIGATOR, where there is one.
+    pub mitigator: Option<mitigator::Report>,
     /// Attacks alive.
     pub attacks: usize,
     /// Rules wanted.
     pub rules: usize,
     /// Protected networks.
     pub networks: usize,
+    /// How full the baseline is.
+    pub baseline: Fill,
     /// What an operator should look at.
     pub alarms: Vec<String>,
     /// Frames that could not be parsed.
@@ -302,16 +308,18 @@ impl Control {
                 .collect(),
             engines: self.reports.iter().map(|report| report.borrow().clone()).collect(),
             specs: asked.map(|rule| (rule.id, (rule.flow_spec.clone(), rule.engines.clone()))).collect(),
+            mitigator: self.mitigator.report(),
             attacks: self.detector.attacks().count(),
             rules: self.wanted_rules,
             networks: self.meter.map().networks_count(),
+            baseline: self.baseline.fill(),
             alarms: self.alarms(),
             examples: self.examples.clone(),
         }
     }
 
     /// What an operator should look at, in words.
-    fn alarms(&self) -> Vec<String> {
+    pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.pause_alarm().into_iter().collect();
         alarms.extend(self.store.alarms());
         alarms.extend(self.plan_alarms.iter().cloned());
@@ -329,6 +337,12 @@ impl Control {
             for (id, reason) in &report.refused {
                 alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));
             }
+        }
+        if let Some(report) = self.mitigator.report() {
+            let is_new = report.error.is_none() && !report.connected;
+            let why = if is_new { Some("not reached yet".to_owned()) } else { report.error };
+            alarms.extend(why.map(|why| format!("MITIGATOR: {why}")));
+            alarms.extend(report.alarms);
         }
         if self.watching.crowded_out() > 0 {
             alarms.push(format!("{} hosts or rules are not watched: too many at once", self.watching.crowded_out()));
@@ -371,7 +385,7 @@ impl Control {
         alarms
     }
 
-    fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
+    pub(super) fn hosts(&self, limit: usize, order: meter::Order, prefix: Option<IpNet>) -> HostsAnswer {
         let (hosts, active) = self.meter.busiest(order, limit, prefix);
         let map = self.meter.map();
         let attacked = |address: IpAddr| {

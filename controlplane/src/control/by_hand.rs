@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Answered, Control, wall_ms};
+use super::{Answered, Clock, Control};
 use crate::attack::{Direction, Target, name};
 use crate::by_hand::{Act, Pause};
 use crate::detector::{Event, EventKind, Wish};
@@ -39,6 +39,11 @@ pub struct Order {
     pub reason: String,
     /// Who.
     pub by: String,
+}
+
+/// The machine's time: also where no daemon runs.
+fn wall_ms() -> i64 {
+    Clock::Machine(Instant::now()).wall_ms()
 }
 
 impl Order {
@@ -152,7 +157,7 @@ impl Control {
     }
 
     fn stand_still(&mut self, order: &Order, act: &str, withdrawn: bool) -> Pause {
-        let now_ms = wall_ms();
+        let now_ms = self.clock.wall_ms();
         let length_ms = i64::try_from(order.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         let pause = Pause {
             since_ms: self.paused.as_ref().map_or(now_ms, |paused| paused.pause.since_ms),
@@ -170,11 +175,12 @@ impl Control {
         pause
     }
 
-    /// Engines learn at once whether they stand still, or have nothing of ours.
+    /// All actions learn at once whether they stand still, and engines whether they have nothing of ours.
     pub(super) fn tell_pause(&mut self) {
         let pause = self.paused.as_ref().map(|paused| &paused.pause);
         let (paused, withdrawn) = (pause.is_some(), pause.is_some_and(|pause| pause.withdrawn));
         self.wanted.send_modify(|told| (told.paused, told.withdrawn) = (paused, withdrawn));
+        self.mitigator.tell_pause(paused);
     }
 
     /// Actions go on: outside systems are made equal to what is wanted now. Gives the pause that is over, if there was one.
@@ -183,14 +189,15 @@ impl Control {
         self.tell_pause();
         self.note_down(&order.by, "resume", format!("all actions{}", order.words()), Some(None));
         let text = format!("all actions go on: resumed by {}{}", order.by, order.words());
-        self.tell(Event { time_ms: wall_ms(), kind: EventKind::Resumed, attack: None, text });
+        self.tell(Event { time_ms: self.clock.wall_ms(), kind: EventKind::Resumed, attack: None, text });
         Some(pause)
     }
 
     /// Ends a pause whose time is over, and reminds of one that goes on.
     pub(super) fn mind_pause(&mut self) {
+        let now_ms = self.clock.wall_ms();
         let Some(Paused { pause, reminded }) = &mut self.paused else { return };
-        if pause.until_ms.is_some_and(|until_ms| wall_ms() >= until_ms) {
+        if pause.until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
             let reason = "the time asked for is over".to_owned();
             self.resume(&Order { seconds: 0, reason, by: "leveed".to_owned() });
         } else if reminded.elapsed() >= REMINDER {
@@ -206,7 +213,7 @@ impl Control {
 
     /// Puts onto the list what a person did, and, where it changes it, the pause.
     pub(super) fn note_down(&mut self, by: &str, act: &str, text: String, pause: Option<Option<Pause>>) {
-        let act = Act { time_ms: wall_ms(), by: by.to_owned(), act: act.to_owned(), text };
+        let act = Act { time_ms: self.clock.wall_ms(), by: by.to_owned(), act: act.to_owned(), text };
         self.saves = self.store.note_down(act, pause);
     }
 }

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use dataplane::dpdk;
 use dataplane::packet::{Addresses, Headers, parse};
 use dataplane::pipeline::Shared;
-use dataplane::tap::REQUEST_MAX;
+use dataplane::tap::{REQUEST_MAX, RING};
 use dataplane::watch::{CAPTURES_MAX, Capture};
 use uuid::Uuid;
 
+use super::clock::Stamp;
 use super::examples::Examples;
 use crate::attack::{Direction, Target};
 use crate::detector::CaptureRequest;
 use crate::record::Counts;
 use crate::samples::{FRAMES_MAX, Frame};
+
+/// A look takes so many samples of a worker at most: all that the always-on tap may leave in a ring.
+const LOOK_MAX: usize = RING / 4;
 
 #[derive(Debug)]
 struct Open {
@@ -92,10 +94,10 @@ impl Captures {
     }
 
     /// Closes it; gives what it held.
-    pub(super) fn close(&mut self, attack: Uuid) -> Option<Closed> {
+    pub(super) fn close(&mut self, attack: Uuid, clock: Stamp) -> Option<Closed> {
         self.remove(attack).map(|open| {
             let cycles = open.tsc.map_or(0, |(first, last)| last.saturating_sub(first));
-            let seconds = cycles as f64 / dpdk::tsc_hz().max(1) as f64 / f64::from(open.request.stride.max(1));
+            let seconds = clock.seconds(cycles) / f64::from(open.request.stride.max(1));
             Closed { target: open.request.target, sample: open.sample, seconds, frames: open.frames }
         })
     }
@@ -106,19 +108,20 @@ impl Captures {
         Some(open)
     }
 
-    /// Takes samples out of the workers' rings; examples go to `examples`, packets of the always-on tap to `tapped` with how many
-    /// they stand for. Gives the captures that are full now.
+    /// Takes samples out of the workers' rings, of each no more than [`LOOK_MAX`]: a worker may bring them faster than they are
+    /// taken, and all else must have its turn. What finds the ring full is counted there. Examples go to `examples`, packets of the
+    /// always-on tap to `tapped` with how many they stand for. Gives the captures that are full now.
     pub(super) fn drain<'a>(
         &mut self,
         workers: impl Iterator<Item = &'a Shared>,
+        clock: Stamp,
         examples: &mut Examples,
         mut tapped: impl FnMut(Headers, u32),
     ) -> Vec<(Uuid, Counts)> {
         let mut full = Vec::new();
-        let clock = Clock::read();
         for worker in workers {
-            while let Some(sample) = worker.ring.pop() {
-                if examples.take(worker.core, &sample) {
+            for sample in std::iter::from_fn(|| worker.ring.pop()).take(LOOK_MAX) {
+                if examples.take(worker.core, &sample, clock) {
                     continue;
                 }
                 if let Some(one_in) = sample.one_in() {
@@ -139,7 +142,7 @@ impl Captures {
                 let (first, last) = open.tsc.unwrap_or((sample.tsc, sample.tsc));
                 open.tsc = Some((first.min(sample.tsc), last.max(sample.tsc)));
                 if self.keeps_frames && open.frames.len() < FRAMES_MAX {
-                    open.frames.push(Frame { time_us: clock.wall_us(sample.tsc), sample });
+                    open.frames.push(Frame { time_us: clock.wall_us_at(sample.tsc), sample });
                 }
                 if is_incoming {
                     open.counts.incoming += 1;
@@ -175,28 +178,6 @@ impl Captures {
     }
 }
 
-/// Both clocks, read together.
-struct Clock {
-    wall_us: i64,
-    tsc: u64,
-    tsc_hz: u64,
-}
-
-impl Clock {
-    fn read() -> Clock {
-        let wall_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        Clock { wall_us, tsc: dpdk::tsc(), tsc_hz: dpdk::tsc_hz() }
-    }
-
-    /// When the time-stamp counter stood so, in microseconds since 1970.
-    fn wall_us(&self, tsc: u64) -> i64 {
-        let cycles = u128::from(self.tsc.saturating_sub(tsc));
-        // Before DPDK has started nobody knows how long a cycle is.
-        let age_us = (cycles * 1_000_000).checked_div(self.tsc_hz.into()).unwrap_or(0);
-        self.wall_us - age_us as i64
-    }
-}
-
 fn is_to(headers: &Headers, target: &Target) -> bool {
     let destination = match headers.addresses {
         Addresses::V4 { destination, .. } => IpAddr::V4(destination.into()),
@@ -208,6 +189,8 @@ fn is_to(headers: &Headers, target: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::attack::Kind;
+    use crate::control::clock::Clock;
+    use dataplane::dpdk;
     use dataplane::hosts::Layout;
     use dataplane::packet::Unparsed;
     use dataplane::tap::Sample;
@@ -247,8 +230,12 @@ mod tests {
         assert!(worker.ring.push(&Sample::new(request, 0, &frame, frame.len() as u32)));
     }
 
+    fn stamp() -> Stamp {
+        Clock::machine().stamp()
+    }
+
     fn drain(captures: &mut Captures, workers: &[Shared]) -> Vec<(Uuid, Counts)> {
-        captures.drain(workers.iter(), &mut Examples::default(), |_, _| ())
+        captures.drain(workers.iter(), stamp(), &mut Examples::default(), |_, _| ())
     }
 
     fn number(captures: &Captures, attack: Uuid) -> u32 {
@@ -276,9 +263,9 @@ mod tests {
         assert_eq!(drain(&mut captures, &workers), [(request.attack, full)]);
         push(&workers[0], number, OTHER, VICTIM);
         assert_eq!(drain(&mut captures, &workers), [], "full only once");
-        let closed = captures.close(request.attack).expect("an open capture");
+        let closed = captures.close(request.attack, stamp()).expect("an open capture");
         assert_eq!((closed.target, closed.sample.len(), closed.frames.len()), (request.target, 4, 0));
-        assert_eq!(captures.close(request.attack), None);
+        assert_eq!(captures.close(request.attack, stamp()), None);
     }
 
     #[test]
@@ -287,23 +274,15 @@ mod tests {
         let request = request(2);
         captures.open(request);
         let (sent, number) = (frame(OTHER, VICTIM), number(&captures, request.attack));
-        let before = Clock::read().wall_us;
+        let before = stamp().wall_us;
         assert!(workers[0].ring.push(&Sample::new(number, dpdk::tsc(), &sent, 1_400)));
         // This one cannot be parsed: it is in neither.
         assert!(workers[0].ring.push(&Sample::new(number, dpdk::tsc(), &[0x45; 9], 9)));
         drain(&mut captures, &workers);
-        let closed = captures.close(request.attack).expect("an open capture");
+        let closed = captures.close(request.attack, stamp()).expect("an open capture");
         let [kept] = &closed.frames[..] else { panic!("one frame, not {:?}", closed.frames) };
         assert_eq!((kept.sample.data(), kept.sample.frame_len, closed.sample.len()), (&sent[..], 1_400, 1));
-        assert!((before - 1_000..=Clock::read().wall_us).contains(&kept.time_us));
-    }
-
-    #[test]
-    fn times_are_counted_back_from_now() {
-        let clock = Clock { wall_us: 1_795_000_000_000_000, tsc: 5_000_000_000, tsc_hz: 2_000_000_000 };
-        assert_eq!(clock.wall_us(5_000_000_000), 1_795_000_000_000_000);
-        assert_eq!(clock.wall_us(3_000_000_000), 1_794_999_999_000_000);
-        assert_eq!(clock.wall_us(6_000_000_000), 1_795_000_000_000_000, "never in the future");
+        assert!((before - 1_000..=stamp().wall_us).contains(&kept.time_us));
     }
 
     #[test]
@@ -323,10 +302,23 @@ mod tests {
         push(&workers[0], second, OTHER, VICTIM);
         drain(&mut captures, &workers);
         assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
-        captures.close(request.attack);
+        captures.close(request.attack, stamp());
         push(&workers[0], second, OTHER, VICTIM);
         assert_eq!(drain(&mut captures, &workers), []);
         assert!(workers[0].ring.pop().is_none(), "the ring is emptied all the same");
+    }
+
+    #[test]
+    fn a_worker_that_never_stops_bringing_samples_holds_up_nobody() {
+        let (mut captures, workers, frame) = (Captures::default(), [worker()], frame(OTHER, VICTIM));
+        let sample = Sample::tapped(1, 0, &frame, 60);
+        let (mut taken, mut full) = (0, 0);
+        assert!(workers[0].ring.push(&sample));
+        captures.drain(workers.iter(), stamp(), &mut Examples::default(), |_, _| {
+            taken += 1;
+            full += usize::from(taken < 2 * RING && workers[0].ring.push(&sample));
+        });
+        assert_eq!((taken, full), (LOOK_MAX, LOOK_MAX), "the rest is for the next look");
     }
 
     #[test]
@@ -339,7 +331,7 @@ mod tests {
         push(&workers[0], number(&captures, request.attack), OTHER, VICTIM);
         let mut tapped = Vec::new();
         assert!(workers[0].ring.push(&Sample::tapped(640, 0, &frame, 60)));
-        captures.drain(workers.iter(), &mut examples, |headers, one_in| tapped.push((headers, one_in)));
+        captures.drain(workers.iter(), stamp(), &mut examples, |headers, one_in| tapped.push((headers, one_in)));
         assert_eq!(tapped, [(parse(&frame).unwrap(), 640)]);
         assert_eq!(captures.counts(), [(request.attack, Counts { incoming: 1, outgoing: 0 })]);
         assert_eq!(examples.get(Unparsed::NotIp).expect("an example").data, frame);
@@ -376,7 +368,7 @@ mod tests {
         assert_eq!(captures.counts(), [(request.attack, Counts::default())]);
         (0..3).for_each(|_| push(&workers[0], number, OTHER, VICTIM));
         assert_eq!(drain(&mut captures, &workers), [(request.attack, Counts { incoming: 2, outgoing: 0 })]);
-        let closed = captures.close(request.attack).expect("an open capture");
+        let closed = captures.close(request.attack, stamp()).expect("an open capture");
         assert_eq!((closed.sample.len(), closed.frames.len()), (2, 2));
     }
 
@@ -387,8 +379,8 @@ mod tests {
         let places = |captures: &Captures| captures.open.values().map(|open| open.place).collect::<BTreeSet<u16>>();
         requests.iter().for_each(|request| captures.open(*request));
         assert_eq!(places(&captures).len(), CAPTURES_MAX);
-        assert_eq!(captures.close(requests[CAPTURES_MAX].attack), None, "there was no place");
-        assert!(captures.close(requests[5].attack).is_some());
+        assert_eq!(captures.close(requests[CAPTURES_MAX].attack, stamp()), None, "there was no place");
+        assert!(captures.close(requests[5].attack, stamp()).is_some());
         captures.open(request(1));
         assert_eq!(places(&captures).len(), CAPTURES_MAX);
     }

@@ -1,10 +1,9 @@
 //! The newest frame that could not be parsed, of each reason.
 
-use dataplane::dpdk;
 use dataplane::packet::Unparsed;
 use dataplane::tap::Sample;
 
-use super::wall_ms;
+use super::clock::Stamp;
 
 /// A frame that could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +26,12 @@ pub struct Examples([Option<Example>; Unparsed::COUNT]);
 
 impl Examples {
     /// Whether this sample of the worker on `core` is an example; if so, keeps it.
-    pub(super) fn take(&mut self, core: usize, sample: &Sample) -> bool {
+    pub(super) fn take(&mut self, core: usize, sample: &Sample, clock: Stamp) -> bool {
         let Some((reason, queue)) = sample.unparsed() else { return false };
-        let cycles = dpdk::tsc().saturating_sub(sample.tsc);
-        // Before DPDK has started nobody knows how long a cycle is.
-        let age_ms = cycles.saturating_mul(1_000).checked_div(dpdk::tsc_hz()).unwrap_or(0);
         self.keep(
             reason,
             Example {
-                time_ms: wall_ms() - age_ms as i64,
+                time_ms: clock.wall_us_at(sample.tsc) / 1_000,
                 core,
                 queue: queue.into(),
                 frame_len: sample.frame_len,
@@ -84,11 +80,11 @@ mod tests {
     #[test]
     fn an_example_is_taken_from_a_worker_and_other_samples_are_not() {
         let mut examples = Examples::default();
-        assert!(!examples.take(3, &Sample::new(1, dpdk::tsc(), &[2; 60], 60)));
-        let before = wall_ms();
-        assert!(examples.take(3, &Sample::example(Unparsed::NotIp, 1, dpdk::tsc(), &[2; 200], 9_000)));
+        let clock = Stamp { wall_us: 90_000_000, tsc: 7_000, tsc_hz: 1_000 };
+        assert!(!examples.take(3, &Sample::new(1, 5_000, &[2; 60], 60), clock));
+        assert!(examples.take(3, &Sample::example(Unparsed::NotIp, 1, 5_000, &[2; 200], 9_000), clock));
         let taken = examples.get(Unparsed::NotIp).expect("an example");
         assert_eq!((taken.core, taken.queue, taken.frame_len, taken.data.len()), (3, 1, 9_000, 128));
-        assert!((before - 1..=wall_ms()).contains(&taken.time_ms), "{} before {before}", taken.time_ms);
+        assert_eq!(taken.time_ms, 88_000, "two seconds ago");
     }
 }

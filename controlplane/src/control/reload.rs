@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Control;
-use crate::actions::bgp;
+use crate::actions::{bgp, mitigator};
 use crate::attack::Target;
 use crate::detector::Settings;
 use crate::guard::Guard;
@@ -42,6 +42,8 @@ pub struct Reload {
     pub samples: Option<samples::Limits>,
     /// What engines say.
     pub reports: Vec<watch::Receiver<bgp::Report>>,
+    /// What MITIGATOR says; none: there is none.
+    pub mitigator: Option<watch::Receiver<mitigator::Report>>,
 }
 
 impl Control {
@@ -55,6 +57,7 @@ impl Control {
         self.whitelist = Arc::new(reload.whitelist);
         self.guard = reload.guard;
         self.reports = reload.reports;
+        self.mitigator.replace(reload.mitigator);
         self.miner = reload.miner;
         self.tap.set_per_second(reload.tap_per_second);
         self.store.set_history(reload.history);

@@ -3,6 +3,7 @@
 
 mod capture;
 pub(super) mod order;
+mod switches;
 mod vectors;
 
 use std::collections::{BTreeMap, HashSet};
@@ -136,6 +137,8 @@ impl Attack {
             by: by.into(),
             whitelisted: None,
             is_order: false,
+            kinds: Vec::new(),
+            switches: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         };
@@ -152,6 +155,7 @@ impl Attack {
     ) -> Attack {
         let mut attack = Attack::blank(turn, target, group, "threshold");
         attack.record.crossing = Some(crossing);
+        attack.record.kinds = history.kinds(crossing.metric);
         attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
         let mut text = format!("attack on {target}: {crossing}");
@@ -222,6 +226,7 @@ impl Attack {
             State::Ending => match history.crossing() {
                 Some((metric, threshold, measured)) => {
                     let crossing = Crossing { metric, threshold, measured };
+                    self.record.kinds = history.kinds(metric);
                     self.come_back(turn, format!("attack on {} is back: {crossing}", self.record.target));
                 }
                 None if turn.mono() - self.ending_since >= turn.settings.probation_ms as i64 => self.close(turn),
@@ -247,6 +252,7 @@ impl Attack {
         match self.why_over(turn) {
             Some(why) => self.end(turn, &why),
             None => {
+                self.learn_kinds(turn, history);
                 self.measure_last_resort(turn, history);
                 self.drop_idle(turn);
                 self.look_for_more(turn, history, last_resort);
@@ -331,13 +337,15 @@ impl Attack {
                 refused += 1;
             } else if self.record.wanted_rules().any(|known| known.flow_spec.rule == rule.rule) {
                 continue;
-            } else if self.vectors() >= turn.settings.limits.rules_per_target {
+            } else if !rule.last_resort && self.vectors() >= turn.settings.limits.rules_per_target {
                 too_many += 1;
             } else {
                 let flow_spec = FlowSpec { rule: rule.rule, action: rule.action };
                 let id = self.id_of(turn, &flow_spec, taken(&flow_spec));
                 let record = new_rule(turn, id, flow_spec, rule.coverage, rule.reason);
-                new.push(self.want(turn, RuleRecord { mined: Some(rule.mined), ..record }));
+                new.push(
+                    self.want(turn, RuleRecord { mined: Some(rule.mined), last_resort: rule.last_resort, ..record }),
+                );
             }
         }
         if refused > 0 {
@@ -376,8 +384,10 @@ impl Attack {
             self.tell(turn, EventKind::Mitigating, text);
         }
         for index in 0..self.record.rules.len() {
-            if new.contains(&self.record.rules[index].id) {
-                let text = format!("rule wanted: {}", self.record.rules[index].flow_spec);
+            let rule = &self.record.rules[index];
+            if new.contains(&rule.id) {
+                let why = if rule.mined.is_some() { format!("; {}", rule.reason) } else { String::new() };
+                let text = format!("rule wanted: {}{why}", rule.flow_spec);
                 self.tell(turn, EventKind::RuleWanted, text);
             }
         }

@@ -73,6 +73,7 @@ pub(super) fn mined(source: &str) -> MinedRule {
         coverage: 0.98,
         mined: MinedRecord::default(),
         reason: "covers most".into(),
+        last_resort: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Load;
-use crate::attack::{Metric, Rates, Thresholds, Volumes};
+use crate::attack::{Kind, Metric, Rates, Thresholds, Volumes};
 
 /// So many windows are looked back to make sure of a crossing: see [`History::crossing`].
 const WINDOWS: u64 = 3;
@@ -224,6 +224,30 @@ impl History {
     /// By what factor the mean of the rest exceeds the threshold that it exceeds most; 0 if none.
     pub(super) fn factor(&self) -> f64 {
         self.crossing().map_or(0.0, |(_, threshold, measured)| measured / threshold.max(1) as f64)
+    }
+
+    /// What kinds of traffic are over a threshold of the target's own, that of the one that was crossed first. Of a threshold on
+    /// everything it is what most of the traffic is.
+    pub(super) fn kinds(&self, crossed: Metric) -> Vec<Kind> {
+        let mut kinds = vec![self.kind_of(crossed)];
+        for kind in self.kinds_over() {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
+    /// The same in no order, some perhaps twice.
+    pub(super) fn kinds_over(&self) -> impl Iterator<Item = Kind> {
+        self.thresholds.exceeded(&self.all, self.seconds()).map(|(metric, ..)| self.kind_of(metric))
+    }
+
+    fn kind_of(&self, metric: Metric) -> Kind {
+        match metric.kind {
+            Kind::Total | Kind::Flows => self.all.kind(metric.unit),
+            kind => kind,
+        }
     }
 
     /// Mean rates of everything.

@@ -1,34 +1,26 @@
 //! What a rule is to be expected to take of the host's own traffic. Values only.
 //!
-//! What a rule asks is of two sorts. Of **kinds** of traffic (a protocol, a service's port, flags, lengths) each packet of the baseline is a witness.
-//! **Names** (an address, a client's port, the mark or label that a system or a path gives its packets) are the same in all packets of a conversation, so a
-//! baseline of few conversations says little of them, however many its packets are: the next call comes from elsewhere. So the share that a rule
-//! takes is that of its kinds, times the share of the names among conversations of these kinds.
+//! Packets of a conversation are alike, so each conversation of the baseline is one witness, and not each packet. What a rule asks is of two
+//! sorts: **kinds** of traffic (a protocol, a service's port, flags, lengths), and **names** (an address, a client's port, the mark or label that
+//! a system or a path gives its packets), of which the next conversation has others: the next call comes from elsewhere. So the share that a
+//! rule takes is that of its kinds, times the share of its names among conversations of these kinds.
 
-use dataplane::rule::{Component, FlowRule, Ranges};
+use dataplane::rule::{Component, Ranges};
 
 use super::own;
-use super::prior;
 use super::search::{Measure, Miner};
 use super::table::Conversations;
 
 /// So many conversations of a baseline weigh as much as what is known of hosts in general.
-const CONVERSATIONS: f64 = 2.0;
+pub(super) const CONVERSATIONS: f64 = 2.0;
 
 /// What a baseline is good for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust {
-    /// So many packets, or conversations, that do not depend on each other.
+    /// So many conversations, which do not depend on each other.
     pub(super) known: f64,
     /// What a rule pays for each word, as a share of the sample.
     pub(super) word_cost: f64,
-}
-
-impl Trust {
-    /// The share of the host's own traffic that is to be expected where the baseline shows `share` and hosts in general have `prior`.
-    pub(super) fn expected(&self, share: f64, prior: f64) -> f64 {
-        (self.known * share + prior::PACKETS * prior) / (self.known + prior::PACKETS)
-    }
 }
 
 /// What is named.
@@ -49,7 +41,7 @@ impl Who {
         Who { ends: self.ends || other.ends, flows: self.flows || other.flows }
     }
 
-    fn known(self, conversations: Conversations) -> f64 {
+    pub(super) fn known(self, conversations: Conversations) -> f64 {
         let Conversations { ends, flows } = conversations;
         if self.ends { if self.flows { ends.min(flows) } else { ends } } else { flows }
     }
@@ -80,31 +72,16 @@ impl Miner<'_> {
         }
     }
 
-    /// The part of a rule that names nobody.
-    pub(super) fn kind_part(&self, rule: &FlowRule) -> FlowRule {
-        let mut part = rule.clone();
-        *self.far_of(&mut part) = None;
-        for component in [Component::Dscp, Component::FlowLabel, Component::SourcePort, Component::DestinationPort] {
-            if let Some(ranges) = part.ranges(component).cloned()
-                && self.who(component, &ranges).is_any()
-                && let Some(place) = part.ranges_mut(component)
-            {
-                *place = Ranges::default();
-            }
-        }
-        part
-    }
-
     /// What is to be expected grows with the share of the baseline, and with what is known in general of the component that is added:
     /// by how much each.
     pub(super) fn rates(&self, measure: &Measure, kinds: &Kinds, who: Who) -> (f64, f64) {
-        let packets = self.of_kinds.known;
-        if packets == 0.0 {
+        let known = self.of_kinds.known;
+        if known == 0.0 {
             return (0.0, measure.prior);
         }
         if !who.is_any() {
-            let of = packets + prior::PACKETS;
-            return (packets / of, prior::PACKETS * measure.of_kinds / of);
+            let of = known + CONVERSATIONS;
+            return (known / of, CONVERSATIONS * measure.of_kinds / of);
         }
         if kinds.baseline == 0.0 {
             return (0.0, kinds.expected * measure.of_names);
@@ -117,6 +94,8 @@ impl Miner<'_> {
     /// The share of the host's own traffic that a rule is to be expected to take along.
     pub(super) fn expected(&self, measure: &Measure, kinds: &Kinds, baseline: f64) -> f64 {
         let (by_baseline, in_general) = self.rates(measure, kinds, measure.who);
-        by_baseline * baseline + in_general
+        let shown = if measure.who.is_any() && kinds.baseline > 0.0 { baseline / kinds.baseline } else { 0.0 };
+        // Few conversations never speak for less than what they show.
+        (by_baseline * baseline + in_general).max(kinds.expected * shown)
     }
 }

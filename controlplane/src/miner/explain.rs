@@ -9,8 +9,8 @@ use crate::attack::Unit;
 /// Of a normal distribution, 95 % lie within so many standard deviations.
 const DEVIATIONS: f64 = 1.96;
 
-/// Upper end of the 95 % confidence interval (Wilson) of a share, of which `hits` of `of` were seen.
-pub(super) fn at_most(hits: usize, of: usize) -> f64 {
+/// Upper end of the 95 % confidence interval (Wilson) of a share, of which `hits` of `of` were seen; 1 where nothing was.
+pub fn at_most(hits: usize, of: usize) -> f64 {
     if of == 0 {
         return 1.0;
     }

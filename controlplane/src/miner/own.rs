@@ -4,11 +4,11 @@
 //! address and port that it never saw, and looks like an attack to whoever looks at these alone. So a rule that names an address or a
 //! conversation's port must take more than one conversation of the host's own can be.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use dataplane::packet::{Headers, Upper};
 
-use super::table::{Table, far_end, number};
+use super::table::{Table, far_end, in_order, number};
 use super::{Component, Direction, Peace, Unit, weight};
 
 /// The share of the baseline, in the kinds that the attack adds least to, that tells how much of the sample is the host's own.
@@ -24,7 +24,7 @@ const MOST: f64 = 0.5;
 /// A port with more than this of the baseline is a service.
 const SERVICE: f64 = 0.02;
 /// Ports below are services of their own accord.
-const WELL_KNOWN: u32 = 1024;
+pub(super) const WELL_KNOWN: u32 = 1024;
 /// Packets of the host's own in a sample, at least, among which one conversation may be.
 const AMONG_LEAST: usize = 8;
 /// So many of the latest packets of the baseline are looked at for conversations.
@@ -73,15 +73,15 @@ pub(super) fn by_rate(sample: &[Headers], seconds: f64, peace: &Peace, by: Unit)
     // A capture of one protocol tells nothing of the others.
     let mut seen = [false; 256];
     sample.iter().for_each(|packet| seen[usize::from(packet.protocol)] = true);
-    let mut by_second: HashMap<u32, f64> = HashMap::new();
-    for (packet, second) in
-        peace.packets.iter().zip(&peace.seconds).filter(|(packet, _)| seen[usize::from(packet.protocol)])
-    {
-        *by_second.entry(*second).or_default() += weight(packet, by) * peace.one_in;
-    }
-    let count = f64::from(last - first + 1);
-    let a_second = by_second.values().sum::<f64>() / count;
-    let squares: f64 = by_second.values().map(|own| own * own).sum();
+    let of_seen = peace.packets.iter().zip(&peace.seconds).filter(|(packet, _)| seen[usize::from(packet.protocol)]);
+    let mut timed: Vec<(u32, f64)> =
+        of_seen.map(|(packet, second)| (*second, weight(packet, by) * peace.one_in)).collect();
+    timed.sort_by_key(|(second, _)| *second);
+    let seconds_of = timed.chunk_by(|a, b| a.0 == b.0);
+    let by_second: Vec<f64> = seconds_of.map(|second| second.iter().map(|(_, weight)| weight).sum()).collect();
+    let count = f64::from(last - first) + 1.0;
+    let a_second = by_second.iter().sum::<f64>() / count;
+    let squares: f64 = by_second.iter().map(|own| own * own).sum();
     let deviation = (squares / count - a_second * a_second).max(0.0).sqrt() / a_second.max(f64::MIN_POSITIVE);
     let all: f64 = sample.iter().map(|packet| weight(packet, by)).sum();
     (seconds > 0.0 && last > first && all > 0.0).then(|| {
@@ -147,22 +147,40 @@ pub(super) fn share(table: &Table, near_port: Component, far_port: Component, ra
     (share.min(MOST), least.min(MOST))
 }
 
-/// How many far ends there are.
-pub(super) fn far_ends(packets: &[Headers], direction: Direction) -> usize {
-    packets.iter().map(|packet| far_end(packet, direction)).collect::<HashSet<u128>>().len()
+/// Whose conversations the packets of a baseline are of, by number.
+#[derive(Debug)]
+pub(super) struct FarEnds {
+    /// How many there are.
+    pub(super) count: usize,
+    /// Of the latest packets each one's, and what it weighs.
+    latest: Vec<(u32, f64)>,
 }
 
-/// The largest share that one far end has among so many packets in a row.
-pub(super) fn conversation(packets: &[Headers], by: Unit, direction: Direction, among: usize) -> f64 {
-    let latest = &packets[packets.len().saturating_sub(LATEST)..];
-    let slices = latest.chunks_exact(among.max(AMONG_LEAST).min(latest.len().max(1)));
-    let largest = slices.map(|slice| {
-        let mut far_ends: HashMap<u128, f64> = HashMap::new();
-        for packet in slice {
-            *far_ends.entry(far_end(packet, direction)).or_default() += weight(packet, by);
+impl FarEnds {
+    pub(super) fn new(packets: &[Headers], by: Unit, direction: Direction) -> FarEnds {
+        let far: Vec<u128> = packets.iter().map(|packet| far_end(packet, direction)).collect();
+        let first = packets.len().saturating_sub(LATEST);
+        let mut latest: Vec<(u32, f64)> = packets[first..].iter().map(|packet| (0, weight(packet, by))).collect();
+        let mut count = 0;
+        for same in in_order(&far).chunk_by(|&a, &b| far[a as usize] == far[b as usize]) {
+            for &index in same.iter().filter(|&&index| index as usize >= first) {
+                latest[index as usize - first].0 = count as u32;
+            }
+            count += 1;
         }
-        let total: f64 = far_ends.values().sum();
-        far_ends.into_values().fold(0.0, f64::max) / total.max(f64::MIN_POSITIVE)
-    });
-    largest.fold(0.0, f64::max)
+        FarEnds { count, latest }
+    }
+
+    /// The largest share that one has among so many packets in a row.
+    pub(super) fn conversation(&self, among: usize) -> f64 {
+        let mut weights = vec![0.0; self.count];
+        let slices = self.latest.chunks_exact(among.max(AMONG_LEAST).min(self.latest.len().max(1)));
+        let largest = slices.map(|slice| {
+            slice.iter().for_each(|&(end, weight)| weights[end as usize] += weight);
+            let most = slice.iter().map(|&(end, _)| weights[end as usize]).fold(0.0, f64::max);
+            slice.iter().for_each(|&(end, _)| weights[end as usize] = 0.0);
+            most / slice.iter().map(|(_, weight)| weight).sum::<f64>().max(f64::MIN_POSITIVE)
+        });
+        largest.fold(0.0, f64::max)
+    }
 }

@@ -1,10 +1,10 @@
 //! What hosts receive in general: the share of an unknown host's traffic that has some property. It stands in where there
-//! is no baseline, and weighs as much as [`PACKETS`] of it where there is one. Rough figures; what they must do is tell
+//! is no baseline, and weighs as much as a few of its conversations where there is one. Rough figures; what they must do is tell
 //! what is common (a host's own service) from what is rare (answers from a port that nobody asked). Values only.
 
 use dataplane::rule::{Bits, Component};
 
-/// So many packets of a baseline weigh as much as what is known of hosts in general.
+/// So many packets of a baseline weigh as much as what is known of hosts in general, for how much rules may take at most.
 pub(super) const PACKETS: f64 = 5.0;
 
 /// Shares of single numbers, and of spans of numbers that are as likely as each other.
@@ -53,20 +53,35 @@ const OWN_PEER: f64 = 0.01;
 
 /// The share of traffic whose number is in this range. `is_near` of ports: the host's own.
 pub(super) fn share(component: Component, is_near: bool, low: u32, high: u32) -> f64 {
-    let (table, at_least) = match component {
-        Component::Protocol => (&PROTOCOLS, 0.0),
-        Component::SourcePort | Component::DestinationPort if is_near => (&NEAR_PORTS, OWN_SERVICE),
-        // Nobody asks these but by intent.
-        Component::SourcePort | Component::DestinationPort if high < 1024 => (&FAR_PORTS, 0.0),
-        Component::SourcePort | Component::DestinationPort => (&FAR_PORTS, OWN_PEER),
-        Component::IcmpType => (&ICMP_TYPES, 0.0),
-        Component::IcmpCode => (&ICMP_CODES, 0.0),
-        Component::PacketLength => (&LENGTHS, OWN_SERVICE),
-        Component::Dscp => (&DSCPS, OWN_SERVICE),
-        Component::FlowLabel => (&FLOW_LABELS, OWN_PEER),
+    (in_general(component, is_near, low, high) + at_least(component, is_near, high)).min(1.0)
+}
+
+/// What hosts in general have of these numbers: of two ranges together, the sum of both.
+pub(super) fn in_general(component: Component, is_near: bool, low: u32, high: u32) -> f64 {
+    let table = match component {
+        Component::Protocol => &PROTOCOLS,
+        Component::SourcePort | Component::DestinationPort if is_near => &NEAR_PORTS,
+        Component::SourcePort | Component::DestinationPort => &FAR_PORTS,
+        Component::IcmpType => &ICMP_TYPES,
+        Component::IcmpCode => &ICMP_CODES,
+        Component::PacketLength => &LENGTHS,
+        Component::Dscp => &DSCPS,
+        Component::FlowLabel => &FLOW_LABELS,
         _ => return 1.0,
     };
-    (table.share(low, high) + at_least).min(1.0)
+    table.share(low, high)
+}
+
+/// What any one range may have more, since it may be this very host's.
+pub(super) fn at_least(component: Component, is_near: bool, high: u32) -> f64 {
+    match component {
+        Component::SourcePort | Component::DestinationPort if is_near => OWN_SERVICE,
+        // Nobody asks these but by intent.
+        Component::SourcePort | Component::DestinationPort if high < 1024 => 0.0,
+        Component::SourcePort | Component::DestinationPort | Component::FlowLabel => OWN_PEER,
+        Component::PacketLength | Component::Dscp => OWN_SERVICE,
+        _ => 0.0,
+    }
 }
 
 /// The share of TCP with these flags (FIN, SYN, RST, PSH, ACK, URG).
@@ -115,8 +130,9 @@ pub(super) fn of_all(shares: impl Iterator<Item = f64> + Clone) -> f64 {
 /// A single address may be a good customer, where nobody knows how large these are.
 pub(super) const ONE_PEER: f64 = 0.025;
 
-/// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world.
+/// The share of traffic that comes from a prefix of this length: hosts serve a region, or a few peers, more than the whole world. Half of
+/// it may come from one of the shortest prefixes that rules name (/8, of IPv6 /32), and half as much with each few bits more.
 pub(super) fn prefix_share(length: u8, is_v4: bool) -> f64 {
-    let halvings = f64::from(length) / if is_v4 { 5.0 } else { 20.0 };
-    0.5 * (-halvings).exp2()
+    let halvings = if is_v4 { (f64::from(length) - 8.0) / 4.0 } else { (f64::from(length) - 32.0) / 12.0 };
+    0.5 * (-halvings.max(0.0)).exp2()
 }

@@ -1,12 +1,14 @@
 //! The search for the rule that is worth most: from the target alone, one component after the other, along several ways at
 //! once. Bounded in width and depth, so that any sample ends in time. Values only.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
+use dataplane::packet::Upper;
 use dataplane::rule::{Component, FlowRule, Ranges};
 use ipnet::IpNet;
 
-use super::expect::{Kinds, Trust, Who};
+use super::expect::{CONVERSATIONS, Kinds, Trust, Who};
 use super::fit::{Ends, Fit, Predicate};
 use super::table::{ABSENT, Table};
 use super::{Limits, PRICE, own, prior};
@@ -19,7 +21,7 @@ const DEPTH: usize = 4;
 const WIDTH: usize = 2;
 /// What a share of the host's own may cost, in shares of the attack: a rule that takes nearly all of the attack and some of the host's is
 /// worth narrowing, and so is one that takes part of the attack and nearly nothing of the host's.
-const PRICES: [f64; 2] = [1.0, PRICE];
+pub(super) const PRICES: [f64; 2] = [1.0, PRICE];
 
 const ICMP: [u32; 2] = [1, 58];
 const TCP: u32 = 6;
@@ -53,12 +55,18 @@ pub(super) struct Miner<'a> {
     pub(super) is_v6: bool,
     pub(super) near_port: Component,
     pub(super) far: Component,
+    /// Whom rules may name.
+    pub(super) ends: Ends,
+    /// How much work was done: packets that were looked at for further components.
+    pub(super) steps: Cell<usize>,
 }
 
 /// A rule on the way, and the packets that it takes of those that no rule took before.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) rule: FlowRule,
+    /// What it asks beside the target.
+    pub(super) asks: Vec<Predicate>,
     pub(super) members: Vec<u32>,
     /// Its share of the whole sample.
     pub(super) sample: f64,
@@ -68,8 +76,9 @@ pub(super) struct Node {
     pub(super) kinds: Kinds,
     /// The share of the host's own traffic that it is to be expected to take along.
     pub(super) expected: f64,
-    /// What it pays for each conversation that it names.
+    /// What it pays for a conversation that it names, and for all of them.
     pub(super) name_cost: f64,
+    pub(super) named: f64,
 }
 
 impl Node {
@@ -78,7 +87,7 @@ impl Node {
         self.sample
             - price * self.expected
             - miner.trust(self.measure.names > 0).word_cost * self.measure.words
-            - self.name_cost * self.measure.names as f64
+            - self.named
     }
 }
 
@@ -91,7 +100,13 @@ impl Miner<'_> {
     /// The most that a rule may take: what is configured, as far as there is a baseline to hold it against.
     pub(super) fn most_collateral(&self, limits: &Limits, spent: f64) -> f64 {
         let left = (limits.most_collateral - spent).max(0.0);
-        self.of_kinds.expected(left, limits.most_in_general)
+        let known = (self.table.packets.len() - self.table.split) as f64;
+        (known * left + prior::PACKETS * limits.most_in_general) / (known + prior::PACKETS)
+    }
+
+    /// Counts the work: it was looked what could be asked of these packets.
+    fn looked_at(&self, members: &[u32]) {
+        self.steps.set(self.steps.get() + members.len());
     }
 
     /// The target alone.
@@ -101,7 +116,7 @@ impl Miner<'_> {
         let mut kinds = Kinds { baseline, conversations: self.table.conversations(&members), expected: 0.0 };
         kinds.expected = self.expected(&measure, &kinds, baseline);
         let (rule, expected) = (base.clone(), kinds.expected);
-        Node { rule, members, sample, measure, kinds, expected, name_cost }
+        Node { rule, asks: Vec::new(), members, sample, measure, kinds, expected, name_cost, named: 0.0 }
     }
 
     /// The best rules that are no more than a far end.
@@ -109,11 +124,7 @@ impl Miner<'_> {
         if !self.profile.has(self.far) {
             return Vec::new();
         }
-        PRICES
-            .into_iter()
-            .filter_map(|price| self.fit_far(root, price, ends))
-            .map(|fit| self.child(root, &fit))
-            .collect()
+        self.fit_far(root, ends).iter().map(|fit| self.child(root, fit)).collect()
     }
 
     /// Every rule that was looked at, of those packets that no rule took yet.
@@ -124,7 +135,7 @@ impl Miner<'_> {
         // What else a rule can ask depends on its protocol.
         let is_protocol = |node: &Node| node.measure.components == 1 && is_one(&node.rule.protocols).is_some();
         for _ in 0..DEPTH {
-            let mut next: Vec<(Node, Predicate, usize)> = Vec::new();
+            let mut next: Vec<(Node, usize)> = Vec::new();
             for (parent, node) in beam.iter().enumerate().filter(|(_, node)| self.may_gain(node)) {
                 for fit in self.fits(node) {
                     let child = self.child(node, &fit);
@@ -136,7 +147,7 @@ impl Miner<'_> {
                         && child.sample >= self.least
                         && seen.insert(child.rule.clone())
                     {
-                        next.push((child, fit.predicate, parent));
+                        next.push((child, parent));
                     }
                 }
             }
@@ -151,8 +162,8 @@ impl Miner<'_> {
             chosen.sort_unstable();
             chosen.dedup();
             let grown = |place: usize| {
-                let (node, predicate, parent) = &next[place];
-                let members = self.filtered(&beam[*parent].members, predicate);
+                let (node, parent) = &next[place];
+                let members = self.filtered(&beam[*parent].members, node.asks.last());
                 let mut kinds = node.kinds;
                 if !node.measure.who.is_any() {
                     kinds.conversations = self.table.conversations(&members);
@@ -160,7 +171,7 @@ impl Miner<'_> {
                 Node { members, kinds, ..node.clone() }
             };
             let grown: Vec<Node> = chosen.into_iter().map(grown).collect();
-            all.extend(next.into_iter().map(|(node, ..)| node));
+            all.extend(next.into_iter().map(|(node, _)| node));
             beam = grown;
         }
         all
@@ -173,13 +184,18 @@ impl Miner<'_> {
 
     /// What each component could add.
     fn fits(&self, node: &Node) -> Vec<Fit> {
+        self.looked_at(&node.members);
         let mut fits = Vec::new();
         for component in Component::ALL {
             let is_free = node.rule.prefix(component).is_none()
                 && node.rule.ranges(component).is_none_or(|ranges| ranges.is_empty())
                 && node.rule.bits(component).is_none_or(|bits| bits.is_empty());
-            if is_free && self.profile.has(component) && is_of_protocol(&node.rule, component, self.is_v6) {
-                fits.extend(PRICES.into_iter().filter_map(|price| self.fit(node, component, price)));
+            if is_free
+                && self.profile.has(component)
+                && is_of_protocol(&node.rule, component, self.is_v6)
+                && !self.table.is_flat(component)
+            {
+                fits.extend(self.fit(node, component));
             }
         }
         if node.rule.protocols.is_empty() && self.profile.has(Component::Protocol) {
@@ -188,24 +204,27 @@ impl Miner<'_> {
         fits
     }
 
-    fn fit(&self, node: &Node, component: Component, price: f64) -> Option<Fit> {
+    /// What one component could add, at each price.
+    fn fit(&self, node: &Node, component: Component) -> Vec<Fit> {
         match component {
-            _ if component == self.far => self.fit_far(node, price, Ends::Networks),
-            Component::TcpFlags | Component::Fragment => self.fit_bits(node, component, price),
-            _ => {
-                let field = self.table.fields.iter().position(|field| field.component == component)?;
-                self.fit_numbers(node, field, price)
-            }
+            _ if component == self.far => self.fit_far(node, self.ends),
+            Component::TcpFlags | Component::Fragment => self.fit_bits(node, component),
+            _ => self.field(component).map_or_else(Vec::new, |(field, _)| self.fit_numbers(node, field)),
         }
     }
 
     /// Each protocol by itself.
     fn each_protocol(&self, node: &Node) -> Vec<Fit> {
         let Some((field, protocols)) = self.field(Component::Protocol) else { return Vec::new() };
-        let single = (0u16..).zip(&protocols.bins).filter(|(_, bin)| bin.low == bin.high);
-        let fits = single.map(|(bin, _)| {
+        let mut shares = vec![(0.0, 0.0); protocols.bins.len()];
+        for &index in &node.members {
+            let weight = self.table.weights[index as usize];
+            let of_bin = &mut shares[usize::from(protocols.of[index as usize])];
+            *if (index as usize) < self.table.split { &mut of_bin.0 } else { &mut of_bin.1 } += weight;
+        }
+        let single = (0u16..).zip(&protocols.bins).zip(shares).filter(|((_, bin), _)| bin.low == bin.high);
+        let fits = single.map(|((bin, _), (sample, baseline))| {
             let predicate = Predicate::Numbers { field, spans: vec![(bin, bin)] };
-            let (sample, baseline) = self.table.shares(&self.filtered(&node.members, &predicate));
             Fit { predicate, sample, baseline }
         });
         fits.filter(|fit| fit.sample >= self.least).collect()
@@ -220,13 +239,8 @@ impl Miner<'_> {
         let mut rule = node.rule.clone();
         match &fit.predicate {
             Predicate::Numbers { field, spans } => {
-                let field = &self.table.fields[*field];
-                let range = |&(first, last): &(u16, u16)| {
-                    (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high)
-                };
-                if let Some(place) = rule.ranges_mut(field.component) {
-                    *place = spans.iter().map(range).collect();
-                }
+                let (component, ranges) = self.ranges(*field, spans);
+                rule.ranges_mut(component).into_iter().for_each(|place| *place = ranges.clone());
             }
             Predicate::Bits(component, bits) => {
                 *if *component == Component::Fragment { &mut rule.fragments } else { &mut rule.tcp_flags } =
@@ -240,7 +254,10 @@ impl Miner<'_> {
             true => node.kinds,
             false => Kinds { baseline: fit.baseline, expected, ..Kinds::default() },
         };
-        Node { rule, members: Vec::new(), sample: fit.sample, measure, kinds, expected, name_cost: node.name_cost }
+        let asks = node.asks.iter().chain([&fit.predicate]).cloned().collect();
+        let (sample, name_cost) = (fit.sample, node.name_cost);
+        let named = node.named + self.cost_of_names(&fit.predicate, name_cost);
+        Node { rule, asks, members: Vec::new(), sample, measure, kinds, expected, name_cost, named }
     }
 
     /// To name one of so many bins, or of the few that there are at least.
@@ -252,32 +269,68 @@ impl Miner<'_> {
         if self.far == Component::SourcePrefix { &mut rule.source } else { &mut rule.destination }
     }
 
-    fn filtered(&self, members: &[u32], predicate: &Predicate) -> Vec<u32> {
-        let is_taken = |index: u32| {
-            let packet = &self.table.packets[index as usize];
+    /// Those that have all of this.
+    pub(super) fn filtered<'p>(&self, members: &[u32], asks: impl IntoIterator<Item = &'p Predicate>) -> Vec<u32> {
+        let mut left = members.to_vec();
+        for predicate in asks {
             match predicate {
                 Predicate::Numbers { field, spans } => {
-                    let bin = self.table.fields[*field].of[index as usize];
-                    bin != ABSENT && spans.iter().any(|&(first, last)| (first..=last).contains(&bin))
+                    let of = &self.table.fields[*field].of;
+                    left.retain(|&index| {
+                        let bin = of[index as usize];
+                        bin != ABSENT && spans.iter().any(|&(first, last)| (first..=last).contains(&bin))
+                    });
                 }
-                Predicate::Bits(Component::Fragment, bits) => {
-                    bits.iter().any(|bits| bits.accept(packet.fragment.into()))
-                }
-                Predicate::Bits(_, bits) => match packet.upper {
-                    dataplane::packet::Upper::Tcp { flags, .. } => bits.iter().any(|bits| bits.accept(flags)),
-                    _ => false,
-                },
+                Predicate::Bits(component, bits) => left.retain(|&index| {
+                    let packet = &self.table.packets[index as usize];
+                    match (component, packet.upper) {
+                        (Component::Fragment, _) => bits.iter().any(|bits| bits.accept(packet.fragment.into())),
+                        (_, Upper::Tcp { flags, .. }) => bits.iter().any(|bits| bits.accept(flags)),
+                        _ => false,
+                    }
+                }),
                 Predicate::Far(prefix) => {
                     let shift = 128 - u32::from(prefix.prefix_len());
                     let first = match prefix {
                         IpNet::V4(net) => u128::from(u32::from(net.network())) << 96,
                         IpNet::V6(net) => u128::from(net.network()),
                     };
-                    (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0
+                    left.retain(|&index| (self.table.far[index as usize] ^ first).checked_shr(shift).unwrap_or(0) == 0);
                 }
             }
-        };
-        members.iter().copied().filter(|&index| is_taken(index)).collect()
+        }
+        left
+    }
+
+    /// The component that a predicate asks of.
+    fn component(&self, predicate: &Predicate) -> Component {
+        match predicate {
+            Predicate::Numbers { field, .. } => self.table.fields[*field].component,
+            Predicate::Bits(component, _) => *component,
+            Predicate::Far(_) => self.far,
+        }
+    }
+
+    /// Of a predicate of numbers its component and ranges.
+    fn ranges(&self, field: usize, spans: &[(u16, u16)]) -> (Component, Ranges) {
+        let field = &self.table.fields[field];
+        let range =
+            |&(first, last): &(u16, u16)| (field.bins[usize::from(first)].low, field.bins[usize::from(last)].high);
+        (field.component, spans.iter().map(range).collect())
+    }
+
+    /// What a predicate names, and what share of traffic hosts in general have of that.
+    fn naming(&self, predicate: &Predicate) -> (Who, f64) {
+        match predicate {
+            Predicate::Numbers { field, spans } => {
+                let (component, ranges) = self.ranges(*field, spans);
+                let is_near = component == self.near_port;
+                let share = ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum::<f64>();
+                (self.who(component, &ranges), share.min(1.0))
+            }
+            Predicate::Bits(..) => (Who::default(), 1.0),
+            Predicate::Far(prefix) => (Who { ends: true, flows: false }, self.prefix_share(prefix.prefix_len())),
+        }
     }
 
     /// The rule without each of its components in turn, and with the best that can stand there instead: a component that was
@@ -286,8 +339,8 @@ impl Miner<'_> {
         let is_allowed = |node: &Node| node.sample >= self.least && node.expected <= allowed;
         for component in Component::ALL {
             let Some(without) = self.without(&best, component, members) else { continue };
-            let refit = PRICES.into_iter().filter_map(|price| self.fit(&without, component, price));
-            let refit = refit.map(|fit| self.child(&without, &fit));
+            let refit = self.fit(&without, component);
+            let refit = refit.iter().map(|fit| self.child(&without, fit));
             let refit =
                 refit.filter(|node| !without.measure.who.is_any() || node.measure.kinds == without.measure.kinds);
             let others: Vec<Node> = refit.chain([without.clone()]).collect();
@@ -301,6 +354,25 @@ impl Miner<'_> {
             }
         }
         best
+    }
+
+    /// The share of the host's own traffic that a rule is to be expected to take, at the most: where it names several things, these may well
+    /// go together, so that each is held against those that have the others.
+    pub(super) fn expected_at_most(&self, node: &Node, members: &[u32]) -> f64 {
+        let names: Vec<&Predicate> = node.asks.iter().filter(|asks| self.naming(asks).0.is_any()).collect();
+        if names.len() < 2 {
+            return node.expected;
+        }
+        let (_, of_all) = self.table.shares(&self.filtered(members, &node.asks));
+        let with = names.iter().filter_map(|predicate| {
+            let rest = self.without(node, self.component(predicate), members)?;
+            let (_, baseline) = self.table.shares(&rest.members);
+            let (who, general) = self.naming(predicate);
+            let known = who.known(self.table.conversations(&rest.members));
+            let share = if baseline > 0.0 { of_all / baseline } else { 0.0 };
+            Some(rest.expected * (known * share + CONVERSATIONS * general) / (known + CONVERSATIONS))
+        });
+        with.fold(node.expected, f64::max)
     }
 
     /// The rule without a component, if it has that and nothing else depends on it.
@@ -322,15 +394,19 @@ impl Miner<'_> {
             return None;
         }
         let measure = self.measure(&rule);
-        let taken = |rule: &FlowRule| -> Vec<u32> {
-            let is_taken = |&index: &u32| rule.matches(&self.table.packets[index as usize]);
-            members.iter().copied().filter(is_taken).collect()
-        };
-        let kinds = self.kinds(&taken(&self.kind_part(&rule)), &measure);
-        let members = taken(&rule);
+        let asks: Vec<Predicate> =
+            node.asks.iter().filter(|predicate| self.component(predicate) != component).cloned().collect();
+        let (names, kinds): (Vec<&Predicate>, Vec<&Predicate>) =
+            asks.iter().partition(|asks| self.naming(asks).0.is_any());
+        let of_kinds = self.filtered(members, kinds);
+        self.looked_at(members);
+        let members = self.filtered(&of_kinds, names);
+        let kinds = self.kinds(&of_kinds, &measure);
         let (sample, baseline) = self.table.shares(&members);
         let expected = self.expected(&measure, &kinds, baseline);
-        Some(Node { rule, members, sample, measure, kinds, expected, name_cost: node.name_cost })
+        let name_cost = node.name_cost;
+        let named = asks.iter().map(|asks| self.cost_of_names(asks, name_cost)).sum();
+        Some(Node { rule, asks, members, sample, measure, kinds, expected, name_cost, named })
     }
 
     /// What these packets, which have all that a rule asks but for names, say of names.

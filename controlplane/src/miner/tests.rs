@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod strange;
+
 const HOST: u32 = 0xc000_0205;
 const HOST6: u128 = (0x2001_0db8 << 96) + 5;
 

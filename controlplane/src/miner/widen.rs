@@ -40,14 +40,18 @@ pub(super) fn widened(rule: &FlowRule, sample: &[Headers], baseline: &[Headers])
         };
         let mut without = wide.clone();
         without.ranges_mut(component).into_iter().for_each(|ranges| *ranges = Ranges::default());
-        let numbers = |packets: &[Headers]| {
-            let matched = packets.iter().filter(|packet| without.matches(packet));
-            let mut numbers: Vec<u32> = matched.filter_map(|packet| number(component, packet)).collect();
-            numbers.sort_unstable();
-            numbers
+        let matched = |packets: &[Headers], (low, high): (u32, u32)| -> Vec<u32> {
+            let near = packets.iter().filter_map(|packet| Some((packet, number(component, packet)?)));
+            let near = near.filter(|(packet, number)| (low..=high).contains(number) && without.matches(packet));
+            near.map(|(_, number)| number).collect()
         };
-        let (attack, own) = (numbers(sample), numbers(baseline));
-        let grown: Ranges = ranges.iter().map(|range| grown(component, range, &attack, &own)).collect();
+        let grown: Ranges = ranges
+            .iter()
+            .map(|range| {
+                let wide = reached(component, range, matched(sample, range).len());
+                grown(range, wide, &matched(baseline, wide))
+            })
+            .collect();
         if grown.items() <= ranges.items()
             && let Some(place) = wide.ranges_mut(component)
         {
@@ -57,9 +61,8 @@ pub(super) fn widened(rule: &FlowRule, sample: &[Headers], baseline: &[Headers])
     wide
 }
 
-/// One range, up to the next number that the baseline has. A single number stays what it is.
-fn grown(component: Component, (low, high): (u32, u32), attack: &[u32], own: &[u32]) -> (u32, u32) {
-    let inside = attack.partition_point(|&number| number <= high) - attack.partition_point(|&number| number < low);
+/// How far a range with so many packets of the attack can grow. A single number stays what it is.
+fn reached(component: Component, (low, high): (u32, u32), inside: usize) -> (u32, u32) {
     if low == high || inside == 0 {
         return (low, high);
     }
@@ -69,11 +72,16 @@ fn grown(component: Component, (low, high): (u32, u32), attack: &[u32], own: &[u
         Component::Protocol => &PROTOCOL_ENDS,
         _ => &PORT_ENDS,
     };
-    let floor = own.iter().rev().find(|&&number| number < low).map_or(0, |&number| number + 1);
-    let ceiling = own.iter().find(|&&number| number > high).map_or(component.largest(), |&number| number - 1);
     let lowest = low.saturating_sub(reach);
-    let highest = high.saturating_add(reach);
+    let highest = high.saturating_add(reach).min(component.largest());
     let lowest = ends.iter().copied().find(|&end| lowest <= end && end <= low).unwrap_or(lowest);
     let highest = ends.iter().copied().find(|&end| high <= end && end <= highest).unwrap_or(highest);
-    (lowest.max(floor).min(low), highest.min(ceiling).max(high))
+    (lowest, highest)
+}
+
+/// The range as wide as that, but only up to the next number that the baseline has.
+fn grown((low, high): (u32, u32), (lowest, highest): (u32, u32), own: &[u32]) -> (u32, u32) {
+    let floor = own.iter().filter(|&&number| number < low).max().map_or(lowest, |&number| number + 1);
+    let ceiling = own.iter().filter(|&&number| number > high).min().map_or(highest, |&number| number - 1);
+    (floor, ceiling)
 }

@@ -49,7 +49,10 @@ impl Rig {
         };
         let log = Arc::new(LogFilter::new(Box::new(set), "info".to_owned()));
         let engines = bgp::Engines::new(watch::channel(bgp::Told::default()).1);
-        let reloader = Reloader::new(&path, config, networks, engines, log, requests);
+        let told = watch::channel(mitigator::Told::default()).1;
+        let mitigator = mitigator::Mitigator::new(told, crate::store::Ledger::nowhere(), None);
+        let actions = Actions { engines, mitigator };
+        let reloader = Reloader::new(&path, config, networks, actions, log, requests);
         Rig { folder, reloader, reloads, level }
     }
 

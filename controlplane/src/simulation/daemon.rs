@@ -171,6 +171,7 @@ impl Daemon {
                         coverage: 1.0,
                         mined: MinedRecord::default(),
                         reason: "all of it".into(),
+                        last_resort: false,
                     });
                     queue.extend(self.detector.sample_ready(now, attack, mined.into_iter().collect(), ""));
                 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 
 use super::writer::Batch;
-use super::{Error, Store, acts};
+use super::{Error, Store, acts, switches};
 use crate::by_hand::Pause;
 use crate::crash::{self, Step, When};
 use crate::record::{AttackRecord, State};
@@ -45,6 +45,8 @@ pub struct Found {
     pub records: Vec<AttackRecord>,
     /// The pause of all actions, if there is one.
     pub pause: Option<Pause>,
+    /// The switches that are held at a MITIGATOR.
+    pub switches: Option<String>,
     /// Why the file cannot be used, if so.
     pub trouble: Option<Error>,
 }
@@ -63,24 +65,27 @@ pub fn take_up(path: &Path, records_max: usize) -> Result<Found, Error> {
         None => Store::open_to_read(path).and_then(|store| known(&store, records_max)).ok(),
     };
     disk.unread = read.is_none() && disk.salvaged.is_empty();
-    let (mut records, pause) = read.unwrap_or_default();
+    let (mut records, pause, switches) = read.unwrap_or_default();
     // Alive ones come last, as above.
     let salvaged = disk.salvaged.records.values().map(|record| AttackRecord::clone(record));
     let (alive, over): (Vec<_>, Vec<_>) = salvaged.partition(|record| record.state.is_alive());
     records.extend(over.into_iter().rev().take(records_max));
     records.extend(alive);
     let pause = pause.or_else(|| disk.salvaged.pause.clone().flatten());
-    Ok(Found { disk, records, pause, trouble })
+    let switches = switches.or_else(|| disk.salvaged.switches.clone());
+    Ok(Found { disk, records, pause, switches, trouble })
 }
 
-/// Records and the pause.
-fn known(store: &Store, records_max: usize) -> Result<(Vec<AttackRecord>, Option<Pause>), Error> {
+/// Records, the pause, and the switches that are held.
+type Known = (Vec<AttackRecord>, Option<Pause>, Option<String>);
+
+fn known(store: &Store, records_max: usize) -> Result<Known, Error> {
     let mut records = store.recent(records_max)?;
     let alive = store.alive()?;
     records.retain(|record| !record.state.is_alive());
     records.extend(alive);
-    // A file of an earlier layout that cannot be written just now has no place for a pause.
-    Ok((records, store.pause().unwrap_or_default()))
+    // A file of an earlier layout that cannot be written just now has no place for these.
+    Ok((records, store.pause().unwrap_or_default(), store.switches().unwrap_or_default()))
 }
 
 impl Disk {
@@ -183,6 +188,7 @@ impl Disk {
         self.salvaged.records.extend(salvaged.records);
         self.salvaged.acts.extend(salvaged.acts);
         self.salvaged.pause = salvaged.pause.or(self.salvaged.pause.take());
+        self.salvaged.switches = salvaged.switches.or(self.salvaged.switches.take());
         Ok(())
     }
 
@@ -225,6 +231,7 @@ fn open_whole(path: &Path) -> Result<Store, Error> {
     let store = Store::open(path)?;
     store.alive()?;
     store.pause()?;
+    store.switches()?;
     Ok(store)
 }
 
@@ -259,6 +266,7 @@ fn salvage(path: &Path) -> Batch {
     salvaged.acts.reverse();
     let pause = acts::pause(&connection).ok().flatten();
     salvaged.pause = pause.and_then(|json| serde_json::from_str(&json).ok()).map(Some);
+    salvaged.switches = switches::get(&connection).ok().flatten();
     salvaged
 }
 

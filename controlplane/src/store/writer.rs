@@ -38,6 +38,7 @@ pub(crate) struct Pending {
     newest: BTreeMap<Uuid, Arc<AttackRecord>>,
     acts: Vec<Act>,
     pause: Option<Option<Pause>>,
+    switches: Option<String>,
     lost: u64,
     error: Option<String>,
     damage: Vec<String>,
@@ -56,13 +57,15 @@ pub(crate) struct Batch {
     pub(super) acts: Vec<Act>,
     /// The pause, or that there is none, where that is news.
     pub(super) pause: Option<Option<Pause>>,
+    /// The switches that are held at a MITIGATOR, where that is news.
+    pub(super) switches: Option<String>,
     pub(super) saves: u64,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.acts.is_empty() && self.pause.is_none()
+        self.records.is_empty() && self.acts.is_empty() && self.pause.is_none() && self.switches.is_none()
     }
 }
 
@@ -90,6 +93,13 @@ impl Pending {
         self.saves
     }
 
+    /// The switches that are held. Gives the number of this save, too.
+    pub(super) fn hold(&mut self, switches: String) -> u64 {
+        self.saves += 1;
+        self.switches = Some(switches);
+        self.saves
+    }
+
     /// The number of the last save that the disk was tried with.
     pub(crate) fn settled(&self) -> u64 {
         self.settled
@@ -98,7 +108,7 @@ impl Pending {
     /// All that waits.
     pub(crate) fn take(&mut self) -> Batch {
         let (records, acts) = (std::mem::take(&mut self.newest), std::mem::take(&mut self.acts));
-        Batch { records, acts, pause: self.pause.take(), saves: self.saves }
+        Batch { records, acts, pause: self.pause.take(), switches: self.switches.take(), saves: self.saves }
     }
 
     /// What came of it. What was not written waits again, unless something newer came meanwhile.
@@ -114,6 +124,7 @@ impl Pending {
             }
             self.acts.splice(..0, batch.acts);
             self.pause = self.pause.take().or(batch.pause);
+            self.switches = self.switches.take().or(batch.switches);
         }
         self.error = error;
         self.settled = batch.saves;
@@ -136,9 +147,9 @@ impl Pending {
 /// Hands records to the writer thread. Dropping it writes what is pending and waits for that.
 #[derive(Debug)]
 pub struct StoreHandle {
-    pending: Arc<Mutex<Pending>>,
+    pub(super) pending: Arc<Mutex<Pending>>,
     // One wake-up in the channel is enough for whatever is pending.
-    wake: Option<Sender<()>>,
+    pub(super) wake: Option<Arc<Sender<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -150,10 +161,15 @@ pub fn spawn(disk: Disk, history: Duration) -> std::io::Result<StoreHandle> {
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || run(disk, &theirs, &woken))?;
     // The first look at the disk says what was found at the start.
     let _ = wake.try_send(());
-    Ok(StoreHandle { pending, wake: Some(wake), thread: Some(thread) })
+    Ok(StoreHandle { pending, wake: Some(Arc::new(wake)), thread: Some(thread) })
 }
 
 impl StoreHandle {
+    /// Keeps nothing: what is saved counts as written.
+    pub fn nowhere() -> StoreHandle {
+        StoreHandle { pending: Arc::default(), wake: None, thread: None }
+    }
+
     /// Has the records written soon, in one transaction. Never waits for the disk. Gives the number of the last save.
     pub fn save(&self, records: impl IntoIterator<Item = Arc<AttackRecord>>) -> u64 {
         let mut pending = lock(&self.pending);
@@ -174,8 +190,15 @@ impl StoreHandle {
     }
 
     fn wake_up(&self) {
-        // Full means that a wake-up is under way.
-        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        match &self.wake {
+            // Full means that a wake-up is under way.
+            Some(wake) => drop(wake.try_send(())),
+            None => {
+                let mut pending = lock(&self.pending);
+                let batch = pending.take();
+                pending.done(batch, None);
+            }
+        }
     }
 
     /// Attacks that are over are forgotten after this time from now on.
@@ -260,7 +283,7 @@ fn write(disk: &mut Disk, pending: &Mutex<Pending>) {
 }
 
 /// A thread that panicked while it held the lock left whole records behind.
-fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+pub(super) fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -386,8 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_nowhere_is_settled_at_once_and_takes_no_room() {
+        let handle = StoreHandle::nowhere();
+        for number in 1..=3 {
+            assert_eq!(handle.save([Arc::new(attack("198.18.0.1/32", State::Ended))]), number);
+            assert_eq!(handle.settled(), number);
+        }
+        assert!(lock(&handle.pending).newest.is_empty() && handle.alarms().is_empty());
+    }
+
+    #[test]
     fn too_many_pending_are_counted() {
-        let handle = StoreHandle { pending: Arc::default(), wake: None, thread: None };
+        let (wake, _woken) = bounded(1);
+        let handle = StoreHandle { pending: Arc::default(), wake: Some(Arc::new(wake)), thread: None };
         let record = attack("198.18.0.1/32", State::Ended);
         for _ in 0..PENDING_MAX + 3 {
             handle.save([Arc::new(AttackRecord { id: Uuid::now_v7(), ..record.clone() })]);

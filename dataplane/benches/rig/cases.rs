@@ -106,8 +106,9 @@ pub(crate) fn attack_10_rules(rig: &Rig) -> Result<Report> {
     assert!(off < 0.01, "one packet in three matches, not {matched} of {packets}");
     let lost = bench.shared.stats.lost[Lost::RingFull as usize].get();
     let due = (packets - matched).div_ceil(u64::from(STRIDE));
-    assert_eq!(samples + lost, due, "one in {STRIDE} of what no rule matches is sampled");
-    assert!(samples > 0, "samples arrive");
+    // What was lost may have been the tap's.
+    let samples_due = due.saturating_sub(lost).max(1)..=due;
+    assert!(samples_due.contains(&samples), "one in {STRIDE} of what no rule matches is sampled: {samples} of {due}");
     Ok(pairs.report(
         &bench.shared,
         &json!({ "hosts": 1, "rules": RULES, "matched": matched, "samples": samples, "samples_lost": lost }),
@@ -124,8 +125,8 @@ fn drain(shared: &Shared, stop: &AtomicBool) -> u64 {
     loop {
         let last = stop.load(Ordering::Relaxed);
         while let Some(sample) = shared.ring.pop() {
-            assert_eq!(sample.request, REQUEST);
-            samples += 1;
+            // The tap's are none of the capture's.
+            samples += u64::from(sample.request == REQUEST);
         }
         if last {
             return samples;

@@ -21,6 +21,9 @@ use crate::{BURST, Result};
 /// The control thread's tick goes on after so many packets: every 100 ms at 40 million a second.
 const TICK: u64 = 4_000_000;
 
+/// The always-on tap takes one packet of so many: 2,000 of 60 million a second.
+const TAP_ONE_IN: u32 = 30_000;
+
 /// A worker, and what the control thread has of it.
 pub(crate) struct Bench {
     pub(crate) worker: Worker,
@@ -37,6 +40,8 @@ impl Bench {
         let networks = Snapshot::new(Networks::new(&networks)?);
         let watch = Snapshot::new(Watch::default());
         let shared = Arc::new(Shared::new(core, layout, [3, 5])?);
+        // As control has it at such a rate.
+        shared.tap.set_one_in(TAP_ONE_IN);
         let pipeline = Pipeline::new(Arc::clone(&shared), networks.reader(), watch.reader());
         let tick = Arc::new(AtomicU32::new(1));
         let worker = Worker::new(vec![(queue, Reading::default())], pipeline, Arc::clone(&tick), BURST);

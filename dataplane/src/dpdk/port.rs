@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use dpdk_sys::{
@@ -519,10 +520,10 @@ impl<'a> Packets<'a> {
         // &mut self. The fields are where the C compiler says; data_off and data_len lie within the mbuf's buffer.
         unsafe {
             let field = |offset: u32| mbuf.byte_add(offset as usize).cast_const();
-            let buffer: *const u8 = field(LEVEE_MBUF_BUF_ADDR).cast::<*const u8>().read();
+            let buffer = field(LEVEE_MBUF_BUF_ADDR).cast::<NonNull<u8>>().read();
             let start = field(LEVEE_MBUF_DATA_OFF).cast::<u16>().read();
             let length = field(LEVEE_MBUF_DATA_LEN).cast::<u16>().read();
-            let data = std::slice::from_raw_parts(buffer.add(usize::from(start)), usize::from(length));
+            let data = NonNull::slice_from_raw_parts(buffer.add(usize::from(start)), usize::from(length)).as_ref();
             (data, field(LEVEE_MBUF_PKT_LEN).cast::<u32>().read())
         }
     }

@@ -8,7 +8,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{AtomicU16, AtomicU32, AtomicU64, BUCKET, Found, Ordering, Owner, PLANES, Slab, Slot, fence, hash};
+use super::{
+    AtomicU16, AtomicU32, AtomicU64, BUCKET, Found, Ordering, Owner, PLANES, Place, Slab, Slot, fence, which_of,
+};
 use crate::networks::Networks;
 
 /// After so many ticks without a packet a host is cold, whatever it did before.
@@ -28,111 +30,90 @@ pub fn host(key: u128) -> IpAddr {
     Ipv6Addr::from(key).to_canonical()
 }
 
-/// An IPv6 address in two words; all zeroes: free.
-#[derive(Debug, Default)]
-pub(super) struct Key {
-    high: AtomicU64,
-    low: AtomicU64,
+/// An IPv6 address, the upper half first; all zeroes: free.
+pub(super) type Key = [AtomicU64; 2];
+
+/// As a [`Key`] has it.
+#[inline(always)]
+fn halves(key: u128) -> [u64; 2] {
+    [(key >> 64) as u64, key as u64]
 }
 
-impl Key {
-    #[inline(always)]
-    fn is(&self, key: u128) -> bool {
-        let (high, low) = ((key >> 64) as u64, key as u64);
-        (self.high.load(Ordering::Relaxed) ^ high) | (self.low.load(Ordering::Relaxed) ^ low) == 0
-    }
-
-    #[inline(always)]
-    pub(super) fn load(&self) -> u128 {
-        u128::from(self.high.load(Ordering::Relaxed)) << 64 | u128::from(self.low.load(Ordering::Relaxed))
-    }
-
-    fn store(&self, key: u128) {
-        self.high.store((key >> 64) as u64, Ordering::Relaxed);
-        self.low.store(key as u64, Ordering::Relaxed);
-    }
-}
-
-/// The two buckets in which a [`key`] may be.
+/// Number of a bucket, of the two in which a [`key`] may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Buckets([u32; 2]);
+pub struct Bucket(u32);
 
-/// What tells a key from most others in its buckets; 0 is that of a free slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tag(u16);
-
-impl Buckets {
-    /// The slots that they have.
-    fn slots(&self) -> impl Iterator<Item = usize> {
-        self.0.into_iter().flat_map(|bucket| bucket as usize * BUCKET..(bucket as usize + 1) * BUCKET)
-    }
-}
-
-/// A tag is this wide; a word has those of a bucket.
-const TAG_BITS: usize = 16;
-/// The lowest bit of each tag in a word.
-const LOWEST: u64 = u64::MAX / ((1 << TAG_BITS) - 1);
+/// While a table is at most half as full as it is to be, so many hosts a bucket takes as the first of theirs before they look for the
+/// emptier one. Then few need a second look. If all did so for ever, tables would fill up unevenly.
+const EARLY: usize = BUCKET / 2;
 
 impl Slab {
-    /// The buckets of a key. The seed is secret: who chooses addresses cannot choose buckets.
+    /// The seed is secret: who chooses addresses cannot choose buckets.
     #[inline(always)]
-    pub fn buckets(&self, key: u128) -> (Buckets, Tag) {
-        let hash = hash(&self.seed, (key >> 64) as u64, key as u64);
-        let all = self.tags.len() as u64;
-        let numbers = [hash & 0xffff_ffff, hash >> 32].map(|half| ((half * all) >> 32) as u32);
-        // The bits that have least to do with where the buckets are.
-        (Buckets(numbers), Tag(hash as u16 | 1))
+    fn hash(&self, key: u128) -> u64 {
+        let [upper, lower] = halves(key);
+        self.seed.hash(upper, lower)
     }
 
-    /// Asks the CPU to fetch the tags of two buckets.
     #[inline(always)]
-    pub fn prefetch_buckets(&self, buckets: &Buckets) {
-        buckets.0.into_iter().for_each(|bucket| self.tags.prefetch(bucket as usize));
+    fn bucket(&self, half: u64) -> Bucket {
+        Bucket(((half * self.keys.len() as u64) >> 32) as u32)
     }
 
-    /// The slot that has a key's tag; its address is on its way to the cache. All tags of a bucket are compared at once, and
-    /// no branch tells which one it is: nobody could predict that.
+    /// The bucket in which a key is most often.
     #[inline(always)]
-    pub fn candidate(&self, &Buckets([one, other]): &Buckets, Tag(tag): Tag) -> Slot {
-        // The highest bit of each lane that is 0; above the lowest one of them there may be more.
-        let same = |bucket: u32| {
-            let tags = self.tags.get(bucket as usize).map_or(0, |tags| tags.load(Ordering::Relaxed));
-            let lanes = tags ^ (u64::from(tag) * LOWEST);
-            lanes.wrapping_sub(LOWEST) & !lanes & (LOWEST << (TAG_BITS - 1))
-        };
-        let hits = same(one) | same(other) >> 1;
-        // Without any it is one that has another tag.
-        let hit = hits.trailing_zeros() as usize % 64;
-        let bucket = if hit % TAG_BITS == TAG_BITS - 1 { one } else { other };
-        let index = bucket as usize * BUCKET + hit / TAG_BITS;
-        self.keys.prefetch(index);
-        self.ipv6_slot(index)
+    pub fn first_bucket(&self, key: u128) -> Bucket {
+        self.bucket(self.hash(key) & 0xffff_ffff)
     }
 
-    /// Whether a slot of the hashed table counts for this key now.
+    /// The one where it may be else.
     #[inline(always)]
-    pub fn is_of(&self, slot: Slot, key: u128) -> bool {
-        self.keys.get(self.ipv6_index(slot)).is_some_and(|found| found.is(key))
+    pub fn other_bucket(&self, key: u128) -> Bucket {
+        self.bucket(self.hash(key) >> 32)
+    }
+
+    /// Asks the CPU to fetch a bucket: its addresses, and the cells of its slots in the plane that begins there.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, bucket: Bucket, plane: Place) {
+        self.keys.prefetch(bucket.0 as usize);
+        self.prefetch(plane.of(self.ipv6_slot(bucket.0 as usize * BUCKET)));
+    }
+
+    /// The slot of a bucket that counts for a key now, if the bucket has one. All are compared at once, and no branch tells which one it
+    /// is or whether there is one: nobody could predict that.
+    #[inline(always)]
+    pub fn look(&self, Bucket(bucket): Bucket, key: u128) -> (Slot, bool) {
+        let hits = self.keys.get(bucket as usize).map_or(0, |keys| which_of(keys, halves(key)));
+        // Without any it is the last one.
+        let place = (hits | 1 << (BUCKET - 1)).trailing_zeros() as usize;
+        (self.ipv6_slot(bucket as usize * BUCKET + place), hits != 0)
     }
 
     /// The slot of the hashed table that counts for a key now.
     pub fn find_v6(&self, key: u128) -> Option<Slot> {
-        let (buckets, tag) = self.buckets(key);
-        let candidate = self.candidate(&buckets, tag);
-        if self.is_of(candidate, key) { Some(candidate) } else { self.search(&buckets, key) }
+        let looks = self.both_buckets(key).map(|bucket| self.look(bucket, key));
+        looks.into_iter().find_map(|(slot, is_found)| is_found.then_some(slot))
     }
 
-    /// Another host may have the same tag: this looks at all.
-    pub fn search(&self, buckets: &Buckets, key: u128) -> Option<Slot> {
-        buckets.slots().find(|&index| self.keys[index].is(key)).map(|index| self.ipv6_slot(index))
+    fn both_buckets(&self, key: u128) -> [Bucket; 2] {
+        [self.first_bucket(key), self.other_bucket(key)]
+    }
+
+    fn key(&self, slot: Slot) -> &Key {
+        let index = self.ipv6_index(slot);
+        &self.keys[index / BUCKET][index % BUCKET]
+    }
+
+    /// The [`key`] that a slot of the hashed table counts for; `None` when it is free.
+    pub fn ipv6_key(&self, slot: Slot) -> Option<u128> {
+        let [upper, lower] = self.key(slot).each_ref().map(|half| u128::from(half.load(Ordering::Relaxed)));
+        Some(upper << 64 | lower).filter(|&key| key != 0)
     }
 
     /// Owner only: enters a key.
-    fn enter(&self, index: usize, Tag(tag): Tag, key: u128) {
-        self.keys[index].store(key);
-        let (tags, shift) = (&self.tags[index / BUCKET], index % BUCKET * TAG_BITS);
-        let others = tags.load(Ordering::Relaxed) & !(((1 << TAG_BITS) - 1) << shift);
-        tags.store(others | u64::from(tag) << shift, Ordering::Relaxed);
+    fn enter(&self, slot: Slot, key: u128) {
+        let stores = self.key(slot).iter().zip(halves(key));
+        stores.for_each(|(half, new)| half.store(new, Ordering::Relaxed));
     }
 }
 
@@ -204,29 +185,30 @@ impl Owner {
     /// Gives a protected host, which has none, a slot of the hashed table; `address` is its [`key`]. No network is longer than
     /// a host, so that the key finds the network of all its addresses.
     pub fn insert_v6(&mut self, slab: &Slab, networks: &Networks, address: u128, tick: u32) -> Found {
-        let (buckets, tag) = slab.buckets(address);
-        let candidates = buckets.0.into_iter().flat_map(|bucket| {
+        let early = if self.used_ipv6 < slab.layout.ipv6_hosts / 2 { EARLY } else { 0 };
+        let candidates = slab.both_buckets(address).into_iter().enumerate().flat_map(|(order, Bucket(bucket))| {
             let bucket = bucket as usize * BUCKET;
             let warm: [_; BUCKET] = std::array::from_fn(|place| per_tick(slab, bucket + place, tick));
             // Of free slots one in the emptier bucket, or tables fill up unevenly.
             let taken = warm.iter().flatten().count();
-            (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, index))
+            let taken = if order == 0 && taken < early { 0 } else { taken };
+            (bucket..).zip(warm).map(move |(index, warm)| (warm, taken, order, index))
         });
         let candidates =
-            candidates.filter(|&(warm, _, index)| warm.is_none() || !self.placed.has(slab.ipv6_slot(index)));
-        let Some((warm, _, index)) = candidates.min() else { return Found::Full };
+            candidates.filter(|&(warm, _, _, index)| warm.is_none() || !self.placed.has(slab.ipv6_slot(index)));
+        let Some((warm, _, _, index)) = candidates.min() else { return Found::Full };
         if !self.lets_in(slab, warm) {
             return Found::Full;
         }
-        let evicted = slab.keys[index].load();
         let slot = slab.ipv6_slot(index);
         self.keep(slot);
-        let network = if evicted == 0 { None } else { networks.find(host(evicted)).map(|id| slab.network(id)) };
+        let evicted = slab.ipv6_key(slot);
+        let network = evicted.and_then(|key| networks.find(host(key))).map(|id| slab.network(id));
         let (generation, warmth) = (&slab.generations[index], &slab.warmth[index]);
         let before = generation.load(Ordering::Relaxed);
         generation.store(before.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release); // loom: slot-odd-first
-        slab.enter(index, tag, address);
+        slab.enter(slot, address);
         for plane in warmth.planes() {
             self.retire(slab, slot, plane, network, tick);
         }
@@ -235,7 +217,7 @@ impl Owner {
         }
         warmth.hand_over(warm.unwrap_or(0), tick);
         generation.store(before.wrapping_add(2), Ordering::Release); // loom: slot-even-last
-        if evicted == 0 {
+        if evicted.is_none() {
             self.used_ipv6 += 1;
             Found::New(slot)
         } else {
@@ -249,7 +231,7 @@ impl Owner {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        (((self.random ^ slab.seed[0]) >> 32) * u64::from(warm.unwrap_or(0))) >> 32 == 0
+        (((self.random ^ slab.seed.secret()) >> 32) * u64::from(warm.unwrap_or(0))) >> 32 == 0
     }
 
     /// Moves what a cell counted to the network's slot: nothing is lost when a host loses its slot.
@@ -299,10 +281,8 @@ impl Placed {
 
 /// Packets a tick of the host of a slot; `None` where there is none.
 fn per_tick(slab: &Slab, index: usize, tick: u32) -> Option<u32> {
-    if slab.keys[index].load() == 0 {
-        return None;
-    }
     let (slot, warmth) = (slab.ipv6_slot(index), &slab.warmth[index]);
+    slab.ipv6_key(slot)?;
     let packets = warmth.planes().map(|plane| slab.cell(slot, plane).packets()).fold(0, u32::wrapping_add);
     Some(warmth.look(packets, tick))
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AtomicU16, AtomicU32, AtomicU64, BLOCK, BUCKET, Cell, DIRECTORY, GROUPS, Head, Key, PLANES, Warmth};
+use super::{AtomicU16, AtomicU32, BLOCK, Cell, DIRECTORY, GROUPS, Head, Key, PLANES, Warmth};
 use crate::dpdk;
 use crate::flows::Flows;
 
@@ -58,9 +58,9 @@ impl Layout {
         self.ipv4_at() + self.ipv4_blocks
     }
 
-    /// Slots of the hashed table: one in three stays free, so that all but one or two hosts in a thousand find one in their two buckets.
+    /// Slots of the hashed table: three in seven stay free, so that all but one host in four thousand or so find one in their two buckets.
     pub fn ipv6_slots(&self) -> usize {
-        (self.ipv6_hosts / 2 * 3).next_multiple_of(BLOCK).max(BLOCK)
+        (self.ipv6_hosts / 4 * 7).next_multiple_of(BLOCK).max(BLOCK)
     }
 
     /// Blocks of all kinds.
@@ -69,7 +69,7 @@ impl Layout {
     }
 
     /// Bytes of each table of one worker, as they are mapped.
-    pub fn tables(&self) -> [usize; 9] {
+    pub fn tables(&self) -> [usize; 8] {
         let (blocks, slots) = (self.blocks(), self.ipv6_slots());
         [
             blocks * BLOCK * PLANES * size_of::<Cell>(),
@@ -77,7 +77,6 @@ impl Layout {
             blocks * size_of::<Head>(),
             DIRECTORY * size_of::<AtomicU16>(),
             slots * size_of::<Key>(),
-            slots / BUCKET * size_of::<AtomicU64>(),
             slots * size_of::<AtomicU32>(),
             slots * size_of::<Warmth>(),
             Flows::bytes(self),
@@ -88,11 +87,7 @@ impl Layout {
     /// The same by what it is for.
     pub fn parts(&self) -> Parts {
         let block = BLOCK * PLANES * size_of::<Cell>() + BLOCK_STAMPS + size_of::<Head>();
-        let slot = size_of::<Key>()
-            + size_of::<AtomicU64>() / BUCKET
-            + size_of::<AtomicU32>()
-            + size_of::<Warmth>()
-            + block / BLOCK;
+        let slot = size_of::<Key>() + size_of::<AtomicU32>() + size_of::<Warmth>() + block / BLOCK;
         let (ipv4_blocks, ipv6_hosts) = (self.ipv4_blocks * block, self.ipv6_slots() * slot);
         let (directory, flows) = (DIRECTORY * size_of::<AtomicU16>(), Flows::bytes(self));
         let all: usize = self.tables().iter().sum();

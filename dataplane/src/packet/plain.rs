@@ -1,7 +1,7 @@
 //! The fast path: what nearly every frame is, read with one comparison and loads at fixed places.
 
 use super::ipv6::{addresses, is_extension};
-use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, Upper, class, flow_upper, fragment, upper};
+use super::{CLASSES_V4, CLASSES_V6, Class, Flow, Outline, UPPERS_V4, UpperKind, class, flow_upper, fragment, syn_or};
 
 /// What nearly every frame is: Ethernet without tags, IPv4 without options, no fragment. Each field is read where it is
 /// asked for.
@@ -16,19 +16,22 @@ pub struct Plain<'a> {
 const PLAIN_HEADERS: usize = 14 + 20;
 
 impl<'a> Plain<'a> {
-    /// The frame, if it is plain. `None` says nothing but that [`network`] and the rest must look. One comparison for what
-    /// those test one by one.
+    /// The frame, if it is plain. `None` says nothing but that [`network`] and the rest must look.
     #[inline(always)]
     pub fn of(frame: &'a [u8]) -> Option<Plain<'a>> {
+        Plain::of_any_length(frame).filter(|plain| plain.ip_length >= 20)
+    }
+
+    /// The same whatever its length says. One comparison for what others test one by one.
+    #[inline(always)]
+    fn of_any_length(frame: &'a [u8]) -> Option<Plain<'a>> {
         /// Ethertype, version and header length.
         const PLAIN: u64 = 0x08_0045;
         const FRAGMENT: u16 = 0x3fff_u16.to_be();
         let head = frame.first_chunk::<PLAIN_HEADERS>()?;
         let start = word(head, 12);
-        let ip_length = (start >> 16) as u16;
-        let is_plain =
-            start >> 40 == PLAIN && u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT == 0 && ip_length >= 20;
-        is_plain.then_some(Plain { frame, head, ip_length })
+        let is_plain = start >> 40 == PLAIN && u16::from_ne_bytes([head[20], head[21]]) & FRAGMENT == 0;
+        is_plain.then_some(Plain { frame, head, ip_length: (start >> 16) as u16 })
     }
 
     /// What counting asks of it.
@@ -93,12 +96,6 @@ impl<'a> Plain<'a> {
         self.head[15] >> 2
     }
 
-    /// The part of the upper-layer header that rules look at; `class` is [`Plain::class`].
-    #[inline(always)]
-    pub fn upper(&self, class: Class) -> Upper {
-        upper(class, self.protocol(), self.payload())
-    }
-
     /// The flow that it is of.
     #[inline(always)]
     pub fn flow(&self) -> Flow<u32> {
@@ -115,6 +112,55 @@ impl<'a> Plain<'a> {
     #[inline(always)]
     fn payload(&self) -> &'a [u8] {
         self.frame.get(PLAIN_HEADERS..self.frame.len().min(14 + usize::from(self.ip_length))).unwrap_or(&[])
+    }
+}
+
+/// A plain frame where all that rules look at stands at a fixed place: nearly every one that is plain.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainUpper<'a> {
+    /// The frame, as far as its IP header.
+    pub packet: Plain<'a>,
+    head: &'a [u8; PLAIN_HEADERS + 14],
+    kind: UpperKind,
+}
+
+impl<'a> PlainUpper<'a> {
+    /// The frame, if it is one.
+    #[inline(always)]
+    pub fn of(frame: &'a [u8]) -> Option<PlainUpper<'a>> {
+        let head = frame.first_chunk()?;
+        let packet = Plain::of_any_length(frame)?;
+        let (kind, least) = UPPERS_V4[usize::from(packet.protocol())];
+        (packet.ip_length >= least.into()).then_some(PlainUpper { packet, head, kind })
+    }
+
+    /// Which of the words there are; the others are anything.
+    #[inline(always)]
+    pub fn kind(&self) -> UpperKind {
+        self.kind
+    }
+
+    /// Source port, or ICMP type and code.
+    #[inline(always)]
+    pub fn first(&self) -> u16 {
+        self.word(PLAIN_HEADERS)
+    }
+
+    /// Destination port.
+    #[inline(always)]
+    pub fn second(&self) -> u16 {
+        self.word(PLAIN_HEADERS + 2)
+    }
+
+    /// TCP flags; above them the data offset.
+    #[inline(always)]
+    pub fn flags(&self) -> u16 {
+        self.word(PLAIN_HEADERS + 12)
+    }
+
+    #[inline(always)]
+    fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.head[at], self.head[at + 1]])
     }
 }
 
@@ -135,6 +181,8 @@ fn word(head: &[u8; PLAIN_HEADERS], at: usize) -> u64 {
 pub struct PlainV6<'a> {
     head: &'a [u8; PLAIN_HEADERS_V6],
     payload: &'a [u8],
+    /// By the next header alone.
+    class: Class,
 }
 
 /// Bytes of Ethernet and IPv6 headers of a plain frame.
@@ -149,8 +197,10 @@ impl<'a> PlainV6<'a> {
         const MASK: u32 = 0xffff_f000_u32.to_be();
         let (head, payload) = frame.split_first_chunk::<PLAIN_HEADERS_V6>()?;
         let start: &[u8; 4] = head.get(12..)?.first_chunk()?;
-        let is_plain = u32::from_ne_bytes(*start) & MASK == PLAIN && !EXTENSIONS[usize::from(head[20])];
-        is_plain.then_some(PlainV6 { head, payload })
+        if u32::from_ne_bytes(*start) & MASK != PLAIN {
+            return None;
+        }
+        NEXT_HEADERS[usize::from(head[20])].map(|class| PlainV6 { head, payload, class })
     }
 
     /// What counting asks of it.
@@ -162,7 +212,7 @@ impl<'a> PlainV6<'a> {
         Outline {
             source,
             destination,
-            class: class(&CLASSES_V6, self.head[20], payload),
+            class: syn_or(self.class, payload),
             is_fragment: false,
             ip_length: self.ip_length(),
         }
@@ -180,13 +230,15 @@ impl<'a> PlainV6<'a> {
     }
 }
 
-/// Next headers that are extension headers.
-static EXTENSIONS: [bool; 256] = {
-    let mut extensions = [false; 256];
+/// What a next header counts as; `None`: it is an extension header.
+static NEXT_HEADERS: [Option<Class>; 256] = {
+    let mut classes = [None; 256];
     let mut next = 0;
     while next < 256 {
-        extensions[next] = is_extension(next as u8);
+        if !is_extension(next as u8) {
+            classes[next] = Some(CLASSES_V6[next]);
+        }
         next += 1;
     }
-    extensions
+    classes
 };

@@ -46,14 +46,7 @@ impl Reading {
     /// segments, of which the first has an Ethernet header.
     #[inline(always)]
     fn believes(self, ip_length: u32, frame_len: u32) -> bool {
-        ip_length <= frame_len.wrapping_sub(14) || self.may_be_cut(frame_len)
-    }
-
-    /// Apart: few frames are shorter than their packet.
-    #[cold]
-    #[inline(never)]
-    fn may_be_cut(self, frame_len: u32) -> bool {
-        frame_len >= self.snap_length
+        ip_length <= frame_len.wrapping_sub(14) || frame_len >= self.snap_length
     }
 
     /// Whether a packet of `ip_length` is in this frame, or may have been before it was cut short. `frame` is the first segment.

@@ -3,8 +3,9 @@
 
 use super::{Pipeline, Tally};
 use crate::dpdk::BURST_MAX;
-use crate::packet::{Reading, network, parse};
-use crate::rule::RuleSet;
+use crate::packet::{PlainUpper, Reading, network, parse};
+use crate::rule::lanes::LANES;
+use crate::rule::{Columns, RuleSet};
 use crate::stats::Kind;
 
 impl Pipeline {
@@ -12,7 +13,7 @@ impl Pipeline {
     #[inline(never)]
     pub(super) fn look_at_the_rest<'a>(
         &mut self,
-        packets: impl Iterator<Item = (&'a [u8], u32)>,
+        packets: impl ExactSizeIterator<Item = (&'a [u8], u32)> + Clone,
         bytes: u64,
         tick: u32,
         now: u64,
@@ -21,11 +22,19 @@ impl Pipeline {
         let mut kept: [(&[u8], u32); BURST_MAX] = [(&[], 0); BURST_MAX];
         let mut places = kept.iter_mut();
         let mut ignored = Tally::default();
-        for packet in packets.take(BURST_MAX) {
-            if is_ignored(rules, self.reading, packet) {
-                ignored.add(packet.1);
-            } else if let Some(place) = places.next() {
-                *place = packet;
+        let mut rest = packets.take(BURST_MAX);
+        while rest.len() > 0 {
+            let mut lanes = 0;
+            for (packet, lane) in rest.clone().take(LANES).zip(0..) {
+                lanes |= u64::from(put(&mut self.columns, lane, rules, self.reading, packet)) << lane;
+            }
+            let matched = rules.any(&mut self.columns, lanes);
+            for (packet, lane) in rest.by_ref().take(LANES).zip(0..) {
+                if matched >> lane & 1 != 0 {
+                    ignored.add(packet.1);
+                } else if let Some(place) = places.next() {
+                    *place = packet;
+                }
             }
         }
         let length = BURST_MAX - places.len();
@@ -37,13 +46,20 @@ impl Pipeline {
     }
 }
 
-/// Whether a rule matches; never where the frame counts as unparsed.
+/// Puts a packet where rules look; says whether there is any: not where the frame counts as unparsed.
 #[inline(always)]
-fn is_ignored(rules: &RuleSet, reading: Reading, (frame, frame_len): (&[u8], u32)) -> bool {
-    if let Some(plain) = reading.plain(frame, frame_len) {
-        return rules.matching_plain(&plain, plain.class()) != 0;
+fn put(
+    columns: &mut Columns,
+    lane: usize,
+    rules: &RuleSet,
+    reading: Reading,
+    (frame, frame_len): (&[u8], u32),
+) -> bool {
+    if let (Some(_), Some(plain)) = (reading.plain(frame, frame_len), PlainUpper::of(frame)) {
+        columns.put_plain(lane, &plain, rules.is_wide());
+        return true;
     }
     let Ok(headers) = parse(frame) else { return false };
-    rules.matching(&headers) != 0
-        && network(frame).is_ok_and(|network| reading.check(frame, frame_len, network, headers.ip_length).is_ok())
+    columns.put(lane, &headers);
+    network(frame).is_ok_and(|network| reading.check(frame, frame_len, network, headers.ip_length).is_ok())
 }

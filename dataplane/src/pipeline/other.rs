@@ -1,90 +1,199 @@
 //! Frames that are not plain ([`crate::packet::Plain`]): IPv6, tags, options, fragments, and what cannot be parsed. What an IPv6 host's
 //! slot is takes three looks at memory that lies far apart, so three passes ask for it in turn: for the tags of its buckets,
-//! then for the address and the cell of the slot that has its tag.
+//! then for the address and the cell of the slot that has its tag. Frames of plain IPv6 that follow one another go together.
 
 use super::flows::Job;
 use super::{Burst, Finder, JOBS_MAX, Jobs};
 use crate::dpdk::BURST_MAX;
 use crate::flows::Hashed;
-use crate::hosts::{Buckets, PLANES, Slot, Tag, plane};
-use crate::packet::{Network, Outline, flow_v4, flow_v6, network, outline_v4, outline_v6};
+use crate::hosts::{Bucket, Place, Slab, Slot, plane};
+use crate::networks::Networks;
+use crate::packet::{Network, Outline, PlainV6, flow_v4, flow_v6, network, outline_v4, outline_v6};
 use crate::stats::Kind;
 
-/// An end of a packet that is an IPv6 host of ours.
-#[derive(Clone, Copy, Default)]
-struct Wanted {
-    key: u128,
-    buckets: Buckets,
-    tag: Tag,
-    packet: u8,
-    plane: u8,
-    bytes: u32,
-}
-
-const _: () = assert!(BURST_MAX <= 1 << u8::BITS && size_of::<Wanted>() == 32);
-
-/// The frames of a burst that are not plain, and the IPv6 hosts that they are for.
+/// The IPv6 hosts that a burst is for: an entry for each end of a packet that is one of ours, in columns.
 pub(super) struct Others {
-    wanted: Box<[Wanted; JOBS_MAX]>,
-    pub(super) wanted_len: usize,
-    /// By place in that list: slots that have the tag.
-    candidates: Box<[Slot; JOBS_MAX]>,
+    pub(super) len: usize,
+    /// Of keys.
+    upper_halves: [u64; JOBS_MAX],
+    lower_halves: [u64; JOBS_MAX],
+    buckets: [Bucket; JOBS_MAX],
+    planes: [Place; JOBS_MAX],
+    /// IP bytes.
+    bytes: [u32; JOBS_MAX],
+    /// Which packet of the burst.
+    packets: [u16; JOBS_MAX],
+    slots: [Slot; JOBS_MAX],
+    /// Entries whose host is not where it is first looked for.
+    elsewhere: [u16; JOBS_MAX],
     /// By packet of the burst; only where flows are counted.
-    flows: Box<[Option<Hashed>; BURST_MAX]>,
+    flows: [Option<Hashed>; BURST_MAX],
 }
 
 impl Default for Others {
     fn default() -> Others {
         Others {
-            wanted: Box::new([Wanted::default(); JOBS_MAX]),
-            wanted_len: 0,
-            candidates: Box::new([Slot::NOWHERE; JOBS_MAX]),
-            flows: Box::new([None; BURST_MAX]),
+            len: 0,
+            upper_halves: [0; JOBS_MAX],
+            lower_halves: [0; JOBS_MAX],
+            buckets: [Bucket::default(); JOBS_MAX],
+            planes: [Place::NOWHERE; JOBS_MAX],
+            bytes: [0; JOBS_MAX],
+            packets: [0; JOBS_MAX],
+            slots: [Slot::NOWHERE; JOBS_MAX],
+            elsewhere: [0; JOBS_MAX],
+            flows: [None; BURST_MAX],
         }
     }
 }
 
-impl Finder<'_> {
-    /// A frame that is not plain.
+impl Others {
+    /// Notes which hosts of ours a packet is for.
+    fn want(&mut self, networks: &Networks, slab: &Slab, outline: &Outline<&[u8; 16]>, packet: usize) -> Kind {
+        let [to, from] = [outline.destination, outline.source].map(|end| networks.find_v6(end).is_some());
+        for outgoing in [false, true].into_iter().filter(|&outgoing| if outgoing { from } else { to }) {
+            self.packets[self.len % JOBS_MAX] = packet as u16;
+            self.len = self.want_end(self.len, slab, outline, outgoing);
+        }
+        Kind::of(to, from)
+    }
+
+    /// Entry `at`: its buckets are on their way to the cache. Gives how many entries there are then.
     #[inline(always)]
-    pub(super) fn other<const FLOWS: bool>(
+    fn want_end(&mut self, at: usize, slab: &Slab, outline: &Outline<&[u8; 16]>, outgoing: bool) -> usize {
+        let at = at % JOBS_MAX;
+        let key = slab.key_v6(u128::from_be_bytes(*if outgoing { outline.source } else { outline.destination }));
+        (self.upper_halves[at], self.lower_halves[at]) = ((key >> 64) as u64, key as u64);
+        self.buckets[at] = slab.first_bucket(key);
+        self.planes[at] = slab.plane(plane(outgoing, outline.is_fragment, outline.class));
+        slab.prefetch_bucket(self.buckets[at], self.planes[at]);
+        self.bytes[at] = outline.ip_length;
+        at + 1
+    }
+
+    /// The slot of an entry, and the cell of it.
+    #[inline(always)]
+    fn put(&mut self, at: usize, slot: Slot, places: &mut [Place]) {
+        self.slots[at] = slot;
+        if let Some(place) = places.get_mut(at) {
+            *place = self.planes[at].of(slot);
+        }
+    }
+
+    #[inline(always)]
+    fn key(&self, at: usize) -> u128 {
+        u128::from(self.upper_halves[at]) << 64 | u128::from(self.lower_halves[at])
+    }
+}
+
+impl Finder<'_> {
+    /// A frame that is not plain, and those behind it that are plain IPv6. Gives how many it took.
+    #[inline(always)]
+    pub(super) fn others<'a, const FLOWS: bool>(
         &mut self,
-        (frame, frame_len): (&[u8], u32),
-        packet: usize,
+        (frame, frame_len): (&'a [u8], u32),
+        first: usize,
+        packets: impl Iterator<Item = (&'a [u8], u32)>,
         others: &mut Others,
         burst: &mut Burst,
-    ) {
-        let Some(plain) = self.reading.plain_v6(frame, frame_len) else {
-            return self.any::<FLOWS>(frame, frame_len, packet, others, burst);
-        };
-        if FLOWS {
-            others.flows[packet % BURST_MAX] = self.hash_v6(frame);
+    ) -> usize {
+        if PlainV6::of(frame).is_some() {
+            let taken = self.plain_v6::<FLOWS>(first, packets, others, burst);
+            if taken > 0 {
+                return taken;
+            }
         }
-        let kind = self.want(&plain.outline(), packet, others);
-        burst.add(kind, frame_len);
+        self.any::<FLOWS>(frame, frame_len, first, others, burst);
+        1
+    }
+
+    /// Packets of plain IPv6 that come or go, up to the first other one; gives how many there were. It calls nothing, so
+    /// that what it uses may stay in registers.
+    #[inline(never)]
+    fn plain_v6<'a, const FLOWS: bool>(
+        &self,
+        first: usize,
+        packets: impl Iterator<Item = (&'a [u8], u32)>,
+        others: &mut Others,
+        burst: &mut Burst,
+    ) -> usize {
+        let (networks, slab, reading) = (self.networks, &self.shared.slab, self.reading);
+        let before = others.len;
+        let mut len = before;
+        for (frame, frame_len) in packets {
+            let Some(plain) = reading.plain_v6(frame, frame_len) else { break };
+            let outline = plain.outline();
+            let to = networks.find_v6(outline.destination).is_some();
+            let from = networks.find_v6(outline.source).is_some();
+            if to == from {
+                break;
+            }
+            if from {
+                burst.add(Kind::Outgoing, frame_len);
+            }
+            if FLOWS {
+                others.flows[(first + len - before) % BURST_MAX] = self.hash_v6(frame);
+            }
+            len = others.want_end(len, slab, &outline, from);
+        }
+        others.len = len;
+        let packets = others.packets.iter_mut().take(len).skip(before);
+        packets.zip(first..).for_each(|(place, packet)| *place = packet as u16);
+        len - before
     }
 
     /// Finds the slots of IPv6 hosts.
     #[inline(never)]
     pub(super) fn find_wanted<const FLOWS: bool>(&mut self, others: &mut Others, jobs: &mut Jobs) {
-        let Others { wanted, wanted_len, candidates, flows, .. } = others;
-        let first = jobs.len;
-        for (wanted, candidate) in wanted.iter().zip(candidates.iter_mut()).take(*wanted_len) {
-            *candidate = self.shared.slab.candidate(&wanted.buckets, wanted.tag);
-            jobs.add(self.place(*candidate, wanted.plane.into()), wanted.bytes, wanted.packet.into());
-            self.owner.keep(*candidate);
+        let slab = &self.shared.slab;
+        let (first, len) = (jobs.len, others.len.min(JOBS_MAX));
+        let places = jobs.add_all(&others.bytes[..len], &others.packets[..len]);
+        let mut elsewhere = 0;
+        for (at, place) in (0..len).zip(&mut *places) {
+            let (slot, is_found) = slab.look(others.buckets[at], others.key(at));
+            (others.slots[at], *place) = (slot, others.planes[at].of(slot));
+            // No branch: nobody could predict it.
+            others.elsewhere[elsewhere % JOBS_MAX] = at as u16;
+            elsewhere += usize::from(!is_found);
         }
-        for (at, (wanted, candidate)) in wanted.iter().zip(candidates.iter_mut()).take(*wanted_len).enumerate() {
-            if !self.shared.slab.is_of(*candidate, wanted.key) {
-                *candidate = self.new_v6(wanted);
-                jobs.places[(first + at) % JOBS_MAX] = self.place(*candidate, wanted.plane.into());
+        if elsewhere > 0 {
+            self.find_elsewhere(others, elsewhere, places);
+        }
+        if FLOWS {
+            for (at, job) in (0..len).zip(jobs.flows.iter_mut().skip(first)) {
+                let flow = others.flows[usize::from(others.packets[at]) % BURST_MAX];
+                let outgoing = slab.is_outgoing(others.planes[at]);
+                *job = flow.map_or(Job::NONE, |flow| self.flow(&flow, others.slots[at], outgoing));
             }
-            if FLOWS {
-                let flow = flows.get(usize::from(wanted.packet)).copied().flatten();
-                let outgoing = usize::from(wanted.plane) >= PLANES / 2;
-                let flow = flow.map_or(Job::NONE, |flow| self.flow(&flow, *candidate, outgoing));
-                jobs.flows[(first + at) % JOBS_MAX] = flow;
-            }
+        }
+    }
+
+    /// Finds those that are not in their first bucket: in the other one, or nowhere yet.
+    #[inline(never)]
+    fn find_elsewhere(&mut self, others: &mut Others, count: usize, places: &mut [Place]) {
+        let slab = &self.shared.slab;
+        for &at in others.elsewhere.iter().take(count) {
+            let at = usize::from(at) % JOBS_MAX;
+            others.buckets[at] = slab.other_bucket(others.key(at));
+            slab.prefetch_bucket(others.buckets[at], others.planes[at]);
+        }
+        let mut unknown = 0;
+        for index in 0..count.min(JOBS_MAX) {
+            let at = usize::from(others.elsewhere[index]) % JOBS_MAX;
+            let (slot, is_found) = slab.look(others.buckets[at], others.key(at));
+            others.put(at, slot, places);
+            others.elsewhere[unknown % JOBS_MAX] = at as u16;
+            unknown += usize::from(!is_found);
+        }
+        if unknown > 0 {
+            // Nobody loses the slot that a packet of this burst is about to be counted in.
+            others.slots.iter().take(others.len).for_each(|&slot| self.owner.keep(slot));
+        }
+        for index in 0..unknown {
+            let at = usize::from(others.elsewhere[index % JOBS_MAX]) % JOBS_MAX;
+            let slot = self.new_v6(others.key(at));
+            others.put(at, slot, places);
+            self.shared.slab.prefetch(others.planes[at].of(slot));
         }
     }
 
@@ -112,7 +221,7 @@ impl Finder<'_> {
                 if FLOWS {
                     others.flows[index] = self.hash_v6(frame);
                 }
-                let kind = self.want(&outline, index, others);
+                let kind = others.want(self.networks, &self.shared.slab, &outline, index);
                 burst.add(kind, frame_len);
                 Ok(())
             }),
@@ -123,54 +232,11 @@ impl Finder<'_> {
         }
     }
 
-    /// Notes which hosts of ours a packet is for, and asks for their buckets.
-    #[inline(always)]
-    fn want(&self, outline: &Outline<&[u8; 16]>, packet: usize, others: &mut Others) -> Kind {
-        let to = self.networks.find_v6(outline.destination).is_some();
-        let from = self.networks.find_v6(outline.source).is_some();
-        if to & !from {
-            self.want_end(outline, false, packet, others);
-            return Kind::Incoming;
-        }
-        self.want_source(outline, packet, to, from, others)
-    }
-
-    /// Of a packet that is not only incoming.
-    #[inline(never)]
-    fn want_source(
-        &self,
-        outline: &Outline<&[u8; 16]>,
-        packet: usize,
-        to: bool,
-        from: bool,
-        others: &mut Others,
-    ) -> Kind {
-        if to {
-            self.want_end(outline, false, packet, others);
-        }
-        if from {
-            self.want_end(outline, true, packet, others);
-        }
-        Kind::of(to, from)
-    }
-
-    #[inline(always)]
-    fn want_end(&self, outline: &Outline<&[u8; 16]>, outgoing: bool, packet: usize, others: &mut Others) {
-        let slab = &self.shared.slab;
-        let key = slab.key_v6(u128::from_be_bytes(*if outgoing { outline.source } else { outline.destination }));
-        let (buckets, tag) = slab.buckets(key);
-        slab.prefetch_buckets(&buckets);
-        let (packet, plane) = (packet as u8, plane(outgoing, outline.is_fragment, outline.class) as u8);
-        let at = others.wanted_len % JOBS_MAX;
-        others.wanted[at] = Wanted { key, buckets, tag, packet, plane, bytes: outline.ip_length };
-        others.wanted_len = at + 1;
-    }
-
     #[cold]
     #[inline(never)]
-    fn new_v6(&mut self, &Wanted { key, ref buckets, .. }: &Wanted) -> Slot {
+    fn new_v6(&mut self, key: u128) -> Slot {
         let slab = &self.shared.slab;
-        if let Some(slot) = slab.search(buckets, key) {
+        if let Some(slot) = slab.find_v6(key) {
             self.owner.keep(slot);
             return slot;
         }

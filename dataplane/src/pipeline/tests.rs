@@ -13,6 +13,8 @@ use crate::snapshot::Snapshot;
 use crate::tap::Sample;
 use crate::watch::{ActiveRule, ActiveRules, Capture, Watched};
 
+mod runs;
+mod six;
 mod tap;
 mod watching;
 
@@ -33,7 +35,7 @@ impl Rig {
 
     fn by_prefix(ipv6_prefix_length: u8) -> Rig {
         let layout =
-            Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length };
+            Layout { networks: 4, rules: 24, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
         // Its packets would be among the samples of others.
         shared.tap.set_one_in(0);

@@ -1,11 +1,16 @@
 //! [`RuleSet`]: the rules of one host, compiled so that each field of a packet is looked at once, whatever the number of
-//! rules. For each field a table gives the rules that its value passes, one bit a rule; the rules that match are those
-//! left after all fields. Fields that no rule asks for are not looked at. Pure.
+//! rules; and for a run of packets at a time. What several rules ask is asked once, of a whole column; what only rules ask
+//! that match none of the packets any more is not asked. Pure.
+
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use super::columns::{
+    Columns, DESTINATION, DSCP_AT, FIRST, FLAGS, FRAGMENT_AT, LABEL, LENGTH, SECOND, SOURCE, TRAITS, traits, words_of,
+};
+use super::lanes::{Narrow, Wide, blocks, each, first};
 use super::{Bits, FlowRule, Ranges};
-use crate::packet::{Addresses, Class, Headers, Plain, Upper};
 
 /// Rules in one set: the bits of a word.
 pub const SET_MAX: usize = 64;
@@ -13,306 +18,202 @@ pub const SET_MAX: usize = 64;
 /// Up to [`SET_MAX`] rules.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
-    /// By protocol; every rule passes where none asks for it.
-    protocols: Narrow,
-    source_ports: Option<Box<Wide>>,
-    destination_ports: Option<Box<Wide>>,
-    icmp_types: Option<Narrow>,
-    icmp_codes: Option<Narrow>,
-    tcp_flags: Option<Box<Wide>>,
-    packet_lengths: Option<Box<Wide>>,
-    fragments: Option<Narrow>,
-    /// Where some rule asks for them.
-    rare: Option<Box<Rare>>,
-    /// Rules that a packet without ports passes, one without type and code, and so on.
-    without: Without,
+    rules: usize,
+    /// What sorts out most comes first.
+    clauses: Vec<Clause>,
+    is_wide: bool,
 }
 
-/// Components that few rules have, together: so that one look tells that there are none.
+/// What some rules ask: one of these conditions.
 #[derive(Clone, Debug)]
-struct Rare {
-    source: Prefixes,
-    destination: Prefixes,
-    ports: Option<Box<Wide>>,
-    dscps: Option<Narrow>,
-    flow_labels: Option<Pieces>,
+struct Clause {
+    one_of: OneOf,
+    /// A bit a rule.
+    rules: u64,
 }
 
-impl Rare {
-    fn new(rules: &[&FlowRule]) -> Option<Box<Rare>> {
-        let has_any = |rule: &&FlowRule| {
-            let FlowRule { source, destination, ports, dscps, flow_labels, .. } = rule;
-            source.is_some() || destination.is_some() || [ports, dscps, flow_labels].iter().any(|it| !it.is_empty())
-        };
-        let numbers = |pick| Pieces::of_numbers(rules, pick);
-        rules.iter().any(has_any).then(|| {
-            Box::new(Rare {
-                source: Prefixes::new(rules.iter().map(|rule| rule.source)),
-                destination: Prefixes::new(rules.iter().map(|rule| rule.destination)),
-                ports: numbers(|rule| &rule.ports).as_ref().map(Wide::new),
-                dscps: numbers(|rule| &rule.dscps).as_ref().map(Narrow::new),
-                flow_labels: numbers(|rule| &rule.flow_labels),
-            })
-        })
-    }
-
-    #[inline(always)]
-    fn of_v4(&self, source: u32, destination: u32) -> u64 {
-        self.source.of_v4(source) & self.destination.of_v4(destination)
-    }
-
-    #[inline(always)]
-    fn of_upper(&self, dscp: u8, upper: Upper) -> u64 {
-        let ports = match upper {
-            Upper::Ports { source, destination } | Upper::Tcp { source, destination, .. } => {
-                Wide::passed(&self.ports, || source) | Wide::passed(&self.ports, || destination)
-            }
-            // Settled by those that lack ports.
-            Upper::None | Upper::Icmp { .. } => u64::MAX,
-        };
-        Narrow::passed(&self.dscps, || dscp) & ports
-    }
-}
-
-/// Rules that a packet passes which lacks some fields.
-#[derive(Clone, Copy, Debug)]
-struct Without {
-    ports: u64,
-    icmp: u64,
-    flags: u64,
-    label: u64,
+/// Alternatives; of none, nothing passes. In the order in which they are asked: what the wide columns are needed for comes last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct OneOf {
+    wide: Vec<Wide>,
+    narrow: Vec<Narrow>,
 }
 
 impl RuleSet {
     /// Of the first [`SET_MAX`] rules.
     pub fn new<'a>(rules: impl Iterator<Item = &'a FlowRule>) -> RuleSet {
-        let rules: Vec<&FlowRule> = rules.take(SET_MAX).collect();
-        let numbers = |pick| Pieces::of_numbers(&rules, pick);
-        let flags = |bits, pick| Pieces::of_flags(bits, &rules, pick);
-        let without = |is_absent: fn(&FlowRule) -> bool| bits_of(rules.iter().map(|rule| is_absent(rule)));
-        let protocols = numbers(|rule| &rule.protocols).unwrap_or_else(|| Pieces(vec![(0, without(|_| true))]));
-        RuleSet {
-            protocols: Narrow::new(&protocols),
-            destination_ports: numbers(|rule| &rule.destination_ports).as_ref().map(Wide::new),
-            source_ports: numbers(|rule| &rule.source_ports).as_ref().map(Wide::new),
-            icmp_types: numbers(|rule| &rule.icmp_types).as_ref().map(Narrow::new),
-            icmp_codes: numbers(|rule| &rule.icmp_codes).as_ref().map(Narrow::new),
-            tcp_flags: flags(12, |rule| &rule.tcp_flags).as_ref().map(Wide::new),
-            packet_lengths: numbers(|rule| &rule.packet_lengths).as_ref().map(Wide::new),
-            fragments: flags(4, |rule| &rule.fragments).as_ref().map(Narrow::new),
-            rare: Rare::new(&rules),
-            without: Without {
-                ports: without(|rule| {
-                    rule.ports.is_empty() && rule.destination_ports.is_empty() && rule.source_ports.is_empty()
-                }),
-                icmp: without(|rule| rule.icmp_types.is_empty() && rule.icmp_codes.is_empty()),
-                flags: without(|rule| rule.tcp_flags.is_empty()),
-                label: without(|rule| rule.flow_labels.is_empty()),
-            },
+        let mut clauses: BTreeMap<OneOf, u64> = BTreeMap::new();
+        let mut count = 0;
+        for rule in rules.take(SET_MAX) {
+            for one_of in Wanted::of(rule) {
+                *clauses.entry(one_of).or_default() |= 1 << count;
+            }
+            count += 1;
+        }
+        let is_wide = clauses.keys().any(|one_of| !one_of.wide.is_empty());
+        let clauses = clauses.into_iter().map(|(one_of, rules)| Clause { one_of, rules }).collect();
+        RuleSet { rules: count, clauses, is_wide }
+    }
+
+    /// Whether it asks for the wide columns.
+    #[inline(always)]
+    pub fn is_wide(&self) -> bool {
+        self.is_wide
+    }
+
+    /// Finds for each rule which packets it matches of those in these lanes, as [`FlowRule::matches`] has it. Gives the rules
+    /// that match any, one bit each: of these [`Columns::matched`] tells.
+    #[inline(always)]
+    pub fn matching(&self, columns: &mut Columns, lanes: u64) -> u64 {
+        let blocks = blocks(lanes);
+        columns.matched.iter_mut().take(self.rules).for_each(|matched| *matched = lanes);
+        let mut left = first(self.rules);
+        for clause in &self.clauses {
+            let rules = clause.rules & left;
+            if rules == 0 {
+                continue;
+            }
+            // Most often all packets pass, or none.
+            let passed = clause.one_of.lanes(columns, blocks) & lanes;
+            if passed == 0 {
+                left &= !rules;
+            } else if passed != lanes {
+                for rule in each(rules) {
+                    let matched = &mut columns.matched[rule];
+                    *matched &= passed;
+                    left &= !(u64::from(*matched == 0) << rule);
+                }
+            }
+        }
+        left
+    }
+
+    /// The packets that any rule matches, of those in these lanes.
+    pub fn any(&self, columns: &mut Columns, lanes: u64) -> u64 {
+        let rules = self.matching(columns, lanes);
+        each(rules).fold(0, |all, rule| all | columns.matched(rule))
+    }
+}
+
+impl OneOf {
+    #[inline(always)]
+    fn lanes(&self, columns: &Columns, blocks: usize) -> u64 {
+        let mut lanes = 0;
+        for one in &self.narrow {
+            lanes |= columns.narrow(one.column).map_or(0, |column| one.lanes(column, blocks));
+        }
+        for one in &self.wide {
+            lanes |= columns.wide(one.column).map_or(0, |column| one.lanes(column, blocks));
+        }
+        lanes
+    }
+
+    fn narrow(alternatives: impl IntoIterator<Item = Alternative>) -> OneOf {
+        let condition = |(column, mask, low, span)| Narrow::new(column, mask as u16, low as u16, span as u16);
+        OneOf { narrow: alternatives.into_iter().map(condition).collect(), wide: vec![] }
+    }
+
+    fn wide(alternatives: impl IntoIterator<Item = Alternative>) -> OneOf {
+        let condition = |(column, mask, low, span)| Wide::new(column, mask, low, span);
+        OneOf { narrow: vec![], wide: alternatives.into_iter().map(condition).collect() }
+    }
+}
+
+/// Of which column, masked with what, one of how many beyond the first, which is the lowest.
+type Alternative = (usize, u32, u32, u32);
+
+/// What a packet must pass to match a rule, as it is gathered.
+#[derive(Default)]
+struct Wanted {
+    all: Vec<OneOf>,
+    /// Bits of the traits, and what they must be: all that can be asked of these at once.
+    mask: u32,
+    bits: u32,
+}
+
+impl Wanted {
+    fn of(rule: &FlowRule) -> Vec<OneOf> {
+        let mut wanted = Wanted::default();
+        for (prefix, column) in [(rule.source, SOURCE), (rule.destination, DESTINATION)] {
+            if let Some(prefix) = prefix {
+                wanted.prefix(prefix, column);
+            }
+        }
+        for (ranges, needed, columns, at, width) in [
+            (&rule.protocols, 0, &[TRAITS][..], 0, 8),
+            (&rule.ports, traits::PORTS, &[FIRST, SECOND], 0, 16),
+            (&rule.source_ports, traits::PORTS, &[FIRST], 0, 16),
+            (&rule.destination_ports, traits::PORTS, &[SECOND], 0, 16),
+            (&rule.icmp_types, traits::ICMP, &[FIRST], 8, 8),
+            (&rule.icmp_codes, traits::ICMP, &[FIRST], 0, 8),
+            (&rule.packet_lengths, 0, &[LENGTH], 0, 16),
+        ] {
+            if !ranges.is_empty() {
+                wanted.traits(needed, needed);
+                wanted.one_of(columns.iter().flat_map(|&column| numbers(ranges, column, at, width)));
+            }
+        }
+        for (alternatives, needed, column, at, width) in
+            [(&rule.fragments, 0, TRAITS, FRAGMENT_AT, 4), (&rule.tcp_flags, traits::FLAGS, FLAGS, 0, 12)]
+        {
+            if !alternatives.is_empty() {
+                wanted.traits(needed, needed);
+                wanted.one_of(alternatives.iter().filter_map(|&bits| flags(bits, column, at, width)));
+            }
+        }
+        for (ranges, needed, at, width) in [(&rule.dscps, 0, DSCP_AT, 6), (&rule.flow_labels, traits::V6, 0, 20)] {
+            if !ranges.is_empty() {
+                wanted.traits(needed, needed);
+                wanted.all.push(OneOf::wide(numbers(ranges, LABEL, at, width)));
+            }
+        }
+        if wanted.mask != 0 {
+            wanted.all.push(OneOf::narrow([(TRAITS, wanted.mask, wanted.bits, 0)]));
+        }
+        wanted.all
+    }
+
+    /// These bits of the traits.
+    fn traits(&mut self, mask: u32, bits: u32) {
+        if self.mask & mask & (self.bits ^ bits) != 0 {
+            // A bit cannot be both.
+            self.all.push(OneOf::default());
+        }
+        self.mask |= mask;
+        self.bits |= bits;
+    }
+
+    fn one_of(&mut self, alternatives: impl Iterator<Item = Alternative>) {
+        match alternatives.collect::<Vec<_>>()[..] {
+            [(TRAITS, mask, bits, 0)] => self.traits(mask, bits),
+            ref alternatives => self.all.push(OneOf::narrow(alternatives.iter().copied())),
         }
     }
 
-    /// The rules that match, one bit each, as [`FlowRule::matches`] has it. Nobody can predict whether a packet matches, so
-    /// nothing here branches on that, nor on the packet's numbers.
-    #[inline(always)]
-    pub fn matching(&self, headers: &Headers) -> u64 {
-        let &Headers { protocol, ip_length, fragment, dscp, upper, .. } = headers;
-        let left = self.upper(upper) & self.of_rest(protocol, || super::length(ip_length), || fragment);
-        let rare = self.rare.as_deref();
-        match headers.addresses {
-            Addresses::V4 { source, destination } => {
-                let rare = rare.map_or(u64::MAX, |rare| rare.of_v4(source, destination) & rare.of_upper(dscp, upper));
-                left & rare & self.without.label
+    /// All words of an address, as far as the prefix goes.
+    fn prefix(&mut self, prefix: IpNet, column: usize) {
+        let (family, words) = match prefix {
+            IpNet::V4(net) => (0, vec![(u32::from(net.network()), u32::from(net.netmask()))]),
+            IpNet::V6(net) => {
+                let (network, mask) = (words_of(net.network().into()), words_of(net.netmask().into()));
+                (traits::V6, network.into_iter().zip(mask).collect())
             }
-            Addresses::V6 { source, destination } => {
-                let label = |rare: &Rare| rare.flow_labels.as_ref().map_or(u64::MAX, |it| it.of(headers.flow_label));
-                let rare = rare.map_or(u64::MAX, |rare| {
-                    let addresses = rare.source.of_v6(source) & rare.destination.of_v6(destination);
-                    addresses & rare.of_upper(dscp, upper) & label(rare)
-                });
-                left & rare
-            }
-        }
-    }
-
-    /// The same of a plain packet, of this class.
-    #[inline(always)]
-    pub fn matching_plain(&self, packet: &Plain, class: Class) -> u64 {
-        let upper = packet.upper(class);
-        let left = self.upper(upper) & self.of_rest(packet.protocol(), || packet.ip_length(), || packet.fragment());
-        let rare = self.rare.as_deref().map_or(u64::MAX, |rare| {
-            rare.of_v4(packet.source(), packet.destination()) & rare.of_upper(packet.dscp(), upper)
-        });
-        left & rare & self.without.label
-    }
-
-    /// Reads only the fields that some rule asks for.
-    #[inline(always)]
-    fn of_rest(&self, protocol: u8, ip_length: impl FnOnce() -> u16, fragment: impl FnOnce() -> u8) -> u64 {
-        self.protocols.0[usize::from(protocol)]
-            & Wide::passed(&self.packet_lengths, ip_length)
-            & Narrow::passed(&self.fragments, fragment)
-    }
-
-    #[inline(always)]
-    fn upper(&self, upper: Upper) -> u64 {
-        match upper {
-            Upper::None => self.without.ports & self.without.icmp & self.without.flags,
-            Upper::Ports { source, destination } => {
-                self.of_ports(source, destination) & self.without.icmp & self.without.flags
-            }
-            Upper::Tcp { source, destination, flags } => {
-                let flags = Wide::passed(&self.tcp_flags, || flags);
-                self.of_ports(source, destination) & self.without.icmp & flags
-            }
-            Upper::Icmp { kind, code } => {
-                let icmp = Narrow::passed(&self.icmp_types, || kind) & Narrow::passed(&self.icmp_codes, || code);
-                icmp & self.without.ports & self.without.flags
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn of_ports(&self, source: u16, destination: u16) -> u64 {
-        Wide::passed(&self.source_ports, || source) & Wide::passed(&self.destination_ports, || destination)
+        };
+        self.traits(traits::V6, family);
+        let words = (column..).zip(words).filter(|&(_, (_, mask))| mask != 0);
+        self.all.extend(words.map(|(column, (network, mask))| OneOf::wide([(column, mask, network, 0)])));
     }
 }
 
-/// A component that some rule has: where the answer changes, from 0 on, and the rules that pass from there on.
-#[derive(Clone, Debug)]
-struct Pieces(Vec<(u32, u64)>);
-
-impl Pieces {
-    fn of_numbers(rules: &[&FlowRule], pick: fn(&FlowRule) -> &Ranges) -> Option<Pieces> {
-        let ranges = || rules.iter().map(|rule| pick(rule));
-        let ends = ranges().flat_map(|ranges| ranges.iter().flat_map(|(low, high)| [Some(low), high.checked_add(1)]));
-        let mut starts: Vec<u32> = ends.flatten().collect();
-        if starts.is_empty() {
-            return None;
-        }
-        starts.push(0);
-        starts.sort_unstable();
-        starts.dedup();
-        let passed = |value| bits_of(ranges().map(|ranges| ranges.is_empty() || ranges.contains(value)));
-        Some(Pieces(starts.into_iter().map(|start| (start, passed(start))).collect()))
-    }
-
-    fn of_flags(bits: u32, rules: &[&FlowRule], pick: fn(&FlowRule) -> &[Bits]) -> Option<Pieces> {
-        let flags = || rules.iter().map(|rule| pick(rule));
-        if flags().all(<[Bits]>::is_empty) {
-            return None;
-        }
-        let passes = |flags: &[Bits], value| flags.is_empty() || flags.iter().any(|bits| bits.accept(value));
-        let passed = |value| bits_of(flags().map(|flags| passes(flags, value as u16)));
-        let mut pieces: Vec<(u32, u64)> = (0..1 << bits).map(|value| (value, passed(value))).collect();
-        pieces.dedup_by_key(|&mut (_, passed)| passed);
-        Some(Pieces(pieces))
-    }
-
-    /// The number of the piece that a value is in.
-    fn piece(&self, value: u32) -> usize {
-        self.0.partition_point(|&(start, _)| start <= value).saturating_sub(1)
-    }
-
-    /// The rules that a value passes.
-    fn of(&self, value: u32) -> u64 {
-        self.0.get(self.piece(value)).map_or(0, |&(_, passed)| passed)
-    }
+/// Of a field of so many bits, which begins there.
+fn numbers(ranges: &Ranges, column: usize, at: u32, width: u32) -> impl Iterator<Item = Alternative> {
+    let largest = (1 << width) - 1;
+    let within = ranges.iter().filter(move |&(low, _)| low <= largest);
+    within.map(move |(low, high)| (column, largest << at, low << at, (high.min(largest) - low) << at))
 }
 
-/// The same for 8 bits: a table of the answers.
-#[derive(Clone, Debug)]
-struct Narrow(Box<[u64; 256]>);
-
-impl Narrow {
-    fn new(pieces: &Pieces) -> Narrow {
-        Narrow(Box::new(std::array::from_fn(|value| pieces.of(value as u32))))
-    }
-
-    /// Without the field, all rules.
-    #[inline(always)]
-    fn passed(field: &Option<Narrow>, value: impl FnOnce() -> u8) -> u64 {
-        field.as_ref().map_or(u64::MAX, |field| field.0[usize::from(value())])
-    }
-}
-
-/// The same for 16 bits: by the upper 8 a page, in that by the lower 8 the answer. Most pages are all of one piece: these
-/// are shared.
-#[derive(Clone, Debug)]
-struct Wide {
-    parts: [u16; 256],
-    pages: Vec<[u64; 256]>,
-}
-
-impl Wide {
-    fn new(pieces: &Pieces) -> Box<Wide> {
-        let mut pages: Vec<[u64; 256]> = Vec::new();
-        let mut shared = vec![None; pieces.0.len()];
-        let parts = std::array::from_fn(|part| {
-            let first = part as u32 * 256;
-            let (piece, last) = (pieces.piece(first), pieces.piece(first + 255));
-            if let (true, Some(page)) = (piece == last, shared[piece]) {
-                return page;
-            }
-            let page = pages.len() as u16;
-            pages.push(std::array::from_fn(|low| pieces.of(first + low as u32)));
-            if piece == last {
-                shared[piece] = Some(page);
-            }
-            page
-        });
-        Box::new(Wide { parts, pages })
-    }
-
-    /// Without the field, all rules.
-    #[inline(always)]
-    fn passed(field: &Option<Box<Wide>>, value: impl FnOnce() -> u16) -> u64 {
-        field.as_ref().map_or(u64::MAX, |field| {
-            let [high, low] = value().to_be_bytes().map(usize::from);
-            field.pages.get(usize::from(field.parts[high])).map_or(u64::MAX, |page| page[low])
-        })
-    }
-}
-
-/// A prefix component: each prefix that some rule has, and the rules that have it.
-#[derive(Clone, Debug)]
-struct Prefixes {
-    without: u64,
-    v4: Vec<(u32, u32, u64)>,
-    v6: Vec<(u128, u128, u64)>,
-}
-
-impl Prefixes {
-    fn new(rules: impl Iterator<Item = Option<IpNet>> + Clone) -> Prefixes {
-        let mut prefixes: Vec<IpNet> = rules.clone().flatten().map(|prefix| prefix.trunc()).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        let mut all =
-            Prefixes { without: bits_of(rules.clone().map(|prefix| prefix.is_none())), v4: vec![], v6: vec![] };
-        for prefix in prefixes {
-            let having = bits_of(rules.clone().map(|rule| rule.map(|rule| rule.trunc()) == Some(prefix)));
-            match prefix {
-                IpNet::V4(prefix) => all.v4.push((prefix.network().into(), prefix.netmask().into(), having)),
-                IpNet::V6(prefix) => all.v6.push((prefix.network().into(), prefix.netmask().into(), having)),
-            }
-        }
-        all
-    }
-
-    #[inline(always)]
-    fn of_v4(&self, address: u32) -> u64 {
-        let inside = |&(network, mask, rules): &(u32, u32, u64)| if address & mask == network { rules } else { 0 };
-        self.v4.iter().map(inside).fold(self.without, |all, rules| all | rules)
-    }
-
-    #[inline(always)]
-    fn of_v6(&self, address: u128) -> u64 {
-        let inside = |&(network, mask, rules): &(u128, u128, u64)| if address & mask == network { rules } else { 0 };
-        self.v6.iter().map(inside).fold(self.without, |all, rules| all | rules)
-    }
-}
-
-/// One bit a rule.
-fn bits_of(rules: impl Iterator<Item = bool>) -> u64 {
-    rules.zip(0..SET_MAX).fold(0, |bits, (rule, index)| bits | u64::from(rule) << index)
+/// None where no value of so many bits is accepted.
+fn flags(Bits { set, clear }: Bits, column: usize, at: u32, width: u32) -> Option<Alternative> {
+    let (set, clear, largest) = (u32::from(set), u32::from(clear), (1 << width) - 1);
+    (set & (clear | !largest) == 0).then_some((column, ((set | clear) & largest) << at, set << at, 0))
 }

@@ -2,9 +2,9 @@
 //! compiled set, each rule by itself, and the RFC read literally over the bytes agree on what matches.
 #![no_main]
 
-use dataplane::packet::{Addresses, Headers, Plain, Upper, parse};
+use dataplane::packet::{Addresses, Headers, PlainUpper, Upper, parse};
 use dataplane::rule::nlri::decode;
-use dataplane::rule::{Family, FlowRule, RuleSet, SET_MAX};
+use dataplane::rule::{Columns, Family, FlowRule, RuleSet, SET_MAX};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../../dataplane/src/rule/tests/literal.rs"]
@@ -20,10 +20,20 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let set = RuleSet::new(rules.iter().map(|(_, _, rule)| rule));
     let matching = matching(&rules, &headers);
-    assert_eq!(set.matching(&headers), matching, "{headers:?}");
-    if let Some(plain) = Plain::of(frame) {
-        assert_eq!(set.matching_plain(&plain, plain.class()), matching, "{headers:?}");
+    // A frame that is parsed, and one that is read at fixed places, in lanes of different blocks.
+    let (mut columns, mut lanes) = (Columns::default(), 1);
+    columns.put(0, &headers);
+    if let Some(upper) = PlainUpper::of(frame) {
+        columns.put_plain(40, &upper, set.is_wide());
+        lanes |= 1 << 40;
     }
+    let found = set.matching(&mut columns, lanes);
+    for rule in 0..SET_MAX {
+        let expected = if matching >> rule & 1 != 0 { lanes } else { 0 };
+        let matched = if found >> rule & 1 != 0 { columns.matched(rule) } else { 0 };
+        assert_eq!(matched, expected, "{rule}: {headers:?}");
+    }
+    assert_eq!(set.any(&mut columns, lanes), if matching == 0 { 0 } else { lanes });
 });
 
 type Rule<'a> = (Family, &'a [u8], FlowRule);

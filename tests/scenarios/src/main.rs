@@ -11,14 +11,14 @@ use serde_json::json;
 use scenarios::attack::Ideal;
 use scenarios::captures::{self, Capture};
 use scenarios::catalog;
-use scenarios::evaluate::{COLLATERAL_MAX, Row, evaluate};
+use scenarios::evaluate::{COLLATERAL_MAX, Row, evaluate, timed};
 use scenarios::miner::Miner;
 use scenarios::pcap::{self, Frame};
 use scenarios::report;
 use scenarios::scenario::{Case, Scenario};
 
 /// Sizes of samples, and shares of legitimate traffic, that scenarios of `VARIED` are run with.
-const SAMPLES: [usize; 4] = [50, 200, 500, 2_000];
+const SAMPLES: [usize; 5] = [50, 200, 500, 2_000, 5_000];
 const SHARES: [f64; 4] = [0.01, 0.05, 0.2, 0.4];
 
 #[derive(Parser)]
@@ -49,7 +49,7 @@ enum Command {
         /// Where results.json goes.
         #[arg(long, default_value = "target/eval")]
         out: PathBuf,
-        /// Without other sizes of samples and other shares of legitimate traffic.
+        /// Without other sizes of samples and other shares of legitimate traffic, and without bars of time.
         #[arg(long)]
         quick: bool,
         /// Print the results as JSON instead of the table.
@@ -174,7 +174,7 @@ fn eval(which: &Which, miner: &Miner, out: &Path, quick: bool, as_json: bool) ->
     let mut rows = Vec::new();
     for entry in which.entries() {
         for seed in which.seeds() {
-            rows.push(run(&entry.scenario(), &entry.case(seed, &which.captures)?, seed, miner, out)?);
+            rows.push(run(&entry.scenario(), &entry.case(seed, &which.captures)?, seed, miner, out, !quick)?);
         }
     }
     if !quick {
@@ -193,30 +193,40 @@ fn eval(which: &Which, miner: &Miner, out: &Path, quick: bool, as_json: bool) ->
         for line in &short {
             println!("short: {line}");
         }
+        for (name, of_size) in [("500", 500), ("5,000", 5_000)] {
+            let mut times: Vec<f64> = rows.iter().filter(|row| row.setting.0 == of_size).map(|row| row.ms).collect();
+            times.sort_by(f64::total_cmp);
+            if let Some(worst) = times.last() {
+                println!("{name} packets: median {:.1} ms, worst {worst:.1} ms", times[times.len() / 2]);
+            }
+        }
         println!("{} cases, {} short", rows.len(), short.len());
     }
     Ok(short.is_empty())
 }
 
-fn run(scenario: &Scenario, case: &Case, seed: u64, miner: &Miner, out: &Path) -> io::Result<Row> {
-    evaluate(scenario, case, seed, miner, out)
-        .map_err(|error| io::Error::new(error.kind(), format!("{} seed {seed}: {error}", scenario.name)))
+fn run(scenario: &Scenario, case: &Case, seed: u64, miner: &Miner, out: &Path, is_timed: bool) -> io::Result<Row> {
+    let mut done = evaluate(scenario, case, seed, miner, out);
+    if let (true, Ok(row)) = (is_timed, &mut done) {
+        timed(row, case, miner, out)?;
+    }
+    done.map_err(|error| io::Error::new(error.kind(), format!("{} seed {seed}: {error}", scenario.name)))
 }
 
-/// Other samples and other shares: the only bar is that collateral does not grow beyond twice what it was.
+/// Other samples and other shares: the bars are that collateral does not grow beyond twice what it was, and time.
 fn varied(miner: &Miner, out: &Path, usual: &[Row]) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for scenario in catalog::all().into_iter().filter(|scenario| catalog::VARIED.contains(&scenario.name.as_str())) {
         for (sample, share) in SAMPLES.iter().flat_map(|&sample| SHARES.map(|share| (sample, share))) {
             for row in usual.iter().filter(|row| row.name == scenario.name) {
                 let other = scenario.clone().sample(sample).share(share);
-                let mut other = run(&other, &other.case(row.seed), row.seed, miner, out)?;
+                let case = other.case(row.seed);
+                let mut other = run(&other, &case, row.seed, miner, out, false)?;
                 let most = (2.0 * row.score.collateral).max(COLLATERAL_MAX);
-                other.short = if other.score.collateral > most {
-                    vec![format!("collateral {:.4} is over {most:.4}", other.score.collateral)]
-                } else {
-                    Vec::new()
-                };
+                let is_more = other.score.collateral > most;
+                let more = format!("collateral {:.4} is over {most:.4}", other.score.collateral);
+                other.short = is_more.then_some(more).into_iter().collect();
+                timed(&mut other, &case, miner, out)?;
                 other.name = format!("{} {sample} {:.0}%", scenario.name, share * 100.0);
                 rows.push(other);
             }

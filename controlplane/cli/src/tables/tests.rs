@@ -1,5 +1,7 @@
 //! The exact text of every table, for fixed answers.
 
+use proto::v1::Mined;
+
 use super::*;
 
 const NOW: i64 = 1_795_295_013_123;
@@ -27,6 +29,7 @@ log level  info
 networks   3
 attacks    1
 rules      2
+baseline   98,765 of 262,144 packets of 1,234 of 16,384 hosts; left out: 7 of one host too many
 ALARM: port 0000:03:00.0 missed 4 packets
 
 PORT          DRIVER     LINK           QUEUES    PACKETS   BYTES  MISSED  ERRORS  NO MBUF    MBUFS IN USE  KERNEL  DROPPED
@@ -167,6 +170,7 @@ directions     incoming
 families       ipv4, ipv6
 monitor only   yes: nothing is announced
 profile        frr
+inseparable    blackhole
 last resort    rate_limit 100 Mbps
 THRESHOLD   INCOMING  OUTGOING
 udp_pps     100 kpps         -
@@ -278,12 +282,21 @@ note        phoned in
 }
 
 #[test]
-fn rules_show_what_they_match() {
+fn rules_show_what_they_match_and_what_the_miner_knows() {
+    let mined = |collateral_at_most| Mined {
+        collateral: 0.002,
+        collateral_at_most,
+        runner_up: "proto udp is no better".into(),
+        known_packets: 1_280,
+    };
+    let [known, unknown] = [0.011, 1.0].map(|most| Rule { mined: Some(mined(most)), ..fixtures::rule(NOW) });
     assert_text(
-        &rules(&[fixtures::rule(NOW)], NOW),
+        &rules(&[fixtures::rule(NOW), known, unknown], NOW),
         r#"
-TARGET         RULE                                     STATE                   MATCHED        NOW             COVERAGE
-198.18.0.7/32  destination 198.18.0.7/32, udp: discard  held, 1 min 4 s ago  95,000,000  1.45 Mpps  1.16 Gbps    98.0 %
+TARGET         RULE                                     STATE                   MATCHED        NOW             COVERAGE  COLLATERAL      AT MOST  KNOWN  RUNNER-UP
+198.18.0.7/32  destination 198.18.0.7/32, udp: discard  held, 1 min 4 s ago  95,000,000  1.45 Mpps  1.16 Gbps    98.0 %           -            -      -
+198.18.0.7/32  destination 198.18.0.7/32, udp: discard  held, 1 min 4 s ago  95,000,000  1.45 Mpps  1.16 Gbps    98.0 %       0.2 %        1.1 %  1,280  proto udp is no better
+198.18.0.7/32  destination 198.18.0.7/32, udp: discard  held, 1 min 4 s ago  95,000,000  1.45 Mpps  1.16 Gbps    98.0 %       0.2 %  no baseline  1,280  proto udp is no better
 "#,
     );
 }

@@ -22,7 +22,7 @@ name = "edge"
 address = "unix:///run/a.sock"
 "#;
 
-fn edit(text: &str, key: &str, value: Option<&str>) -> Result<String, Error> {
+pub(super) fn edit(text: &str, key: &str, value: Option<&str>) -> Result<String, Error> {
     Edit { key: key.into(), value: value.map(str::to_owned) }.apply(text)
 }
 
@@ -117,6 +117,9 @@ fn keys_read_at_the_start_are_marked() {
         ("history.days", "3"),
         ("groups.default.last_resort", "rate_limit"),
         ("groups.default.profile", "frr"),
+        ("groups.default.inseparable", "nothing"),
+        ("profiles.edge.items_max", "3"),
+        ("profiles.edge.without", r#"["dscps"]"#),
         ("detection.captures_at_once", "7"),
         ("detection.threshold_specific_ban_details", "true"),
         ("detection.rule_idle_s", "7"),
@@ -157,7 +160,7 @@ fn leaves_are_all_keys() {
     assert_eq!(changed(EXAMPLE, &text), [""; 0]);
 }
 
-fn paths(prefix: &str, value: &toml::Value, found: &mut Vec<String>) {
+pub(super) fn paths(prefix: &str, value: &toml::Value, found: &mut Vec<String>) {
     let dot = if prefix.is_empty() { "" } else { "." };
     match value {
         toml::Value::Table(table) => {

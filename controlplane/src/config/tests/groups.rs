@@ -1,7 +1,10 @@
 //! What groups inherit, and what they look at.
 
+use dataplane::rule::Component;
+
 use super::*;
 use crate::group::{Family, LastResort};
+use crate::profile::Profile;
 
 const NETWORKS: [&str; 4] = ["198.18.0.0/28", "198.18.0.16/28", "198.18.0.32/28", "2001:db8:80::/48"];
 
@@ -90,15 +93,62 @@ fn the_last_resort_is_inherited_word_by_word() {
 }
 
 #[test]
-fn the_profile_of_routers_is_inherited() {
+fn the_profile_of_routers_and_what_is_inseparable_are_inherited() {
     let all = groups(
-        "[groups.default]\nprofile = \"frr\"\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n\
+        "[groups.default]\nprofile = \"frr\"\ninseparable = \"nothing\"\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n\
          [groups.b]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"default\"\n\
          [groups.c]\nnetworks = [\"198.18.0.32/28\"]\ninherit = \"b\"\nprofile = \"bird\"\n",
     );
     let names: Vec<&str> = all.iter().map(|group| &*group.profile.name).collect();
     assert_eq!(names, ["frr", "strict", "frr", "bird"]);
     assert!(all[3].profile.items_max > all[2].profile.items_max);
+    let words: Vec<String> = all.iter().map(|group| group.inseparable.to_string()).collect();
+    assert_eq!(words, ["nothing", "rate_limit", "nothing", "nothing"]);
+}
+
+#[test]
+fn routers_that_take_less_have_a_section_of_their_own() {
+    let text = format!(
+        "{SMALL}[profiles.edge]\nlike = \"frr\"\nwithout = [\"packet_lengths\", \"dscps\"]\nitems_max = 3\nlength_max = 60\n\
+         rules_per_target = 4\n[profiles.core]\n[groups.default]\nprofile = \"edge\"\n"
+    );
+    let config = parse("levee.toml", text).unwrap();
+    let edge = &config.groups[0].profile;
+    assert_eq!((&*edge.name, edge.items_max, edge.length_max, edge.rules_max), ("edge", 3, 60, 4));
+    assert!(edge.dont_fragment && !edge.has(Component::PacketLength) && !edge.has(Component::Dscp));
+    assert_eq!(edge.components.len(), Component::ALL.len() - 2);
+    let core = Profile { name: "core".into(), ..Profile::default() };
+    assert_eq!(config.profiles.iter().map(|section| &section.profile).collect::<Vec<_>>(), [&core, edge]);
+}
+
+#[test]
+fn bad_profiles() {
+    for (lines, line, key, found, hint) in [
+        ("[profiles.frr]", 1, "profiles.frr", "cannot be the name", "without a section"),
+        ("[profiles.\"a b\"]", 1, "profiles.a b", "cannot be the name", "letters"),
+        ("[profiles.a]\nlike = \"fr\"", 2, "profiles.a.like", "unknown profile \"fr\"", "did you mean `frr`?"),
+        ("[profiles.a]\nlike = \"b\"\n[profiles.b]", 2, "profiles.a.like", "unknown profile \"b\"", "known here"),
+        (
+            "[profiles.a]\nwithout = [\"dscp\"]",
+            2,
+            "profiles.a.without[0]",
+            "unknown component",
+            "did you mean `dscps`?",
+        ),
+        (
+            "[profiles.a]\nwithout = [\"destination_prefix\"]",
+            2,
+            "profiles.a.without[0]",
+            "without destination",
+            "no rule",
+        ),
+        ("[profiles.a]\nitems_max = 6", 2, "profiles.a.items_max", "6 is out of range", "1 to 5"),
+        ("[profiles.a]\nlength_max = 239", 2, "profiles.a.length_max", "out of range", "5 to 238"),
+        ("[profiles.a]\nrules_per_target = 0", 2, "profiles.a.rules_per_target", "out of range", "1 to 64"),
+        ("[profiles.a]\nports = 1", 2, "profiles.a.ports", "unknown key `ports`", "items_max"),
+    ] {
+        assert_after_small(lines, line, key, found, hint);
+    }
 }
 
 #[test]
@@ -108,6 +158,9 @@ fn a_blackhole_needs_somewhere_to_lead_to() {
     assert_after_small(group, 2, key, "no ipv4 next hop", "blackhole_next_hops");
     let only_v4 = BGP.replace(", \"100::1\"", "");
     assert_after_small(&format!("{group}{only_v4}"), 2, key, "no ipv6 next hop", "blackhole_next_hops");
+    let inseparable = "[groups.default]\ninseparable = \"blackhole\"\n";
+    assert_after_small(inseparable, 2, "groups.default.inseparable", "no ipv4 next hop", "blackhole_next_hops");
+    groups(&format!("{inseparable}{BGP}"));
     groups(&format!("{group}families = [\"ipv4\"]\n{only_v4}"));
     groups(&format!("{group}{BGP}"));
     for bad in ["0.0.0.0", "::", "224.0.0.1", "127.0.0.1", "::ffff:192.0.2.1", "here", "192.0.2.0/24"] {
@@ -224,6 +277,7 @@ fn bad_directions_and_families() {
         ("last_resort_mbps = 0", "last_resort_mbps", "0 is out of range", "1 to 1000000"),
         ("profile = \"fr\"", "profile", "unknown profile \"fr\"", "did you mean `frr`?"),
         ("profile = \"junos\"", "profile", "unknown profile", "known here: strict, bird, frr, exabgp, gobgp"),
+        ("inseparable = \"drop\"", "inseparable", "unknown value", "\"rate_limit\" or \"blackhole\" or \"nothing\""),
         ("monitor = true", "monitor", "unknown key `monitor`", "`monitor_only`"),
     ];
     for (line, key, found, hint) in cases {

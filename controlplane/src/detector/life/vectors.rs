@@ -3,13 +3,13 @@
 
 use std::cmp::Reverse;
 
-use dataplane::rule::{Action, FlowRule};
+use dataplane::rule::Action;
 use uuid::Uuid;
 
 use super::super::window::History;
 use super::super::{Effect, EventKind, Tap};
 use super::{Attack, Turn, new_rule};
-use crate::attack::{Direction, Rate, Target};
+use crate::attack::Rate;
 use crate::group::LastResort;
 use crate::record::{FlowSpec, RuleRecord, State};
 
@@ -120,7 +120,8 @@ impl Attack {
         }
     }
 
-    /// Withdraws a last resort that the group has no more.
+    /// Withdraws a last resort that the group has no more. One for what cannot be told from the target's own traffic stays as long as
+    /// it is needed.
     pub(in crate::detector) fn drop_other_resort(&mut self, turn: &mut Turn, action: Option<Action>) {
         let standing = self.record.rules.iter().position(|rule| rule.is_the_resort() && rule.is_wanted());
         if let Some(index) = standing.filter(|&index| action != Some(self.record.rules[index].flow_spec.action)) {
@@ -136,7 +137,7 @@ impl Attack {
         text: String,
         escalated: bool,
     ) {
-        let flow_spec = FlowSpec { rule: all_of(&self.record.target), action };
+        let flow_spec = FlowSpec { rule: self.record.target.all(), action };
         let rule = new_rule(turn, self.id_of(turn, &flow_spec, None), flow_spec, 1.0, text.clone());
         let id = self.want(turn, RuleRecord { last_resort: true, escalated, ..rule });
         self.mitigate(turn, &[id], text);
@@ -206,14 +207,5 @@ impl Attack {
         }
         self.tell(turn, EventKind::RuleWithdrawn, text);
         turn.effects.push(Effect::WantedChanged);
-    }
-}
-
-/// All that a target receives, or sends.
-fn all_of(target: &Target) -> FlowRule {
-    let prefix = Some(target.prefix);
-    match target.direction {
-        Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
-        Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
     }
 }

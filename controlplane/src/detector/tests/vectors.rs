@@ -173,6 +173,44 @@ fn the_last_resort_is_as_the_group_says_and_the_direction_allows() {
 }
 
 #[test]
+fn what_cannot_be_told_from_the_hosts_own_takes_no_rules_place_and_goes_when_it_is_not_needed() {
+    let mut world = World::new(SETTINGS);
+    world.run(200, 15_000, 0);
+    world.fill(500, 0);
+    let off = MinedRule {
+        rule: host().all(),
+        action: Action::Blackhole,
+        last_resort: true,
+        reason: "it cannot be told".into(),
+        ..mined("203.0.113.1/32")
+    };
+    world.mined(&[off, mined("203.0.113.1/32")], "off the net");
+    let rule = world.wanted().into_iter().find(|rule| rule.last_resort).expect("a last resort");
+    assert_eq!((rule.flow_spec.action, rule.reason.as_str()), (Action::Blackhole, "it cannot be told"));
+    assert_eq!((world.attack().note.as_str(), world.wanted().len()), ("off the net", 2));
+    let said = |world: &World, text: &str| world.attack().journal.iter().any(|entry| entry.text == text);
+    assert!(
+        said(&world, "rule wanted: blackhole: dst 198.18.0.1/32; it cannot be told"),
+        "{:?}",
+        world.attack().journal
+    );
+    world.hold_all();
+
+    // It stays while what the rules leave is too much, and hides nothing of it, at the limit of rules too.
+    let mut vectors = Vectors { world, last_resort: LastResort::Nothing };
+    vectors.run(10_000, 200, [500, 0, 0]);
+    assert_eq!((vectors.last_resort().id, vectors.world.attack().rest.udp.pps), (rule.id, 2_000.0));
+    vectors.world.fill(500, 0);
+    vectors.world.mined(&["203.0.113.2/32", "203.0.113.3/32", "203.0.113.4/32"].map(mined), "");
+    vectors.world.hold_all();
+    assert_eq!(vectors.world.wanted().len(), 1 + SETTINGS.limits.rules_per_target);
+    vectors.run(3_000, 200, [500, 500, 500]);
+    assert_eq!(vectors.last_resort().id, rule.id);
+    vectors.run(6_500, 50, [500, 500, 500]);
+    assert_eq!(vectors.sources(), ALL_THREE);
+}
+
+#[test]
 fn no_last_resort_while_an_engine_has_not_said_what_becomes_of_a_rule() {
     let mut vectors = Vectors::at_the_limit(SETTINGS, LIMITED);
     let [one, two, three] = vectors.world.wanted().try_into().unwrap();

@@ -20,16 +20,16 @@ fn workers_tables_are_counted_for_each_worker_and_the_parts_make_the_whole() {
     let need = need("");
     assert_eq!((need.workers, need.layout.ipv4_blocks), (2, 4096));
     let parts = need.layout.parts();
-    // 80 KiB, stamps of groups and a head of 128 bytes for 4096 blocks; 20 cells and 43 bytes beside for half as many more
-    // than 65,536 hosts.
+    // 80 KiB, stamps of groups and a head of 128 bytes for 4096 blocks; 20 cells and 41 bytes beside for three quarters
+    // more than 65,536 hosts.
     assert_eq!(parts.ipv4_blocks, 4096 * (80 * 1024 + 20 * 32 * 2 + 128));
-    assert_eq!(parts.ipv6_hosts, 98_304 * (320 + 43));
+    assert_eq!(parts.ipv6_hosts, 114_688 * (320 + 41));
     assert_eq!(parts.directory, 32 << 20);
     let all: usize = need.layout.tables().iter().sum();
     assert_eq!(parts.ipv4_blocks + parts.ipv6_hosts + parts.directory + parts.rest, all);
     let table = need.table(&machine(16_384, 0));
     for (mib, what) in
-        [(651, "IPv4 blocks, 4096 for each of 2"), (69, "hashed hosts"), (512, "DPDK"), (64, "directory")]
+        [(651, "IPv4 blocks, 4096 for each of 2"), (79, "hashed hosts"), (512, "DPDK"), (64, "directory")]
     {
         assert!(table.lines().any(|line| line.trim_start().starts_with(&format!("{mib} MiB  {what}"))), "{table}");
     }

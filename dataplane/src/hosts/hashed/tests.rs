@@ -33,7 +33,7 @@ fn count(owner: &mut Owner, slab: &Slab, address: u128, tick: u32) -> Slot {
 
 #[test]
 fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
-    let slab = slab(1, 170);
+    let slab = slab(1, 146);
     let mut owner = Owner::new();
     let heavy = BASE | 0xffff_ffff;
     let mut last = Slot::NOWHERE;
@@ -59,7 +59,7 @@ fn a_scan_does_not_keep_a_heavy_host_out_and_loses_no_count() {
 
 #[test]
 fn a_reader_notices_that_an_ipv6_slot_changed_hands() {
-    let slab = slab(1, 170);
+    let slab = slab(1, 146);
     let mut owner = Owner::new();
     let slot = slot_v6(&mut owner, &slab, BASE | 1, 1);
     slab.set_watch(slot, 7);
@@ -96,7 +96,7 @@ fn full_of_busy_hosts(owner: &mut Owner, slab: &Slab, before: u32) -> (Vec<u128>
 
 #[test]
 fn a_host_that_is_attacked_gets_a_slot_among_busy_ones_while_a_scan_goes_on() {
-    let slab = slab(1, 170);
+    let slab = slab(1, 146);
     let mut owner = Owner::new();
     let (busy, start) = full_of_busy_hosts(&mut owner, &slab, 20);
     assert!(busy.len() > 200, "{} busy hosts fill the table", busy.len());
@@ -129,7 +129,7 @@ fn a_host_that_is_attacked_gets_a_slot_among_busy_ones_while_a_scan_goes_on() {
 
 #[test]
 fn a_busy_past_keeps_no_slot() {
-    let slab = slab(1, 170);
+    let slab = slab(1, 146);
     let mut owner = Owner::new();
     let (busy, start) = full_of_busy_hosts(&mut owner, &slab, 1000);
     // From now on each has one packet in ten ticks, and new hosts five a tick.
@@ -146,7 +146,7 @@ fn a_busy_past_keeps_no_slot() {
 
 #[test]
 fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
-    let slab = slab(1, 170);
+    let slab = slab(1, 146);
     let mut owner = Owner::new();
     for index in 0..20_000u128 {
         let tick = 1 + (index / 100) as u32;
@@ -160,4 +160,42 @@ fn a_slot_is_handed_over_empty_whatever_planes_it_counted_in() {
     }
     let slots = slab.ipv6_blocks().flat_map(|block| (0..256).map(move |index| Slot((block * 256 + index) as u32)));
     assert_eq!(slots.map(|slot| sum(&slab, slot).0).sum::<u64>() + sum(&slab, slab.network(1)).0, 40_000);
+}
+
+#[test]
+fn a_host_in_four_thousand_finds_both_buckets_taken_and_most_are_in_their_first() {
+    const HOSTS: usize = 20_000;
+    let slab = slab(1, HOSTS);
+    let mut owner = Owner::new();
+    // By splitmix64: hosts in a row would be spread more evenly than chance does it.
+    let mix = |word: u64| (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let host = |index: u64| BASE | u128::from(mix(mix(index.wrapping_mul(0x9e37_79b9_7f4a_7c15))));
+    let hosts: Vec<u128> = (1..=HOSTS as u64).map(host).collect();
+    let mut first = 0;
+    for (count, &host) in (1..).zip(&hosts) {
+        owner.begin_burst();
+        owner.insert_v6(&slab, &NETWORKS, host, 1);
+        first += usize::from(slab.look(slab.first_bucket(host), host).1);
+        if count == HOSTS / 2 {
+            assert!(first * 100 > count * 86, "{first} of {count} are found by the first look");
+        }
+    }
+    let without = hosts.iter().filter(|&&host| slab.find_v6(host).is_none()).count();
+    assert!(without * 2000 < HOSTS, "{without} of {HOSTS} have no slot");
+    assert!(first * 100 > HOSTS * 75, "{first} of {HOSTS} are found by the first look");
+}
+
+#[test]
+fn a_look_finds_a_host_at_each_place_of_a_bucket_and_none_that_shares_half_its_address() {
+    let slab = slab(1, 146);
+    for place in 0..BUCKET as u128 {
+        let (bucket, key) = (Bucket(7), (place + 1) << 64 | (place + 1) << 32);
+        let slot = slab.ipv6_slot(7 * BUCKET + place as usize);
+        assert_eq!(slab.look(bucket, key), (slab.ipv6_slot(7 * BUCKET + BUCKET - 1), false));
+        slab.enter(slot, key);
+        assert_eq!(slab.look(bucket, key), (slot, true));
+        for bit in 0..128 {
+            assert!(!slab.look(bucket, key ^ 1 << bit).1, "bit {bit} of place {place}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The always-on tap.
 
 use super::*;
+use crate::tap::{RING, TAP_ROOM};
 
 #[test]
 fn the_tap_takes_one_packet_in_so_many_of_all_traffic_and_says_so() {
@@ -26,13 +27,15 @@ fn the_tap_takes_one_packet_in_so_many_of_all_traffic_and_says_so() {
 }
 
 #[test]
-fn what_the_tap_finds_no_room_for_is_counted() {
+fn the_tap_leaves_room_for_captures_and_counts_what_it_has_none_for() {
     let mut rig = Rig::new();
     rig.pipeline.shared().tap.set_one_in(1);
-    let frames = vec![udp(THEIRS, OURS, 1, 0); crate::tap::RING + 11];
+    let frames = vec![udp(THEIRS, OURS, 1, 0); RING + 11];
     rig.burst(&frames);
     let shared = rig.pipeline.shared();
-    assert_eq!(shared.tap.taken(), crate::tap::RING as u64);
+    assert_eq!(shared.tap.taken(), TAP_ROOM as u64);
     // The first packet is where it learns how many to take.
-    assert_eq!(shared.stats.lost[Lost::RingFull as usize].get(), 10);
+    assert_eq!(shared.tap.skipped(), (RING + 10 - TAP_ROOM) as u64);
+    assert_eq!(shared.stats.lost[Lost::RingFull as usize].get(), 0);
+    assert!((TAP_ROOM..RING).all(|_| shared.ring.push(&Sample::new(1, 0, &[], 0))), "the rest is free");
 }
