@@ -105,6 +105,7 @@ fn groups_are_shown_with_what_they_inherit() {
         name: "default".to_owned(),
         directions: both("incoming", "outgoing"),
         families: both("ipv4", "ipv6"),
+        profile: "strict".to_owned(),
         last_resort: "nothing".to_owned(),
         outgoing: vec![threshold("icmp_pps", 1000.0), threshold("icmp_bps", 1e7)],
         ..v1::Group::default()

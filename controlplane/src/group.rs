@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Thresholds};
+use crate::profile::Profile;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Group {
     pub families: Vec<Family>,
     /// Whether attacks are seen, recorded and mined, but nothing is announced.
     pub monitor_only: bool,
+    /// What its routers take.
+    pub profile: Profile,
     /// What is done when there are no more rules to be had.
     pub last_resort: LastResort,
     /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
@@ -98,6 +101,7 @@ impl Default for Group {
             directions: Direction::ALL.to_vec(),
             families: Family::ALL.to_vec(),
             monitor_only: false,
+            profile: Profile::default(),
             last_resort: LastResort::Nothing,
             thresholds: Default::default(),
             network_thresholds: Default::default(),

@@ -18,6 +18,7 @@ pub mod mitigation;
 pub mod narrow;
 pub mod offline;
 pub mod plan;
+pub mod profile;
 pub mod record;
 pub mod reload;
 pub mod rule_json;

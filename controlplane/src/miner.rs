@@ -19,7 +19,6 @@ mod explain;
 mod fit;
 mod own;
 mod prior;
-mod profile;
 mod search;
 mod table;
 mod widen;
@@ -31,11 +30,11 @@ use dataplane::rule::{Action, Component, FlowRule, nlri};
 use ipnet::IpNet;
 
 use crate::attack::{Direction, Target, Unit};
+use crate::profile::Profile;
 use crate::whitelist::Whitelist;
 use expect::Trust;
 pub use explain::RunnerUp;
 use fit::Ends;
-pub use profile::Profile;
 use search::{Miner, Node};
 use table::{Table, weight};
 
@@ -461,12 +460,7 @@ impl Session<'_> {
 
     /// Whether routers take it, and nothing forbids it.
     fn can_be(&self, rule: &FlowRule) -> bool {
-        let near = if self.miner.far == Component::SourcePrefix {
-            Component::DestinationPrefix
-        } else {
-            Component::SourcePrefix
-        };
-        self.task.profile.takes(rule, near) && nlri::encode(rule).is_ok()
+        self.task.profile.check(rule, &Action::Discard).is_ok()
     }
 
     /// A rule without its target, for people.

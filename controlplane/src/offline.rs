@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::attack::{self, Direction, Target, Unit};
 use crate::capture_file::{self, Packet};
 use crate::config::Config;
-use crate::miner::{self, Limits, Outcome, Peace, Profile, Task, Whose};
+use crate::miner::{self, Limits, Outcome, Peace, Task, Whose};
+use crate::profile::Profile;
 use crate::rule_json;
 use crate::whitelist::Whitelist;
 
@@ -130,13 +131,14 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
         return Err(none(&prefix.to_string()));
     }
     let peace = peace(&baseline, &target, config);
-    let default = (Profile::default(), Whitelist::default());
+    let profile = config.map_or_else(Profile::default, |config| config.group_of(prefix.addr()).profile.clone());
+    let none = Whitelist::default();
     let limits = config.map_or_else(Limits::default, |config| config.miner);
-    let whitelist = config.map_or(&default.1, |config| &config.whitelist);
+    let whitelist = config.map_or(&none, |config| &config.whitelist);
     let times = || packets.iter().filter(is_of).map(|packet| packet.time_us);
     let seconds = (times().max().unwrap_or(0) - times().min().unwrap_or(0)) as f64 / 1e6;
     let task =
-        Task { target, by, sample: &sample, seconds, peace: &peace, profile: &default.0, limits: &limits, whitelist };
+        Task { target, by, sample: &sample, seconds, peace: &peace, profile: &profile, limits: &limits, whitelist };
     let started = Instant::now();
     let outcome = miner::mine(&task);
     let elapsed = started.elapsed();

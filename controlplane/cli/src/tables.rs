@@ -388,6 +388,7 @@ fn group(group: &Group) -> String {
         ("directions", group.directions.join(", ")),
         ("families", group.families.join(", ")),
         ("monitor only", if group.monitor_only { "yes: nothing is announced".to_owned() } else { String::new() }),
+        ("profile", group.profile.clone()),
         ("last resort", last_resort),
     ]);
     let kinds = [

@@ -277,6 +277,7 @@ pub(super) fn group(group: &Group, networks_max: usize) -> v1::Group {
         directions: group.directions.iter().map(ToString::to_string).collect(),
         families: group.families.iter().map(ToString::to_string).collect(),
         monitor_only: group.monitor_only,
+        profile: group.profile.name.to_string(),
         last_resort: group.last_resort.to_string(),
         last_resort_bps: match group.last_resort {
             LastResort::RateLimit { bps } => bps as f64,

@@ -12,6 +12,7 @@ use super::raw::{self, Text};
 use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
 use crate::group::{Family, LastResort};
+use crate::profile::Profile;
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
 const THRESHOLD_MAX: i64 = 1_000_000_000_000;
@@ -35,6 +36,7 @@ struct Said {
     directions: Option<Vec<Direction>>,
     families: Option<Vec<Family>>,
     monitor_only: Option<bool>,
+    profile: Option<Profile>,
     last_resort: Option<raw::LastResort>,
     last_resort_mbps: Option<u64>,
     /// For a host, a network and the whole group, each by direction.
@@ -131,6 +133,7 @@ fn in_force(name: &str, all: &All) -> Group {
         let said = &all[ancestor];
         group.directions = said.directions.clone().unwrap_or(group.directions);
         group.families = said.families.clone().unwrap_or(group.families);
+        group.profile = said.profile.clone().unwrap_or(group.profile);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
         (last_resort, mbps) = (said.last_resort.unwrap_or(last_resort), said.last_resort_mbps.unwrap_or(mbps));
         for (thresholds, said) in sides(&mut group).into_iter().flatten().zip(said.thresholds.iter().flatten()) {
@@ -179,6 +182,7 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
         directions: raw.directions.as_ref().map(|list| some_of(&key("directions"), list, Direction::ALL, findings)),
         families: raw.families.as_ref().map(|list| some_of(&key("families"), list, Family::ALL, findings)),
         monitor_only: raw.monitor_only,
+        profile: raw.profile.as_ref().and_then(|name| profile(&key("profile"), name, findings)),
         last_resort: raw.last_resort.as_ref().map(|word| *word.get_ref()),
         last_resort_mbps: raw
             .last_resort_mbps
@@ -191,6 +195,16 @@ fn said(name: &str, raw: &raw::Group, findings: &mut Findings) -> Said {
         ]
         .map(|sides| sides.map(|(last, raw)| thresholds(&key(last), raw, !last.contains('_'), findings))),
     }
+}
+
+/// What routers take, by the name of the profile.
+fn profile(key: &str, name: &Text, findings: &mut Findings) -> Option<Profile> {
+    let profile = Profile::named(name.get_ref());
+    if profile.is_none() {
+        let found = format!("unknown profile \"{}\"", name.get_ref());
+        findings.add(name.span(), key, found, raw::suggestion(name.get_ref(), &Profile::NAMES));
+    }
+    profile
 }
 
 /// One or more of a few words.

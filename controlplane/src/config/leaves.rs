@@ -198,6 +198,7 @@ impl Config {
             leaves.list(key("directions"), texts(&group.directions));
             leaves.list(key("families"), texts(&group.families));
             leaves.one(key("monitor_only"), group.monitor_only);
+            leaves.text(key("profile"), &group.profile.name);
             leaves.text(key("last_resort"), group.last_resort);
             if let LastResort::RateLimit { bps } = group.last_resort {
                 leaves.one(key("last_resort_mbps"), bps / 1_000_000);

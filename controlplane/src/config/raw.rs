@@ -82,6 +82,7 @@ pub(super) struct Group {
     pub(super) directions: Option<Spanned<Vec<Text>>>,
     pub(super) families: Option<Spanned<Vec<Text>>>,
     pub(super) monitor_only: Option<bool>,
+    pub(super) profile: Option<Text>,
     pub(super) last_resort: Option<Spanned<LastResort>>,
     pub(super) last_resort_mbps: Option<Number>,
     pub(super) incoming: Thresholds,

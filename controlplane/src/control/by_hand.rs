@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dataplane::rule::{Action, FlowRule, nlri};
+use dataplane::rule::{Action, FlowRule};
 use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
@@ -92,7 +92,10 @@ impl Control {
         if flow_spec.action == Action::Blackhole && flow_spec.rule != route {
             return Err("no such rule: a blackhole has a destination_prefix and nothing else".into());
         }
-        nlri::encode(&flow_spec.rule).map_err(|error| error.to_string())?;
+        let unfit = map.profile(target.prefix).check(&flow_spec.rule, &flow_spec.action).err();
+        if let Some(why) = unfit {
+            return Err(why.to_string());
+        }
         let group = self.group_of(target.prefix.addr());
         let text = format!("{flow_spec}{}", order.words());
         let ordered = self.detector.order(self.now(), (target, &group), flow_spec, order.wish());

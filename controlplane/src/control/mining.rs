@@ -28,7 +28,7 @@ impl Control {
             sample: &sample,
             seconds,
             peace: &peace,
-            profile: &miner::Profile::default(),
+            profile: &self.meter.map().profile(target.prefix),
             limits: &self.miner,
             whitelist: &self.whitelist,
         });

@@ -10,6 +10,7 @@ use super::units::Units;
 use crate::attack::{self, Direction, Target, Unit};
 use crate::detector::Place;
 use crate::group::{Group, LastResort};
+use crate::profile::Profile;
 
 /// What hosts belong to: protected networks and host groups, by longest prefix.
 #[derive(Debug)]
@@ -87,6 +88,22 @@ impl Map {
         };
         let last_resort = if is_host { group.last_resort } else { last_resort(*prefix, group, &self.groups) };
         Some(Place { group: Arc::clone(&group.name), last_resort, thresholds, of_group })
+    }
+
+    /// What the routers of a prefix take: of the group around it, and of each that has a part of it.
+    pub fn profile(&self, prefix: IpNet) -> Profile {
+        let longest_around = |group: &Group| {
+            let around = group.networks.iter().filter(|network| network.contains(&prefix));
+            around.map(IpNet::prefix_len).max()
+        };
+        let around = self
+            .groups
+            .iter()
+            .filter(|group| longest_around(group).is_some())
+            .max_by_key(|group| longest_around(group));
+        let has_part = |group: &&Group| group.networks.iter().any(|network| prefix.contains(network));
+        let whole = around.unwrap_or(&self.groups[0]).profile.clone();
+        self.groups.iter().filter(has_part).fold(whole, |profile, part| profile.and(&part.profile))
     }
 
     /// Networks of groups that are only monitored, within one of a group that is not.

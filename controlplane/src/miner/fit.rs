@@ -8,10 +8,10 @@ use dataplane::rule::{Bits, Component, Ranges};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::expect::Who;
-use super::profile::{DONT_FRAGMENT, bit_items};
 use super::search::{Miner, Node};
 use super::table::{ABSENT, Bin, Field};
 use super::{own, prior};
+use crate::profile::{DONT_FRAGMENT, bit_items};
 
 /// Shortest prefixes of far ends that make a rule.
 const V4_SHORTEST: u8 = 8;

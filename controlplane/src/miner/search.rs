@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use super::expect::{Kinds, Trust, Who};
 use super::fit::{Ends, Fit, Predicate};
-use super::profile::Profile;
 use super::table::{ABSENT, Table};
 use super::{Limits, PRICE, own, prior};
+use crate::profile::{Profile, bit_items};
 use crate::whitelist::Whitelist;
 
 /// Most components beside the target.
@@ -367,7 +367,7 @@ impl Miner<'_> {
                 let share = ranges.iter().map(|(low, high)| prior::share(component, is_near, low, high)).sum();
                 add(ranges.items(), words * ranges.items() as f64, names, share, self.who(component, ranges));
             } else if let Some(bits) = bits {
-                let items = bits.iter().map(|&bits| super::profile::bit_items(bits)).sum();
+                let items = bits.iter().map(|&bits| bit_items(bits)).sum();
                 let words = BITS_WORDS * bits.len() as f64;
                 add(items, words, 0, prior::bits_share(component, bits), Who::default());
             }

@@ -254,7 +254,12 @@ fn a_profile_takes_components_and_items_away() {
     let attack = sample(400, |seed| Headers { ip_length: 40, ..tcp(seed, random_port(seed), 443, 0x02) });
     let peace = web_in_peace();
     let profile = Profile {
-        components: vec![Component::Protocol, Component::DestinationPort, Component::TcpFlags],
+        components: vec![
+            Component::DestinationPrefix,
+            Component::Protocol,
+            Component::DestinationPort,
+            Component::TcpFlags,
+        ],
         ..Profile::default()
     };
     let (limits, whitelist) = (Limits::default(), Whitelist::default());
@@ -431,7 +436,7 @@ proptest! {
         let remote_networks = remote.iter().map(|text| text.parse().unwrap()).collect();
         let whitelist = Whitelist { remote_networks, ..Whitelist::default() };
         let components = Component::ALL.into_iter().filter(|&component| component != Component::ALL[lacks]).collect();
-        let profile = Profile { components, items_max, dont_fragment, rules_max: 5 };
+        let profile = Profile { components, items_max, dont_fragment, rules_max: 5, ..Profile::default() };
         let peace = peace(own);
         let task = Task {
             target, by, sample: &sample, seconds: 0.0, peace: &peace, profile: &profile, limits: &limits, whitelist: &whitelist,
@@ -452,8 +457,7 @@ proptest! {
             let near = if outgoing { rule.source } else { rule.destination };
             prop_assert_eq!(near, Some(prefix.trunc()), "stays within the target");
             prop_assert!(*rule != only_target);
-            let near = if outgoing { Component::SourcePrefix } else { Component::DestinationPrefix };
-            prop_assert!(profile.takes(rule, near), "stays within the profile: {rule}");
+            prop_assert_eq!(profile.check(rule, &Action::Discard), Ok(()), "stays within the profile: {}", rule);
             prop_assert!(whitelist.against(&target, rule).is_none());
             let family = if matches!(prefix, IpNet::V4(_)) { Family::V4 } else { Family::V6 };
             prop_assert_eq!(nlri::decode(family, &nlri::encode(rule).unwrap()), Ok(rule.clone()));

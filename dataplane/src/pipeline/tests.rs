@@ -35,6 +35,8 @@ impl Rig {
         let layout =
             Layout { networks: 4, rules: 4, ipv4_blocks: 2, ipv6_hosts: 256, flow_ticks: 0, ipv6_prefix_length };
         let shared = Arc::new(Shared::new(0, layout, [1, 2]).expect("memory"));
+        // Its packets would be among the samples of others.
+        shared.tap.set_one_in(0);
         let networks = Snapshot::new(ours());
         let watch = Snapshot::new(Watch::default());
         let pipeline = Pipeline::new(shared, networks.reader(), watch.reader());

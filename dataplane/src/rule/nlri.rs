@@ -5,8 +5,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Bits, Component, Family, FlowRule, Ranges};
 
-/// Most items in one component: a number is one, a range two, a bitmask alternative one for what is set and one for what
-/// is clear. FRR resets its session over this.
+/// Most items in one component that every known router takes: a number is one, a range two, a bitmask alternative one for what is
+/// set and one for what is clear. FRR resets its session over this.
 pub const ITEMS_MAX: usize = 5;
 /// Longest rule in bytes behind the length octet. Some speakers misread what is longer.
 pub const LENGTH_MAX: usize = 238;
@@ -35,8 +35,8 @@ pub enum Error {
     NoBits(Component),
     #[error("an alternative of {} wants the same bit set and clear: take one of the two out", .0.name())]
     Contradiction(Component),
-    #[error("{} has {items} items and routers take {ITEMS_MAX} (a range is 2): split the rule", component.name())]
-    TooManyItems { component: Component, items: usize },
+    #[error("{} has {items} items and routers take {most} (a range is 2): split the rule", component.name())]
+    TooManyItems { component: Component, items: usize, most: usize },
     #[error("the rule takes {0} bytes and routers take {LENGTH_MAX}: split it")]
     TooLong(usize),
     #[error("the bytes end within the rule")]
@@ -72,8 +72,13 @@ mod operator {
 
 const DONT_FRAGMENT: u16 = crate::packet::fragment::DONT as u16;
 
-/// The rule, length octet first. Bits of a prefix behind its length are dropped.
+/// The rule, length octet first, if every known router takes it. Bits of a prefix behind its length are dropped.
 pub fn encode(rule: &FlowRule) -> Result<Vec<u8>, Error> {
+    encode_within(rule, ITEMS_MAX)
+}
+
+/// As [`encode`], for routers that take so many items in one component.
+pub fn encode_within(rule: &FlowRule, items_max: usize) -> Result<Vec<u8>, Error> {
     let family = check_prefixes(rule)?;
     let mut nlri = vec![0];
     for component in Component::ALL {
@@ -81,9 +86,9 @@ pub fn encode(rule: &FlowRule) -> Result<Vec<u8>, Error> {
             nlri.push(component as u8);
             put_prefix(&mut nlri, prefix);
         } else if let Some(ranges) = rule.ranges(component) {
-            put_items(&mut nlri, component, &number_items(component, ranges)?)?;
+            put_items(&mut nlri, component, &number_items(component, ranges)?, items_max)?;
         } else if let Some(alternatives) = rule.bits(component) {
-            put_items(&mut nlri, component, &bit_items(component, family, alternatives)?)?;
+            put_items(&mut nlri, component, &bit_items(component, family, alternatives)?, items_max)?;
         }
     }
     let length = nlri.len() - 1;
@@ -186,9 +191,9 @@ fn bit_items(component: Component, family: Family, alternatives: &[Bits]) -> Res
     Ok(items)
 }
 
-fn put_items(nlri: &mut Vec<u8>, component: Component, items: &[Item]) -> Result<(), Error> {
-    if items.len() > ITEMS_MAX {
-        return Err(Error::TooManyItems { component, items: items.len() });
+fn put_items(nlri: &mut Vec<u8>, component: Component, items: &[Item], most: usize) -> Result<(), Error> {
+    if items.len() > most {
+        return Err(Error::TooManyItems { component, items: items.len(), most });
     }
     let Some(last) = items.len().checked_sub(1) else { return Ok(()) };
     nlri.push(component as u8);

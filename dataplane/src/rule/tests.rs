@@ -182,15 +182,15 @@ fn encode_refuses() {
         (FlowRule { tcp_flags: vec![bits(3, 2)], ..host() }, Error::Contradiction(Component::TcpFlags)),
         (
             FlowRule { source_ports: ports(6), ..host() },
-            Error::TooManyItems { component: Component::SourcePort, items: 6 },
+            Error::TooManyItems { component: Component::SourcePort, items: 6, most: 5 },
         ),
         (
             FlowRule { ports: [(1, 2), (4, 5), (7, 8)].into_iter().collect(), ..host() },
-            Error::TooManyItems { component: Component::Port, items: 6 },
+            Error::TooManyItems { component: Component::Port, items: 6, most: 5 },
         ),
         (
             FlowRule { tcp_flags: (0..3).map(|at| bits(1 << at, 1 << (at + 1))).collect(), ..host() },
-            Error::TooManyItems { component: Component::TcpFlags, items: 6 },
+            Error::TooManyItems { component: Component::TcpFlags, items: 6, most: 5 },
         ),
     ] {
         assert_eq!(encode(&rule), Err(error));

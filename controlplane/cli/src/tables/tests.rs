@@ -166,6 +166,7 @@ networks       198.18.0.0/28, 2001:db8:80::/48
 directions     incoming
 families       ipv4, ipv6
 monitor only   yes: nothing is announced
+profile        frr
 last resort    rate_limit 100 Mbps
 THRESHOLD   INCOMING  OUTGOING
 udp_pps     100 kpps         -

@@ -116,6 +116,7 @@ fn keys_read_at_the_start_are_marked() {
         ("networks", r#"["198.18.0.0/24"]"#),
         ("history.days", "3"),
         ("groups.default.last_resort", "rate_limit"),
+        ("groups.default.profile", "frr"),
         ("detection.captures_at_once", "7"),
         ("detection.threshold_specific_ban_details", "true"),
         ("detection.rule_idle_s", "7"),

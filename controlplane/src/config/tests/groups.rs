@@ -90,6 +90,18 @@ fn the_last_resort_is_inherited_word_by_word() {
 }
 
 #[test]
+fn the_profile_of_routers_is_inherited() {
+    let all = groups(
+        "[groups.default]\nprofile = \"frr\"\n[groups.a]\nnetworks = [\"198.18.0.0/28\"]\n\
+         [groups.b]\nnetworks = [\"198.18.0.16/28\"]\ninherit = \"default\"\n\
+         [groups.c]\nnetworks = [\"198.18.0.32/28\"]\ninherit = \"b\"\nprofile = \"bird\"\n",
+    );
+    let names: Vec<&str> = all.iter().map(|group| &*group.profile.name).collect();
+    assert_eq!(names, ["frr", "strict", "frr", "bird"]);
+    assert!(all[3].profile.items_max > all[2].profile.items_max);
+}
+
+#[test]
 fn a_blackhole_needs_somewhere_to_lead_to() {
     let group = "[groups.default]\nlast_resort = \"blackhole\"\n";
     let key = "groups.default.last_resort";
@@ -210,6 +222,8 @@ fn bad_directions_and_families() {
         ("monitor_only = \"yes\"", "monitor_only", "wrong type", "true or false"),
         ("last_resort = \"drop\"", "last_resort", "unknown value", "\"nothing\" or \"rate_limit\" or \"blackhole\""),
         ("last_resort_mbps = 0", "last_resort_mbps", "0 is out of range", "1 to 1000000"),
+        ("profile = \"fr\"", "profile", "unknown profile \"fr\"", "did you mean `frr`?"),
+        ("profile = \"junos\"", "profile", "unknown profile", "known here: strict, bird, frr, exabgp, gobgp"),
         ("monitor = true", "monitor", "unknown key `monitor`", "`monitor_only`"),
     ];
     for (line, key, found, hint) in cases {

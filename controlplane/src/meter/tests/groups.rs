@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::Family;
+use crate::profile::Profile;
 
 #[test]
 fn groups_and_networks_are_found_by_longest_prefix() {
@@ -28,6 +29,20 @@ fn groups_and_networks_are_found_by_longest_prefix() {
     assert_eq!(rig.meter.map().network(host("192.0.2.1")), None);
     let over: Vec<String> = volumes_of(&rig.look(1.0)).into_keys().map(|target| target.to_string()).collect();
     assert_eq!(over, ["198.18.4.1 incoming", "198.19.0.1 incoming", "2001:db8:6::1 incoming"]);
+}
+
+#[test]
+fn a_network_has_what_the_routers_of_all_its_groups_take() {
+    let of = |name: &str, networks: &[&str], profile: &str| Group {
+        profile: Profile::named(profile).unwrap(),
+        ..group(name, networks, Thresholds::default())
+    };
+    let groups =
+        vec![of("default", &[], "bird"), of("a", &["198.18.4.0/28"], "frr"), of("b", &["198.18.5.0/24"], "gobgp")];
+    let rig = Rig::new(1, &["198.18.0.0/15"], groups);
+    let name = |prefix: &str| rig.meter.map().profile(net(prefix)).name.to_string();
+    assert_eq!(["198.18.4.1/32", "198.18.4.0/28", "198.18.6.1/32"].map(name), ["frr", "frr", "bird"]);
+    assert_eq!(["198.18.4.0/24", "198.18.0.0/15"].map(name), ["bird and frr", "bird and frr and gobgp"]);
 }
 
 /// Hosts and directions that a look finds over a threshold, in words.
