@@ -29,7 +29,7 @@ const NAMES: [&str; 4] = ["BIRD", "FRR", "ExaBGP", "GoBGP"];
 
 /// Match and action as JSON has them, and what each router must hold: values in the order in which they are sent, bits as
 /// RFC 8955 numbers them.
-const RULES: [(&str, &str, &str); 22] = [
+const RULES: [(&str, &str, &str); 24] = [
     // Each component by itself, IPv4.
     (r#""destination_prefix":"198.18.0.0/28""#, DISCARD, "dst 198.18.0.0/28 -> discard"),
     (r#""source_prefix":"198.18.0.1/32""#, DISCARD, "src 198.18.0.1/32 -> discard"),
@@ -105,6 +105,13 @@ const RULES: [(&str, &str, &str); 22] = [
         "dst 2001:db8:0:5::/64 src 2001:db8:ffff::/48 proto 58 icmp-type 128-129 icmp-code 0 length 1280-65535 dscp 46 \
          frag 0x8&!0x4 label 0,70000-1048575 -> rate 12500",
     ),
+    // What is let through, somewhere else or marked.
+    (
+        r#""destination_prefix":"198.18.0.4/32""#,
+        r#""redirect","action":{"redirect_target":"64512:100"}"#,
+        "dst 198.18.0.4/32 -> redirect 64512:100",
+    ),
+    (r#""destination_prefix":"2001:db8::4/128""#, r#""mark","action":{"dscp":10}"#, "dst 2001:db8::4/128 -> mark 10"),
     // IPv6.
     (r#""destination_prefix":"2001:db8::6/128""#, DISCARD, "dst 2001:db8::6/128 -> discard"),
     (r#""source_prefix":"2001:db8::6/128""#, DISCARD, "src 2001:db8::6/128 -> discard"),
