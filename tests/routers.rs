@@ -144,10 +144,10 @@ const SHOWN_RAW: [(&str, [&str; 4]); 1] = [(
 )];
 const DISCARD: &str = r#""discard""#;
 
-/// `leveed` with this engine, without traffic.
+/// `leveed` with this engine, without traffic. All four routers take what FRR does.
 fn start(gobgpd: &Gobgpd) -> Leveed {
     let rest = format!(
-        "[detection]\nrules_in_all = 5000\nrules_per_target = 64\nattacks_at_once = 10000\n\
+        "[groups.default]\nprofile = \"frr\"\n[detection]\nrules_in_all = 5000\nrules_per_target = 64\nattacks_at_once = 10000\n\
          [bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
          [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
         gobgpd.address()

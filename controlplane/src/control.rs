@@ -117,6 +117,8 @@ pub struct Control {
     watching: Watching,
     /// Which rules are counted has changed: workers are told at the next service, once for many rules.
     watch_due: bool,
+    /// Not before: what took long leaves as much time for all else.
+    watch_again: Instant,
     health: Health,
     wanted: watch::Sender<bgp::Told>,
     paused: Option<Paused>,
@@ -160,6 +162,7 @@ impl Control {
             examples: Examples::default(),
             watching: Watching::default(),
             watch_due: false,
+            watch_again: started,
             wanted: parts.wanted,
             paused: parts.pause.map(Paused::from),
             reports: parts.reports,
@@ -204,12 +207,10 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => (),
             }
             // However many clients ask.
-            let begin = Instant::now();
-            if begin >= next_service {
+            if Instant::now() >= next_service {
                 self.service();
                 let period = if self.outgoing.is_empty() { SERVICE_PERIOD } else { WAITING_PERIOD };
-                // And however long it took: half the time is for clients.
-                next_service = Instant::now() + period.max(begin.elapsed());
+                next_service = Instant::now() + period;
             }
             let check_period = Duration::from_millis(self.settings.check_period_ms);
             let now = Instant::now();
@@ -266,7 +267,7 @@ impl Control {
         if changed {
             self.look_at_reports();
         }
-        if self.watch_due {
+        if self.watch_due && Instant::now() >= self.watch_again {
             self.watch();
         }
         self.let_go();
@@ -440,6 +441,7 @@ impl Control {
 
     /// Tells workers what to look at closer.
     fn watch(&mut self) {
+        let begin = Instant::now();
         self.watch_due = false;
         let scene = Scene {
             attacks: self.detector.attacks().collect(),
@@ -457,6 +459,7 @@ impl Control {
         for slot in fresh {
             self.meter.forget_rule(slot);
         }
+        self.watch_again = Instant::now() + begin.elapsed();
     }
 
     fn group_of(&self, host: IpAddr) -> Arc<str> {
