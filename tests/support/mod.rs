@@ -10,6 +10,7 @@ pub(crate) mod orders;
 pub(crate) mod pcap;
 pub(crate) mod routers;
 pub(crate) mod stub_engine;
+pub(crate) mod stub_router;
 pub(crate) mod traffic;
 
 use std::ffi::OsStr;
