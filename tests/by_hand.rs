@@ -9,6 +9,8 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use proto::v1;
@@ -363,13 +365,34 @@ fn everything_is_withdrawn_with_and_without_a_daemon_and_stays_so_until_it_is_li
     assert!(!refused.status.success(), "not beside one that runs");
     leveed.kill();
     router_stays(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
-    let output = leveed.run("withdraw-all");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let output = leveectl(&leveed, &["withdraw-all", "--reason", "nobody home", "--config"]);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("engine edge: 2 routes withdrawn"), "{output:?}");
+    assert!(errors.contains("asking the engines directly"), "{errors}");
     wait_router(&bird, &[]);
     leveed.start();
     wait_until(SOON, "the engine", || leveed.status().engines[0].connected.then_some(()));
     router_stays(&bird, &[]);
+    assert!(leveed.status().alarms[0].starts_with("everything is withdrawn by root (nobody home)"));
+    assert_eq!(acts(&leveed).last().unwrap(), &("root".to_owned(), "withdraw_all all actions: nobody home".to_owned()));
     resume(&leveed).expect("it was withdrawn");
     wait_router(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
+
+    // With nobody to ask it says so.
+    leveed.kill();
+    gobgpd.kill();
+    let output = leveectl(&leveed, &["withdraw-all", "--config"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("engine edge: "), "{output:?}");
+}
+
+/// The client, as a person calls it; the configuration comes last.
+fn leveectl(leveed: &Leveed, arguments: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_leveed")).with_file_name("leveectl");
+    // Of another package, so it may be old or not there.
+    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--locked", "-p", "leveectl"]).status();
+    assert!(built.expect("run cargo").success());
+    let mut command = Command::new(program);
+    command.arg("--socket").arg(leveed.socket()).args(arguments).arg(leveed.config());
+    command.output().expect("run leveectl")
 }

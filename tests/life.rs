@@ -8,6 +8,10 @@
 
 #[path = "life/baseline.rs"]
 mod baseline;
+#[path = "life/escalation.rs"]
+mod escalation;
+#[path = "life/reconcile.rs"]
+mod reconcile;
 mod support;
 #[path = "life/vectors.rs"]
 mod vectors;

@@ -24,6 +24,8 @@ use support::{never, wait_until};
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough for a wrong withdrawal to reach a router, which takes milliseconds.
 const A_WHILE: Duration = Duration::from_secs(2);
+/// What came so long before a session falls is beyond suspicion.
+const INNOCENT: Duration = Duration::from_secs(4);
 /// All of them.
 const NAMES: [&str; 4] = ["BIRD", "FRR", "ExaBGP", "GoBGP"];
 
@@ -148,8 +150,8 @@ const DISCARD: &str = r#""discard""#;
 fn start(gobgpd: &Gobgpd) -> Leveed {
     let rest = format!(
         "[groups.default]\nprofile = \"frr\"\n[detection]\nrules_in_all = 5000\nrules_per_target = 64\nattacks_at_once = 10000\n\
-         [bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
-         [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+         [bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 10000\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
+         [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\nprofile = \"frr\"\n",
         gobgpd.address()
     );
     let core = [*cores().last().unwrap()];
@@ -216,6 +218,8 @@ fn a_router_that_comes_back_has_what_is_wanted_by_then() {
         RULES[..4].iter().map(|(matches, action, text)| (json(matches, action), *text)).unzip();
     let added = add(&leveed, &all[..3]);
     lab.wait_tables(&NAMES, SOON, &expected(texts[..3].iter().copied()));
+    // Else they are suspects, and as long as one router is away so they stay.
+    std::thread::sleep(INNOCENT);
     for router in &mut lab.routers {
         router.kill();
     }
@@ -300,8 +304,7 @@ fn a_rule_that_a_router_resets_its_session_over_is_held_back_and_the_others_stay
     let leveed = start(&gobgpd);
     add(&leveed, &[first]);
     both_hold(&[&first_octets]);
-    // What came long before the fall is beyond suspicion.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(INNOCENT);
 
     let bad = add(&leveed, &[bad]).remove(0);
     let refused = wait_until(SOON, "the suspicion", || {

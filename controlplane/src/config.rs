@@ -423,6 +423,13 @@ pub struct Bgp {
     pub engines: Vec<Engine>,
 }
 
+impl Bgp {
+    /// What routers of each engine take.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.engines.iter().map(|engine| &engine.profile)
+    }
+}
+
 /// One of `[[bgp.engines]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {

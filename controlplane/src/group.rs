@@ -163,6 +163,11 @@ impl Default for Group {
 }
 
 impl Group {
+    /// What is mined and ordered for its hosts: what its routers take, and those of each engine, for every engine has all rules.
+    pub fn profile_at<'a>(&self, engines: impl IntoIterator<Item = &'a Profile>) -> Profile {
+        engines.into_iter().fold(self.profile.clone(), |profile, engine| profile.and(engine))
+    }
+
     /// What holds for a host of the group; nothing if its family is not watched.
     pub fn thresholds_of(&self, host: IpAddr, direction: Direction) -> Thresholds {
         if self.watches(host) { self.thresholds[direction as usize] } else { Thresholds::default() }

@@ -11,8 +11,9 @@ use ipnet::IpNet;
 
 use crate::actions::bgp;
 use crate::attack::{Direction, Metric};
-use crate::config::{Config, EngineAddress, HugePages, Tap};
+use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
+use crate::group::Group;
 use crate::guard::Guard;
 use crate::meter::Map;
 use crate::mitigation::Limits;
@@ -206,7 +207,9 @@ fn free_huge_pages() -> u64 {
 /// # Errors
 /// When there are too many prefixes.
 pub fn map(config: &Config, networks: Arc<Networks>) -> Result<Map, dataplane::networks::Error> {
-    Map::new(networks, config.groups.clone(), config.tables.ipv6_prefix_length)
+    let engines = || config.bgp.iter().flat_map(Bgp::profiles);
+    let groups = config.groups.iter().map(|group| Group { profile: group.profile_at(engines()), ..group.clone() });
+    Map::new(networks, groups.collect(), config.tables.ipv6_prefix_length)
 }
 
 /// The detector's settings.

@@ -93,10 +93,7 @@ impl Profile {
 
     /// What both take.
     pub fn and(&self, other: &Profile) -> Profile {
-        if self == other {
-            return self.clone();
-        }
-        Profile {
+        let both = Profile {
             name: format!("{} and {}", self.name, other.name).into(),
             components: self.components.iter().copied().filter(|&component| other.has(component)).collect(),
             items_max: self.items_max.min(other.items_max),
@@ -104,7 +101,11 @@ impl Profile {
             dont_fragment: self.dont_fragment && other.dont_fragment,
             redirect_as4: self.redirect_as4 && other.redirect_as4,
             rules_max: self.rules_max.min(other.rules_max),
-        }
+        };
+        // One that takes no more than the other is that one.
+        let narrower =
+            [self, other].into_iter().find(|one| **one == Profile { name: Arc::clone(&one.name), ..both.clone() });
+        narrower.cloned().unwrap_or(both)
     }
 
     /// Whether it takes the rule and does with it what the action says.
@@ -186,8 +187,7 @@ mod tests {
         for name in Profile::NAMES {
             let profile = named(name);
             assert_eq!(&*profile.name, name);
-            let both = Profile { name: "strict".into(), ..profile.and(&named("strict")) };
-            assert_eq!(both, named("strict"), "{name}");
+            assert_eq!(profile.and(&named("strict")), named("strict"), "{name}");
         }
         assert_eq!((Profile::default(), Profile::named("cisco")), (named("strict"), None));
     }
@@ -257,6 +257,8 @@ mod tests {
         let narrow = Profile { components: vec![Component::Protocol], rules_max: 3, ..named("bird") };
         let both = named("frr").and(&narrow);
         assert_eq!(both, Profile { name: "frr and bird".into(), items_max: 5, ..narrow });
-        assert_eq!(named("frr").and(&named("frr")), named("frr"));
+        for (one, other, both) in [("frr", "frr", "frr"), ("bird", "strict", "strict"), ("strict", "gobgp", "strict")] {
+            assert_eq!(named(one).and(&named(other)), named(both));
+        }
     }
 }

@@ -8,11 +8,11 @@ use dataplane::rule::Redirect;
 use serde_spanned::Spanned;
 
 use super::check::Findings;
+use super::profiles::Section;
 use super::raw::{self, Text};
 use super::{Bgp, Engine, EngineAddress, networks};
 use crate::actions::bgp::{Community, Mark, NextHops, Route};
 use crate::guard::Guard;
-use crate::profile::Profile;
 
 /// Most networks that nothing is announced for: each rule is held against all of them.
 const NEVER_MAX: usize = 1000;
@@ -29,7 +29,7 @@ const WELL_KNOWN: [(&str, u32); 4] = [
 ];
 
 /// Reads the section.
-pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
+pub(super) fn bgp(raw: &raw::Bgp, profiles: &[Section], findings: &mut Findings) -> Bgp {
     if raw.engines.is_empty() {
         let hint = "add a section [[bgp.engines]], or take [bgp] out";
         findings.add(raw.mark.span(), "bgp.engines", "BGP without an engine", hint);
@@ -45,7 +45,7 @@ pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
             let hint = format!("the engine in line {} has this name; give another", findings.source.line(&other));
             findings.add(raw.name.span(), format!("{key}.name"), format!("the name \"{name}\" twice"), hint);
         }
-        engines.push(engine(&key, raw, findings));
+        engines.push(engine(&key, raw, profiles, findings));
     }
     let route = |name: &str, next_hops: &[Text], more: &[Text], findings: &mut Findings| Route {
         next_hops: self::next_hops(&format!("bgp.{name}_next_hops"), next_hops, findings),
@@ -122,26 +122,15 @@ fn mark(raw: &Text, findings: &mut Findings) -> Mark {
     }
 }
 
-fn engine(key: &str, raw: &raw::Engine, findings: &mut Findings) -> Engine {
+fn engine(key: &str, raw: &raw::Engine, profiles: &[Section], findings: &mut Findings) -> Engine {
     let address = address(raw.address.get_ref()).unwrap_or_else(|| {
         let found = format!("\"{}\" is not an address of GoBGP's API", raw.address.get_ref());
         let hint = "write \"unix:///run/gobgp/gobgp.sock\" or \"http://127.0.0.1:50051\"";
         findings.add(raw.address.span(), format!("{key}.address"), found, hint);
         EngineAddress::Http(String::new())
     });
-    let profile = match &raw.profile {
-        None => Profile::default(),
-        Some(name) => Profile::named(name.get_ref()).unwrap_or_else(|| {
-            let found = format!("unknown profile \"{}\"", name.get_ref());
-            findings.add(
-                name.span(),
-                format!("{key}.profile"),
-                found,
-                raw::suggestion(name.get_ref(), &Profile::NAMES),
-            );
-            Profile::default()
-        }),
-    };
+    let named = |name| super::groups::profile(&format!("{key}.profile"), name, profiles, findings);
+    let profile = raw.profile.as_ref().and_then(named).unwrap_or_default();
     let communities = communities(&format!("{key}.communities"), &raw.communities, findings);
     Engine { name: raw.name.get_ref().clone(), address, communities, profile }
 }

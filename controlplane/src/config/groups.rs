@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use dataplane::rule::Action;
+use dataplane::rule::{Action, FlowRule};
 use serde_spanned::Spanned;
 
 use super::check::Findings;
@@ -203,6 +204,34 @@ pub(super) fn check_routes(groups: &[Group], sections: &Sections, bgp: Option<&B
     }
 }
 
+/// What mined rules do is what routers take, of each family that a group watches: none of them is refused when it is needed.
+pub(super) fn check_actions(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
+    for group in groups {
+        let profile = group.profile_at(bgp.into_iter().flat_map(Bgp::profiles));
+        for (action, last) in group.actions.iter().zip(["incoming_action", "outgoing_action"]) {
+            let unfit = |family: &Family| profile.check(&host(*family), action).err();
+            let Some(unfit) = group.families.iter().find_map(unfit) else { continue };
+            let section = sections.get(&*group.name);
+            let own = section.map(Spanned::get_ref).and_then(|own| match last {
+                "incoming_action" => own.incoming_action.as_ref().map(Spanned::span),
+                _ => own.outgoing_action.as_ref().map(Spanned::span),
+            });
+            let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
+            let hint = "do what routers of all engines take (`profile` of group and engine), for each family that the group watches";
+            findings.add(span, format!("groups.{}.{last}", group.name), unfit.to_string(), hint);
+        }
+    }
+}
+
+/// The shortest rule that there is for a host.
+fn host(family: Family) -> FlowRule {
+    let address: IpAddr = match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    FlowRule { destination: Some(address.into()), ..FlowRule::default() }
+}
+
 fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findings) -> Said {
     let key = |last: &str| format!("groups.{name}.{last}");
     Said {
@@ -230,7 +259,7 @@ fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findi
 }
 
 /// What routers take, by the name of the profile.
-fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
+pub(super) fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
     let own = || sections.iter().map(|section| &section.profile);
     let word = name.get_ref().as_str();
     let profile = Profile::named(word).or_else(|| own().find(|profile| &*profile.name == word).cloned());

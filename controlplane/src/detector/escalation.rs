@@ -5,7 +5,7 @@ use super::life::{Attack, Turn};
 use super::{Detector, Effect, Followed};
 use crate::attack::{Now, Target, Thresholds};
 use crate::group::LastResort;
-use crate::record::Crossing;
+use crate::record::{Crossing, FlowSpec, RuleRecord};
 
 impl Detector {
     /// Holds everything that targets under attack receive or send against these thresholds. Call it after each tick.
@@ -28,7 +28,10 @@ impl Attack {
     fn escalate(&mut self, turn: &mut Turn, last_resort: LastResort, crossing: Crossing) {
         let Some(action) = last_resort.action(self.record.target.direction) else { return };
         self.drop_other_resort(turn, Some(action));
-        if let Some(rule) = self.record.rules.iter_mut().find(|rule| rule.is_the_resort() && rule.is_wanted()) {
+        // It may stand for what cannot be told from the target's own traffic, too.
+        let flow_spec = FlowSpec { rule: self.record.target.all(), action };
+        let stands = |rule: &&mut RuleRecord| rule.last_resort && rule.is_wanted() && rule.flow_spec == flow_spec;
+        if let Some(rule) = self.record.rules.iter_mut().find(stands) {
             rule.quiet_ms = 0;
             return;
         }
@@ -44,7 +47,6 @@ mod tests {
     use super::super::tests::{SETTINGS, UDP, World, host, observed};
     use super::*;
     use crate::detector::{Observed, Settings};
-    use crate::record::RuleRecord;
 
     fn over(pps: u64) -> Thresholds {
         let mut thresholds = Thresholds::default();

@@ -206,19 +206,24 @@ impl Session<'_> {
         let is_up = state == SessionState::Established;
         let was_up = self.up.insert(address.clone(), is_up) == Some(true);
         if is_up {
-            self.memory.suspects.is_up(&address);
+            self.memory.suspects.is_up(Instant::now(), &address);
         }
         if is_up || !was_up {
             return false;
         }
-        let rules = self.memory.suspects.fell(Instant::now(), &address);
+        let stands = |announcement: &&Announcement| {
+            self.held.contains_key(announcement.key()) && self.memory.suspects.why(announcement).is_none()
+        };
+        let announcements = self.targets.iter().flat_map(|targets| &targets.announcements);
+        let standing: Vec<Announcement> = announcements.filter(stands).cloned().collect();
+        let rules = self.memory.suspects.fell(Instant::now(), &address, &standing);
         match rules {
             0 => warn!(engine = self.engine.name, peer = address, "a BGP session fell"),
             _ => error!(
                 engine = self.engine.name,
                 peer = address,
                 rules,
-                "a BGP session fell just after rules went out: they are held back"
+                "a BGP session fell over rules, it seems: they are held back"
             ),
         }
         rules > 0

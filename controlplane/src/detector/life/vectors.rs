@@ -147,13 +147,16 @@ impl Attack {
     pub(super) fn measure_last_resort(&mut self, turn: &Turn, history: &History) {
         let (rest, seconds) = history.latest_rest();
         let needed = history.crossing().is_some();
-        let held = |rule: &&mut RuleRecord| rule.last_resort && rule.is_held();
         // What gets here from behind the router is what it let through.
-        if turn.settings.tap == Tap::BeforeRouter
-            && let Some(rule) = self.record.rules.iter_mut().find(held)
-        {
-            let (packets, bytes) = rest.total();
-            rule.add_matches(packets, bytes, seconds);
+        if turn.settings.tap != Tap::BeforeRouter {
+            return;
+        }
+        let mut taken = Some(rest.total());
+        for rule in self.record.rules.iter_mut().filter(|rule| rule.last_resort && rule.is_held()) {
+            // Where two stand, the first has it.
+            if let Some((packets, bytes)) = taken.take() {
+                rule.add_matches(packets, bytes, seconds);
+            }
             rule.quiet_ms =
                 if needed && !rule.escalated { 0 } else { rule.quiet_ms + (seconds * 1000.0).round() as u64 };
         }
