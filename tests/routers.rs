@@ -301,7 +301,7 @@ fn a_rule_that_a_router_resets_its_session_over_is_held_back_and_the_others_stay
         wait_until(Duration::from_secs(40), "rules at both routers", held);
     };
     let gobgpd = engine_of(&[&fine, &picky]);
-    let leveed = start(&gobgpd);
+    let mut leveed = start(&gobgpd);
     add(&leveed, &[first]);
     both_hold(&[&first_octets]);
     std::thread::sleep(INNOCENT);
@@ -316,5 +316,12 @@ fn a_rule_that_a_router_resets_its_session_over_is_held_back_and_the_others_stay
     add(&leveed, &[last]);
     both_hold(&[&first_octets, &last_octets]);
     assert_eq!((picky.resets(), picky.sessions()), (1, 2), "it is told no more of what it dislikes");
+    // Nor by a new daemon.
+    leveed.kill();
+    leveed.start();
+    let known = || leveed.rules().into_iter().find(|rule| rule.id == bad.id && rule.refused == refused.refused);
+    wait_until(SOON, "the suspicion of before", || known().filter(|_| leveed.status().engines[0].held == 2));
+    never(A_WHILE, "another reset", || Some(picky.resets()).filter(|resets| *resets > 1));
+    both_hold(&[&first_octets, &last_octets]);
     assert_eq!((fine.resets(), fine.sessions()), (0, 1));
 }

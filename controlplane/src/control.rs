@@ -43,7 +43,7 @@ use crate::guard::Guard;
 use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
-use crate::record::AttackRecord;
+use crate::record::{AttackRecord, SuspectRecord};
 use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
@@ -210,6 +210,8 @@ impl Control {
             warn!("{pause}");
             control.tell_pause();
         }
+        let suspects = control.detector.suspects();
+        control.wanted.send_modify(|told| told.suspects = Arc::new(suspects));
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
         control
@@ -330,11 +332,16 @@ impl Control {
             refused.extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
         }
         let mut engines: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+        let mut suspects: BTreeMap<Uuid, Vec<SuspectRecord>> = BTreeMap::new();
         for report in self.reports.iter().map(|report| report.borrow()) {
             report.held.iter().for_each(|id| engines.entry(*id).or_default().push(report.engine.clone()));
+            for (id, suspect) in &report.suspects {
+                suspects.entry(*id).or_default().push(suspect.clone());
+            }
         }
         let mut effects = self.detector.held(self.now(), &held);
         effects.extend(self.detector.held_at(self.now(), &engines));
+        effects.extend(self.detector.suspected(self.now(), &suspects));
         effects.extend(self.detector.refused(self.now(), &refused));
         self.carry_out(effects);
         self.watch_due = true;

@@ -158,6 +158,17 @@ pub struct EngineRecord {
     pub since_ms: i64,
 }
 
+/// An engine that holds a rule back for long. Also over a restart: a router is not to fall once more for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspectRecord {
+    /// Its name.
+    pub engine: String,
+    /// When it is tried again.
+    pub until_ms: i64,
+    /// What fell, and when.
+    pub why: String,
+}
+
 /// A rule of an attack and what became of it. Times are wall-clock milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleRecord {
@@ -187,6 +198,9 @@ pub struct RuleRecord {
     /// The engines that hold it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<EngineRecord>,
+    /// The engines that hold it back, since a router's session fell over it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspected: Vec<SuspectRecord>,
     /// Withdrawn since it matched nothing, and kept in mind.
     #[serde(default)]
     pub idle: bool,
@@ -527,6 +541,7 @@ pub(crate) mod samples {
             last_resort: false,
             escalated: false,
             engines: Vec::new(),
+            suspected: Vec::new(),
             idle: false,
             quiet_ms: 0,
             refused: None,

@@ -31,6 +31,7 @@ pub use self::client::Error;
 pub use self::community::{Community, Mark, NextHops, Route};
 pub use self::engines::Engines;
 use crate::profile::Profile;
+use crate::record::SuspectRecord;
 
 /// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
@@ -137,6 +138,8 @@ pub struct Report {
     pub routes: BTreeMap<&'static str, usize>,
     /// Wanted rules that cannot be announced, or that are held back, and why.
     pub refused: Vec<(Uuid, String)>,
+    /// Those of them that are held back for long, since a router's session fell over each.
+    pub suspects: Vec<(Uuid, SuspectRecord)>,
     /// Wanted rules that wait, since only so many are announced within a second.
     pub waiting: usize,
     /// The engine's peers, by address.
@@ -185,6 +188,8 @@ pub struct Told {
     pub paused: bool,
     /// Whether everything is withdrawn, whatever is wanted.
     pub withdrawn: bool,
+    /// Rules that engines held back when this daemon was started. Comes with what is wanted first.
+    pub suspects: Arc<Vec<(Uuid, SuspectRecord)>>,
 }
 
 impl Told {
@@ -210,6 +215,7 @@ impl Report {
             leftover: 0,
             routes: BTreeMap::new(),
             refused: Vec::new(),
+            suspects: Vec::new(),
             waiting: 0,
             peers: Vec::new(),
         }

@@ -1,4 +1,4 @@
-//! Which engine holds which rule, and since when, for the record. Pure.
+//! Which engine holds which rule, and since when, or holds it back for long, for the record. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::life::Turn;
 use super::{Detector, Effect};
 use crate::attack::Now;
-use crate::record::EngineRecord;
+use crate::record::{EngineRecord, SuspectRecord};
 
 impl Detector {
     /// The engines that hold each rule now. A rule that is not wanted stands nowhere for long, and is on record so at once.
@@ -31,6 +31,32 @@ impl Detector {
             }
         }
         turn.effects
+    }
+}
+
+impl Detector {
+    /// The engines that hold each rule back for long now, since a router's session fell over it.
+    pub fn suspected(&mut self, now: Now, suspects: &BTreeMap<Uuid, Vec<SuspectRecord>>) -> Vec<Effect> {
+        let mut turn = Turn::new(now, &self.settings);
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        for attack in attacks.chain(self.orders.values_mut()) {
+            let mut is_news = false;
+            for rule in attack.record.rules.iter_mut().filter(|rule| rule.is_wanted()) {
+                let suspected = suspects.get(&rule.id).map_or(&[][..], Vec::as_slice);
+                is_news |= rule.suspected != suspected;
+                rule.suspected = suspected.to_vec();
+            }
+            if is_news {
+                drop(attack.save(&mut turn));
+            }
+        }
+        turn.effects
+    }
+
+    /// The rules that engines held back when this was last on record, and that are wanted still.
+    pub fn suspects(&self) -> Vec<(Uuid, SuspectRecord)> {
+        let wanted = self.attacks().flat_map(|record| record.wanted_rules());
+        wanted.flat_map(|rule| rule.suspected.iter().map(|suspect| (rule.id, suspect.clone()))).collect()
     }
 }
 
@@ -65,5 +91,20 @@ mod tests {
         assert_eq!(at(3, &["east", "west"]).1, 0, "nothing new is not saved");
         assert_eq!(at(4, &["west"]), (held(&[("west", 2)]), 1));
         assert_eq!(at(5, &["east", "west"]), (held(&[("east", 5), ("west", 2)]), 1));
+    }
+    #[test]
+    fn who_holds_a_rule_back_for_long_is_on_record_until_it_does_no_more() {
+        let mut world = World::new(SETTINGS);
+        let rule = FlowRule { destination: Some(host().prefix), ..FlowRule::default() };
+        let wish = Wish { seconds: 0, reason: "", by: "ann" };
+        world.detector.order(world.now, (host(), "web"), FlowSpec { rule, action: Action::Discard }, wish).unwrap();
+        let id = world.attack().rules[0].id;
+        let suspect = SuspectRecord { engine: "east".into(), until_ms: 7, why: "it fell".into() };
+        let all = BTreeMap::from([(id, vec![suspect.clone()])]);
+        assert_eq!(world.detector.suspected(world.now, &all).len(), 1);
+        assert_eq!(world.detector.suspected(world.now, &all).len(), 0, "nothing new is not saved");
+        assert_eq!(world.detector.suspects(), [(id, suspect)]);
+        assert_eq!(world.detector.suspected(world.now, &BTreeMap::new()).len(), 1);
+        assert_eq!(world.detector.suspects(), []);
     }
 }

@@ -577,6 +577,7 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         last_resort: false,
         escalated: false,
         engines: Vec::new(),
+        suspected: Vec::new(),
         idle: false,
         quiet_ms: 0,
         refused: None,

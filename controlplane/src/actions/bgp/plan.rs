@@ -86,6 +86,12 @@ impl Targets {
         self.served.iter().filter(|(_, indices)| indices.iter().all(stands)).map(|(id, _)| *id).collect()
     }
 
+    /// The paths that serve a rule.
+    pub(super) fn of(&self, id: Uuid) -> impl Iterator<Item = &Announcement> {
+        let served = self.served.iter().filter(move |(served, _)| *served == id);
+        served.flat_map(|(_, indices)| indices.iter().map(|&index| &self.announcements[index]))
+    }
+
     /// The rules that one path serves.
     pub(super) fn ids_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = Uuid> + 'a {
         let has = move |indices: &[usize]| indices.iter().any(|&index| self.announcements[index].key() == key);

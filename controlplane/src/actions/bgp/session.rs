@@ -19,6 +19,7 @@ use super::plan::{Held, Targets, plan};
 use super::suspects::Suspects;
 use super::{Engine, Peer, Report, Told};
 use crate::crash::Step;
+use crate::record::SuspectRecord;
 
 /// Changes of a peer come by themselves; asking all the same shows an engine that hangs.
 const PEERS_PERIOD: Duration = Duration::from_secs(5);
@@ -33,13 +34,35 @@ const SUSPECTS_PERIOD: Duration = Duration::from_secs(1);
 /// What outlasts a connection.
 struct Memory {
     suspects: Suspects,
+    /// Whether those are among them that were known when the daemon was started.
+    knows_suspects: bool,
+    /// The same moment by both clocks: one is for the record.
+    epoch: (Instant, SystemTime),
     bucket: Bucket,
+}
+
+impl Memory {
+    fn new(rules_per_second: u32) -> Memory {
+        let epoch = (Instant::now(), SystemTime::now());
+        let bucket = Bucket::new(rules_per_second, epoch.0);
+        Memory { suspects: Suspects::default(), knows_suspects: false, epoch, bucket }
+    }
+
+    fn wall_ms(&self, at: Instant) -> i64 {
+        let at = self.epoch.1 + at.saturating_duration_since(self.epoch.0);
+        at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    /// None: that is over.
+    fn instant(&self, wall_ms: i64) -> Option<Instant> {
+        let left_ms = u64::try_from(wall_ms - self.wall_ms(Instant::now())).ok()?;
+        Some(Instant::now() + Duration::from_millis(left_ms))
+    }
 }
 
 pub(super) async fn serve(engine: &Engine, told: watch::Receiver<Told>, report: &watch::Sender<Report>) -> Infallible {
     let mut back_off = BACK_OFF_MIN;
-    let bucket = Bucket::new(engine.rules_per_second, Instant::now());
-    let mut memory = Memory { suspects: Suspects::default(), bucket };
+    let mut memory = Memory::new(engine.rules_per_second);
     loop {
         let start = Instant::now();
         let Err(error) = session(engine, &mut memory, told.clone(), report).await;
@@ -173,8 +196,15 @@ impl Session<'_> {
             (true, _) => Some(Targets::default()),
             (false, wanted) => wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine, &own)),
         };
-        if let Some(targets) = &self.targets {
-            self.memory.suspects.keep(|announcement| targets.announcements.contains(announcement));
+        let Some(targets) = self.targets.as_ref().filter(|_| !told.withdrawn) else { return };
+        self.memory.suspects.keep(|announcement| targets.announcements.contains(announcement));
+        if !std::mem::replace(&mut self.memory.knows_suspects, true) {
+            let own = told.suspects.iter().filter(|(_, suspect)| suspect.engine == self.engine.name);
+            for (id, suspect) in own {
+                let Some(not_before) = self.memory.instant(suspect.until_ms) else { continue };
+                let now = Instant::now();
+                targets.of(*id).for_each(|it| self.memory.suspects.restore(now, it, &suspect.why, not_before));
+            }
         }
     }
 
@@ -310,6 +340,12 @@ impl Session<'_> {
             for (announcement, why) in targets.announcements.iter().filter_map(held_back) {
                 new.refused.extend(targets.ids_of(announcement.key()).map(|id| (id, why.clone())));
             }
+            for (announcement, why, not_before) in self.memory.suspects.for_long(Instant::now()) {
+                let (engine, until_ms) = (self.engine.name.clone(), self.memory.wall_ms(not_before));
+                let suspect = SuspectRecord { engine, until_ms, why: why.to_owned() };
+                new.suspects.extend(targets.ids_of(announcement.key()).map(|id| (id, suspect.clone())));
+            }
+            new.suspects.sort_by_key(|(id, _)| *id);
         }
         publish(report, new);
     }
