@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use proto::v1;
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core};
 use support::{never, pcap, wait_until};
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -37,7 +37,7 @@ fn start(daemon: &str, rest: &str) -> (Leveed, TempDir) {
     let file = folder.path().join("traffic.pcap");
     let at = |address: &str| -> SocketAddr { address.parse().unwrap() };
     pcap::write(&file, &vec![pcap::udp(at("203.0.113.1:53"), at("198.18.0.10:1000"), 20); 100]);
-    let core = [*cores().last().unwrap()];
+    let core = [core()];
     let device = format!("net_pcap0,rx_pcap={},infinite_rx=1", file.display());
     let rest = format!("[groups.default.incoming]\nicmp_pps = 1000\n{rest}");
     let ports: [(&str, &[usize]); 1] = [(&device, &core)];

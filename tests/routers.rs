@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use support::bgp::{GOBGPD_CONFIG, Gobgpd};
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core};
 use support::orders::{add, remove};
 use support::routers::{Lab, Options};
 use support::stub_router::StubRouter;
@@ -154,7 +154,7 @@ fn start(gobgpd: &Gobgpd) -> Leveed {
          [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\nprofile = \"frr\"\n",
         gobgpd.address()
     );
-    let core = [*cores().last().unwrap()];
+    let core = [core()];
     let networks = &["198.18.0.0/16", "2001:db8::/48"];
     let ports: [(&str, &[usize]); 1] = [("net_ring0", &core)];
     let mut leveed = Leveed::prepare(&Setup { networks, ports: &ports, rest: &rest, ..Setup::default() });
