@@ -109,6 +109,8 @@ fn groups_are_shown_with_what_they_inherit() {
         inseparable: "rate_limit".to_owned(),
         last_resort: "nothing".to_owned(),
         outgoing: vec![threshold("icmp_pps", 1000.0), threshold("icmp_bps", 1e7)],
+        incoming_action: "discard".to_owned(),
+        outgoing_action: "discard".to_owned(),
         ..v1::Group::default()
     };
     let web = v1::Group {

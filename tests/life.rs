@@ -3,6 +3,10 @@
 
 #[path = "life/baseline.rs"]
 mod baseline;
+#[path = "life/escalation.rs"]
+mod escalation;
+#[path = "life/reconcile.rs"]
+mod reconcile;
 mod support;
 #[path = "life/vectors.rs"]
 mod vectors;
@@ -158,9 +162,11 @@ fn from_peace_over_the_attack_to_its_end() {
     assert!(over.ending_ms >= started_ms + attack_ms + BAN_TIME_MS, "withdrawn early: {started_ms}, {over:?}");
     assert!(over.detected_ms <= over.mitigating_ms && over.mitigating_ms <= over.ending_ms);
     assert!(over.rules[0].matched_packets <= sent, "{sent} sent, {:?}", over.rules);
-    let kinds: Vec<String> = events.of(&attack.id).into_iter().map(|event| event.kind).collect();
+    let kinds = || -> Vec<String> { events.of(&attack.id).into_iter().map(|event| event.kind).collect() };
+    // It may be on record a moment before it is told.
+    wait_until(SOON, "the last event", || kinds().contains(&"ended".to_owned()).then_some(()));
     let life = ["detected", "captured", "mitigating", "rule_wanted", "rule_held", "rule_withdrawn", "ending", "ended"];
-    assert_eq!(kinds, life);
+    assert_eq!(kinds(), life);
     assert_eq!(site.leveed.attacks().len(), 1, "peace is no attack");
     assert_eq!(site.leveed.alarms(), [""; 0]);
     peace.stop();

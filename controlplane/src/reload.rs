@@ -430,7 +430,7 @@ impl Reloader {
         by: &str,
     ) -> Result<Outcome, Error> {
         let Prepared { config, networks, map, outcome } = prepared;
-        let reports = state.actions.engines.set(config.bgp.iter().flat_map(plan::engines).collect());
+        let reports = state.actions.engines.set(plan::engines(&config));
         let reload = Box::new(Reload {
             by: by.to_owned(),
             act: (act, outcome.keys()),
@@ -438,6 +438,7 @@ impl Reloader {
             map,
             settings: plan::settings(&config),
             whitelist: config.whitelist.clone(),
+            guard: plan::guard(&config),
             miner: config.miner,
             tap_per_second: config.tap_per_second,
             history: config.history.kept,

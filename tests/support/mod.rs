@@ -12,6 +12,7 @@ pub(crate) mod pcap;
 pub(crate) mod routers;
 pub(crate) mod site;
 pub(crate) mod stub_engine;
+pub(crate) mod stub_router;
 pub(crate) mod traffic;
 
 use std::ffi::OsStr;
