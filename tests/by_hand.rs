@@ -11,7 +11,7 @@ mod support;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::v1;
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
@@ -395,4 +395,31 @@ fn leveectl(leveed: &Leveed, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.arg("--socket").arg(leveed.socket()).args(arguments).arg(leveed.config());
     command.output().expect("run leveectl")
+}
+
+#[test]
+fn no_more_routes_go_out_within_a_second_than_are_allowed_and_withdrawals_do_not_wait() {
+    let link = Link::new();
+    let mut gobgpd = Gobgpd::prepare();
+    gobgpd.start(&link.engine);
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    let bgp = format!(
+        "[bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 1\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+        gobgpd.address()
+    );
+    let (leveed, _folder) = start("", &bgp);
+    let begin = Instant::now();
+    let rule = |host: u8| format!(r#"{{"destination_prefix":"198.18.1.{host}/32","action_type":"discard"}}"#);
+    let added: Vec<v1::Rule> = (1..=6).map(|host| add(&leveed, &rule(host), 0).expect("a rule")).collect();
+    let alarm = "routes wait: no more a second (bgp.rules_per_second)";
+    wait_until(SOON, "the alarm", || leveed.alarms().into_iter().find(|said| said.ends_with(alarm)));
+    wait_until(SOON, "all of them", || (bird.flow4().len() == 6).then_some(()));
+    assert!(begin.elapsed() > Duration::from_secs(4), "{:?}", begin.elapsed());
+    wait_until(SOON, "no alarm", || leveed.alarms().is_empty().then_some(()));
+
+    let begin = Instant::now();
+    added.iter().for_each(|rule| drop(remove(&leveed, &rule.id).expect("removed")));
+    wait_router(&bird, &[]);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
