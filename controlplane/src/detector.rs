@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use dataplane::rule::{Action, FlowRule};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -140,7 +141,8 @@ pub struct CaptureRequest {
 }
 
 /// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// An attack was detected, or ordered by hand.
     Detected,
