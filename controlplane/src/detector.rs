@@ -176,6 +176,8 @@ pub enum EventKind {
     Changed,
     /// Something became of a switch of a MITIGATOR that the attack needs.
     Switched,
+    /// A script was told of the attack; or a webhook was not.
+    Notified,
 }
 
 impl EventKind {
@@ -198,6 +200,7 @@ impl EventKind {
             EventKind::Recovered => "recovered",
             EventKind::Changed => "changed",
             EventKind::Switched => "switched",
+            EventKind::Notified => "notified",
         }
     }
 }

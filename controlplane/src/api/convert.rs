@@ -1,6 +1,7 @@
 //! The control thread's answers in the types of `proto`.
 
 mod mitigator;
+mod notify;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -69,6 +70,8 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         log_level,
         unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
         baseline: Some(tap_and_baseline(status)),
+        subscribers: status.subscribers.iter().map(notify::subscriber).collect(),
+        notices_lost: status.notices_lost,
     }
 }
 
@@ -421,6 +424,7 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         rules_forgotten: record.rules_forgotten,
         switches: record.switches.iter().map(mitigator::switch).collect(),
         classes: record.kinds.iter().map(ToString::to_string).collect(),
+        notified: record.notified.iter().map(notify::notified).collect(),
     }
 }
 

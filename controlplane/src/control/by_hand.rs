@@ -160,6 +160,7 @@ impl Control {
     pub(super) fn tell_pause(&mut self, paused: bool) {
         self.wanted.send_modify(|told| told.paused = paused);
         self.mitigator.tell_pause(paused);
+        self.notify.tell_pause(paused);
     }
 
     /// Ends a pause whose time is over, and reminds of one that goes on.

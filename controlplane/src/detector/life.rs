@@ -139,6 +139,7 @@ impl Attack {
             is_order: false,
             kinds: Vec::new(),
             switches: Vec::new(),
+            notified: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         };

@@ -13,7 +13,6 @@ use super::api::Policy;
 use super::client::{Client, Error, path_of};
 use super::plan::{Asked, LookedUp, Plan, plan, policies, to_look_up};
 use super::settings::{Class, Family, GENERAL, PROTECTION, Settings};
-use super::tls::Trust;
 use crate::attack::{Direction, Target, host, name};
 
 /// Most policies that are looked at one by one.
