@@ -248,6 +248,9 @@ pub struct AttackRecord {
     pub ban_time_ms: u64,
     /// When a person wants it to end; none: by the same rule as any.
     pub until_ms: Option<i64>,
+    /// Packets a second when it was detected, or last came back; 0 for an attack by hand.
+    #[serde(default)]
+    pub initial_pps: f64,
     /// Everything, now.
     pub current: Rates,
     /// What no held rule matches, now.
@@ -376,6 +379,7 @@ pub(crate) mod samples {
             again_ms: None,
             ban_time_ms: 60_000,
             until_ms: None,
+            initial_pps: 0.0,
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
@@ -475,7 +479,7 @@ mod tests {
         let mut record = samples::attack("198.18.0.1/32", State::Detected);
         record.kinds.clear();
         let mut json = serde_json::to_value(&record).unwrap();
-        for key in ["mean", "measured_ms", "kinds", "journal", "journal_lost"] {
+        for key in ["initial_pps", "mean", "measured_ms", "kinds", "journal", "journal_lost"] {
             json.as_object_mut().unwrap().remove(key).expect(key);
         }
         assert_eq!(serde_json::from_value::<AttackRecord>(json).unwrap(), record);

@@ -5,8 +5,10 @@
 //! it is delivered. [`Notify`] has the thread that delivers them: its [`courier`] knows what waits ([`queue`]), runs programs
 //! ([`script`]) and posts ([`post`]).
 
+mod advanced;
 pub mod call;
 mod courier;
+mod figures;
 pub mod letter;
 pub mod notice;
 mod post;
@@ -14,6 +16,9 @@ mod queue;
 pub mod report;
 mod script;
 pub mod settings;
+#[cfg(test)]
+mod tests;
+mod text;
 pub mod webhook;
 
 use std::collections::BTreeSet;

@@ -447,16 +447,19 @@ pub(super) fn wanted_rules(answered: &Answered) -> Vec<v1::Rule> {
         .collect()
 }
 
+/// At the moment of an event: what a rule is wanted for is on its way to the engines.
+pub(crate) fn at_event(record: &AttackRecord) -> v1::Attack {
+    attack(record, |index| record.rules[index].is_wanted().then_some(Standing::Wanted))
+}
+
 pub(super) fn event(event: &Event) -> v1::Event {
     let record = event.attack.as_deref();
-    // At the moment of the event: what a rule is wanted for is on its way to the engines.
-    let wanted = |record: &AttackRecord, index: usize| record.rules[index].is_wanted().then_some(Standing::Wanted);
     v1::Event {
         time_ms: event.time_ms,
         kind: event.kind.as_str().to_owned(),
         attack_id: record.map(|record| record.id.to_string()).unwrap_or_default(),
         target: record.map(target).unwrap_or_default(),
         text: event.text.clone(),
-        attack: record.map(|record| attack(record, |index| wanted(record, index))),
+        attack: record.map(at_event),
     }
 }
