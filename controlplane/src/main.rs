@@ -339,7 +339,8 @@ struct Opened {
 
 /// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
 fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let store::Found { disk, pause, records, switches, outbox, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    let store::Found { disk, pause, records, switches, outbox, trouble } =
+        store::take_up(&config.daemon.state, RECORDS_MAX)?;
     if let Some(trouble) = trouble {
         error!("cannot store attacks: {trouble}; trying on");
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod bgp;
 pub(crate) mod daemon;
+pub(crate) mod hook;
 pub(crate) mod netns;
 pub(crate) mod orders;
 pub(crate) mod pcap;

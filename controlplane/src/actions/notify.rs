@@ -64,7 +64,11 @@ pub struct Line {
 impl Line {
     /// To nobody.
     pub fn nowhere() -> Line {
-        Line { told: mpsc::unbounded_channel().0, outcomes: mpsc::unbounded_channel().1, report: watch::channel(Report::default()).1 }
+        Line {
+            told: mpsc::unbounded_channel().0,
+            outcomes: mpsc::unbounded_channel().1,
+            report: watch::channel(Report::default()).1,
+        }
     }
 }
 

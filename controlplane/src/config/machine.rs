@@ -39,8 +39,12 @@ pub fn warnings(config: &Config) -> Vec<Finding> {
     let files = config.origin.files.iter();
     let found = files.filter_map(|file| {
         let (found, hint) = match std::fs::metadata(&file.path) {
-            Err(error) => (format!("{}: {error}", file.path.display()), "nobody can be told this way until it is there"),
-            Ok(known) if !known.is_file() => (format!("{} is no file", file.path.display()), "write the path of a file"),
+            Err(error) => {
+                (format!("{}: {error}", file.path.display()), "nobody can be told this way until it is there")
+            }
+            Ok(known) if !known.is_file() => {
+                (format!("{} is no file", file.path.display()), "write the path of a file")
+            }
             Ok(known) if file.is_program && known.permissions().mode() & 0o111 == 0 => {
                 (format!("{} cannot be run", file.path.display()), "chmod +x")
             }

@@ -130,8 +130,7 @@ impl Notify {
     }
 
     fn post(&mut self, subscriber: &str, say: Option<Say>, notice: Notice) {
-        let letter =
-            Letter { seq: self.next, id: Uuid::now_v7(), subscriber: subscriber.to_owned(), say, notice };
+        let letter = Letter { seq: self.next, id: Uuid::now_v7(), subscriber: subscriber.to_owned(), say, notice };
         let is_end = say == Some(Say::Unban);
         let share = |most: usize| if is_end { most } else { most - most / RESERVED };
         if self.outbox.len() >= share(LETTERS_MAX) || self.bytes + letter.weight() > share(BYTES_MAX) {

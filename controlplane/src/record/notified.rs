@@ -77,8 +77,7 @@ const NOTIFIED_MAX: usize = 256;
 impl AttackRecord {
     /// Takes over what came of telling a subscriber something once more.
     pub fn take_notified(&mut self, news: &NotifiedRecord) {
-        let is_same =
-            |known: &&mut NotifiedRecord| (&known.subscriber, &known.what) == (&news.subscriber, &news.what);
+        let is_same = |known: &&mut NotifiedRecord| (&known.subscriber, &known.what) == (&news.subscriber, &news.what);
         let told = u32::from(news.state.is_told());
         let failed = u32::from(news.state == NotifiedState::Failed);
         if let Some(known) = self.notified.iter_mut().find(is_same) {
@@ -121,7 +120,10 @@ mod tests {
         take("notify.a", "unban", NotifiedState::DryRun, "");
         (0..300).for_each(|n| take("webhooks.b", &n.to_string(), NotifiedState::Delivered, ""));
         let [ban, unban, ..] = &record.notified[..] else { panic!("two at least") };
-        assert_eq!((ban.times, ban.failures, ban.to_string()), (2, 1, "notify.a: ban: delivered: exit status 0".into()));
+        assert_eq!(
+            (ban.times, ban.failures, ban.to_string()),
+            (2, 1, "notify.a: ban: delivered: exit status 0".into())
+        );
         assert_eq!((unban.times, unban.to_string()), (0, "notify.a: unban: not told: dry run".into()));
         assert_eq!((record.times_told("notify.a", "ban"), record.times_told("notify.a", "unban")), (2, 0));
         assert_eq!(record.notified.len(), NOTIFIED_MAX);

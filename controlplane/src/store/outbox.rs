@@ -15,8 +15,8 @@ pub(super) fn put(
     done: &BTreeSet<u64>,
 ) -> rusqlite::Result<()> {
     for (seq, letter) in letters {
-        let json =
-            serde_json::to_string(&**letter).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let json = serde_json::to_string(&**letter)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let insert = "INSERT OR REPLACE INTO outbox (seq, letter) VALUES (?1, ?2)";
         connection.prepare_cached(insert)?.execute(params![*seq as i64, json])?;
     }
@@ -78,7 +78,11 @@ mod tests {
         let [one, two, three] = [1, 2, 3].map(|seq| Arc::new(letter(seq, "198.18.0.1")));
         let record = Arc::new(attack("198.18.0.1/32", State::Detected));
         handle.save_with([Arc::clone(&record)], changes(&[&one, &two], &[]));
-        let settle = |save| while handle.settled() < save { std::thread::sleep(Duration::from_millis(1)) };
+        let settle = |save| {
+            while handle.settled() < save {
+                std::thread::sleep(Duration::from_millis(1))
+            }
+        };
         settle(handle.save_with([], changes(&[&three], &[1])));
         assert_eq!(seqs(&path), [2, 3]);
         // What is posted and done with before the disk has either never comes there.

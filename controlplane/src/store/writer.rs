@@ -74,7 +74,8 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        let is_empty = self.records.is_empty() && self.acts.is_empty() && self.pause.is_none() && self.switches.is_none();
+        let is_empty =
+            self.records.is_empty() && self.acts.is_empty() && self.pause.is_none() && self.switches.is_none();
         is_empty && self.letters.is_empty() && self.done.is_empty()
     }
 }

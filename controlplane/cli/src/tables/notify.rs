@@ -73,7 +73,8 @@ mod tests {
             last_error_ms: 1_000,
             ..Subscriber::default()
         };
-        let chat = Subscriber { name: "webhooks.chat".into(), place: "https://hooks.example".into(), ..Subscriber::default() };
+        let chat =
+            Subscriber { name: "webhooks.chat".into(), place: "https://hooks.example".into(), ..Subscriber::default() };
         let text = status(&[edge, chat], 11_000);
         let lines = [
             "notify.edge    /etc/levee/notify      FAILING     12,345        0       1         1  10 s ago: exit status 3\n",

@@ -85,7 +85,12 @@ impl Courier {
         loop {
             self.start_due();
             self.publish();
-            let wake = self.desks.iter().filter(|desk| !desk.is_held(self.paused)).filter_map(|desk| desk.queue.wake_ms()).min();
+            let wake = self
+                .desks
+                .iter()
+                .filter(|desk| !desk.is_held(self.paused))
+                .filter_map(|desk| desk.queue.wake_ms())
+                .min();
             // What may go already waits for a place, and a place comes by the end of something.
             let wake = wake.filter(|wake_ms| *wake_ms > self.now_ms()).map(Duration::from_millis);
             let wake = self.started + wake.unwrap_or_else(|| self.started.elapsed() + IDLE);
@@ -106,7 +111,10 @@ impl Courier {
             }
         };
         if timeout(STOP_WAIT, rest).await.is_err() {
-            warn!(calls = self.tries.len(), "scripts and webhooks are not done: they are stopped, and told again at the next start");
+            warn!(
+                calls = self.tries.len(),
+                "scripts and webhooks are not done: they are stopped, and told again at the next start"
+            );
         }
     }
 
@@ -320,7 +328,10 @@ mod tests {
     fn pauses_double_up_to_their_bound_and_are_spread() {
         let most = Duration::from_secs(60);
         let seconds = |failures, dice| back_off(failures, most, dice).as_secs_f64();
-        assert_eq!((0..8).map(|failures| seconds(failures, 255)).collect::<Vec<_>>(), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        assert_eq!(
+            (0..8).map(|failures| seconds(failures, 255)).collect::<Vec<_>>(),
+            [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        );
         assert_eq!((seconds(0, 0), seconds(9, 0), seconds(u32::MAX, 255)), (0.5, 30.0, 60.0));
     }
 }

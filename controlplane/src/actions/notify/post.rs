@@ -100,11 +100,14 @@ async fn judge(response: Response) -> Posted {
     let after = retry_after(response.headers(), SystemTime::now());
     let said = beginning(response).await;
     let why = if said.is_empty() { status.to_string() } else { format!("{status}: {said}") };
-    let is_passing = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+    let is_passing =
+        matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
     match () {
         () if status.is_success() => Posted::Delivered(status.to_string()),
         () if is_passing || status.is_server_error() => Posted::NotNow { why, after },
-        () if status.is_redirection() => Posted::Refused(format!("{status}: it is elsewhere now, and is not followed there")),
+        () if status.is_redirection() => {
+            Posted::Refused(format!("{status}: it is elsewhere now, and is not followed there"))
+        }
         () => Posted::Refused(why),
     }
 }

@@ -47,7 +47,8 @@ impl Queue {
             return None;
         }
         let may_go = |lane: &&mut Lane| !lane.is_running && lane.not_before_ms <= now_ms;
-        let lane = self.lanes.values_mut().filter(may_go).min_by_key(|lane| lane.letters.front().map(|first| first.seq))?;
+        let lane =
+            self.lanes.values_mut().filter(may_go).min_by_key(|lane| lane.letters.front().map(|first| first.seq))?;
         let first = Arc::clone(lane.letters.front()?);
         lane.is_running = true;
         self.running += 1;

@@ -132,12 +132,8 @@ pub(crate) mod samples {
 
     /// A script with the layout of 1.2.4.
     pub(crate) fn script(path: &str) -> Subscriber {
-        let script = Script {
-            path: path.into(),
-            layout: Layout::Classic,
-            report_packets: 20,
-            timeout: Duration::from_secs(60),
-        };
+        let script =
+            Script { path: path.into(), layout: Layout::Classic, report_packets: 20, timeout: Duration::from_secs(60) };
         let name = "notify.edge".to_owned();
         Subscriber { name, groups: Vec::new(), acts: true, at_most: 8, way: Way::Script(script) }
     }
