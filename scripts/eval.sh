@@ -4,9 +4,10 @@
 #
 # Time has bars too (500 packets 5 ms, 5,000 packets 30 ms), but in the quick run, which mines with the debug build.
 #
-# eval.sh [--seeds N] [--first-seed N] [--only NAME] [--quick] [--json] [--debug|--release] [--miner leveed|ideal|destination]
+# eval.sh [--seeds N] [--first-seed N] [--only NAME] [--quick] [--json] [--debug|--release|--bin FOLDER] [--miner leveed|ideal|destination]
 #   --quick: one seed, no other sizes of samples and shares of legitimate traffic than the usual ones, and the debug build
 #   --debug, --release: which build mines; without: release, whose milliseconds are those that the product takes
+#   --bin: where leveed and scenarios are; nothing is built then
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -14,6 +15,7 @@ source "$(dirname "$0")/lib.sh"
 arguments=()
 program=true
 profile=
+bin=
 seeds=()
 built=()
 while (($#)); do
@@ -32,6 +34,10 @@ while (($#)); do
     shift
     ;;
   --debug | --release) profile=${1#--} ;;
+  --bin)
+    bin=${2:?--bin needs a folder}
+    shift
+    ;;
   --json) arguments+=(--json) ;;
   --seeds | --first-seed | --only)
     (($# > 1)) || die "$1 needs a value"
@@ -45,9 +51,10 @@ while (($#)); do
 done
 
 profile=${profile:-release}
-if $program; then
+if [[ -z $bin ]]; then
   [[ $profile == debug ]] || built=(--release)
-  cargo build --locked --quiet -p controlplane --bin leveed "${built[@]}"
-  arguments+=(--miner "target/$profile/leveed")
+  ! $program || cargo build --locked --quiet -p controlplane --bin leveed "${built[@]}"
+  cargo build --locked --quiet -p scenarios
 fi
-cargo run --locked --quiet -p scenarios -- eval "${arguments[@]}" "${seeds[@]}"
+! $program || arguments+=(--miner "${bin:-target/$profile}/leveed")
+"${bin:-target/debug}/scenarios" eval "${arguments[@]}" "${seeds[@]}"

@@ -9,42 +9,48 @@ has_doc_tests() {
   grep -rqE --include='*.rs' '^\s*//[/!] ```rust' dataplane controlplane proto
 }
 
+# A step begins: which, and after how long.
+step() { say "$*, after $SECONDS s"; }
+
 scripts/setup.sh --no-build
 profile=default
 [[ ${CI:-} != true ]] || profile=ci
 
-say "format"
+step "format"
 cargo fmt --all --check
 cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
-say "shellcheck"
+step "shellcheck"
 shellcheck --external-sources scripts/*.sh tests/*.sh .ci/run
-say "clippy"
+step "clippy"
 cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
-say "models"
+# All that is tested and run below, built once: each other choice of packages would have other features, and be built again.
+step "build"
+cargo build --workspace --bins --tests --locked --quiet
+built=${CARGO_TARGET_DIR:-target}/debug
+step "models"
 scripts/loom.sh --weaken slot-odd-first sample-published
-say "fuzzing, half a minute each"
+step "fuzzing, half a minute each"
 scripts/fuzz.sh --seconds 30
 if has_miri; then
-  say "miri"
+  step "miri"
   scripts/miri.sh
 else
   say "miri: left out, since rustup could not install $MIRI_TOOLCHAIN here; the pure part ran under AddressSanitizer above"
 fi
 run_as_root
-say "benchmark, short"
+step "benchmark, short"
 scripts/bench.sh --quick --case hosts_64k
-say "install"
-cargo build --workspace --locked --quiet
+step "install"
 tests/install.sh
-say "docs/mitigator.md, command by command"
-tests/mitigator-howto.sh "${CARGO_TARGET_DIR:-target}/debug"
-say "mined rules"
-scripts/eval.sh --quick
-say "speed of detection, short"
-scripts/latency.sh --quick --bin "${CARGO_TARGET_DIR:-target}/debug"
+step "docs/mitigator.md, command by command"
+tests/mitigator-howto.sh "$built"
+step "mined rules"
+scripts/eval.sh --quick --bin "$built"
+step "speed of detection, short"
+scripts/latency.sh --quick --bin "$built"
 if has_doc_tests; then
-  say "doc tests"
+  step "doc tests"
   cargo test --doc --workspace --locked --quiet
 fi
-say "tests"
+step "tests"
 cargo nextest run --workspace --locked --profile "$profile" "$@"

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proto::v1;
 use proto::v1::levee_client::LeveeClient;
-use support::daemon::{LOG_LEVEL, Leveed, Setup, cores, now_ms};
+use support::daemon::{LOG_LEVEL, Leveed, Setup, core, now_ms};
 use support::{pcap, wait_until};
 use tempfile::TempDir;
 use tonic::Code;
@@ -44,7 +44,7 @@ fn traffic() -> (TempDir, PathBuf) {
 
 /// A running daemon; the file is delivered once, or again and again.
 fn start(file: &Path, again: bool) -> Leveed {
-    let core = [cores()[0]];
+    let core = [core()];
     let device = format!("net_pcap0,rx_pcap={},infinite_rx={}", file.display(), u8::from(again));
     // Thresholds that nothing in the file comes near.
     let rest = "[groups.default.outgoing]\nicmp_pps = 1000\nicmp_mbps = 10\n[groups.base]\ninherit = \"default\"\n\
@@ -83,7 +83,7 @@ fn status_shows_ports_and_workers() {
     });
     assert_eq!(
         (worker.core as usize, &worker.queues[..], worker.bytes),
-        (cores()[0], &["net_pcap0/0".to_owned()][..], bytes)
+        (core(), &["net_pcap0/0".to_owned()][..], bytes)
     );
     assert!(worker.polls > worker.empty_polls);
     assert_eq!((worker.ipv4_blocks_used, worker.ipv6_hosts), (2, 1));
@@ -109,6 +109,8 @@ fn groups_are_shown_with_what_they_inherit() {
         inseparable: "rate_limit".to_owned(),
         last_resort: "nothing".to_owned(),
         outgoing: vec![threshold("icmp_pps", 1000.0), threshold("icmp_bps", 1e7)],
+        incoming_action: "discard".to_owned(),
+        outgoing_action: "discard".to_owned(),
         ..v1::Group::default()
     };
     let web = v1::Group {

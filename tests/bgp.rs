@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use controlplane::actions::bgp::{self, AtStop, Community, Engine, Engines, Mark, NextHops, Report, Told, Wanted};
+use controlplane::actions::bgp::{
+    self, AtStop, Community, Engine, Engines, Mark, NextHops, Report, Route, Told, Wanted,
+};
 use dataplane::packet::fragment;
-use dataplane::rule::{Action, Bits, FlowRule, Ranges};
+use dataplane::rule::{Action, Bits, FlowRule, Pass, Ranges};
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
 use support::stub_engine::StubEngine;
 use support::{never, wait_until};
@@ -47,7 +49,7 @@ impl Levee {
         let runtime = Runtime::new().unwrap();
         let engine = Engine {
             communities: vec![Community::Standard(0xfde8_0001)],
-            next_hops: NEXT_HOPS,
+            blackhole: Route { next_hops: NEXT_HOPS, communities: Vec::new() },
             reconcile_period: Duration::from_secs(3),
             ..Engine::new("edge", &address, MARK)
         };
@@ -252,6 +254,76 @@ fn every_component_arrives_as_meant() {
     assert_eq!(ages(), before);
 }
 
+/// Each action that a rule may have, in the octets that BIRD shows for what it has no name for.
+#[test]
+fn every_action_arrives_as_meant_and_is_compared_right() {
+    let (_link, gobgpd, bird) = routers();
+    let levee = Levee::start(gobgpd.address());
+    let pass = |destination: &str, pass| Wanted { action: Action::Pass(pass), ..discard(destination) };
+    let to = |text: &str| Pass { redirect: Some(text.parse().unwrap()), ..Pass::default() };
+    let wanted = [
+        Wanted { action: Action::RatePps(1_000), ..discard("192.0.2.10/32") },
+        pass("192.0.2.11/32", to("64512:100")),
+        pass("192.0.2.12/32", to("192.0.2.1:100")),
+        pass("192.0.2.13/32", to("198.51.100.9")),
+        pass("192.0.2.14/32", Pass { dscp: Some(46), ..Pass::default() }),
+        pass("192.0.2.15/32", Pass { sample: true, terminal: true, ..Pass::default() }),
+        pass("192.0.2.16/32", Pass::default()),
+        pass("2001:db8::17/128", to("2001:db8::9")),
+    ];
+    levee.want(&wanted);
+    levee.wait_held(&wanted);
+    wait_until(SOON, "seven IPv4 rules", || (bird.flow4().len() == 7).then_some(()));
+    assert_eq!(
+        shown(bird.flow4()),
+        owned(&[
+            ("dst 192.0.2.10/32", "(generic, 0x800c0000, 0x447a0000)"),
+            ("dst 192.0.2.11/32", "(generic, 0x8008fc00, 0x64)"),
+            ("dst 192.0.2.12/32", "(generic, 0x8108c000, 0x2010064)"),
+            ("dst 192.0.2.13/32", "(unknown 0x10c, 198.51.100.9, 0)"),
+            ("dst 192.0.2.14/32", "(generic, 0x80090000, 0x2e)"),
+            ("dst 192.0.2.15/32", "(generic, 0x80070000, 0x3)"),
+            ("dst 192.0.2.16/32", ""),
+        ])
+    );
+    wait_flow6(&bird, &[("dst 2001:db8::17/128", "")]);
+    // A comparison with what the engine lists finds nothing to do: the ages stay.
+    let ages = || ["ipv4", "ipv6"].map(|family| gobgpd.gobgp(&format!("global rib -j -a {family}-flowspec")));
+    let before = ages();
+    std::thread::sleep(levee.engine.reconcile_period + Duration::from_millis(1_100));
+    assert_eq!(ages(), before);
+    let report = levee.wait_report("the session", |report| report.peers.iter().any(|peer| peer.advertised == 8));
+    let families = ["ipv4-flowspec", "ipv6-flowspec", "ipv4-unicast", "ipv6-unicast"];
+    assert_eq!((report.peers[0].asn, report.peers[0].families.as_slice()), (65_002, &families[..]));
+    assert_eq!((report.speaker, report.routes["ipv4-flowspec"]), ((65_001, "192.0.2.1".to_owned()), 7));
+    levee.stop(AtStop::Withdraw);
+    wait_flow4(&bird, &[]);
+}
+
+/// Down just after rules went out: these are held back, the others stay, and those come back once it shows that they did nothing.
+#[test]
+fn a_session_that_falls_just_after_rules_went_out_has_them_held_back() {
+    let (link, gobgpd, bird) = routers();
+    let levee = Levee::start(gobgpd.address());
+    let old = discard("192.0.2.5/32");
+    levee.want(std::slice::from_ref(&old));
+    levee.wait_held(std::slice::from_ref(&old));
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    std::thread::sleep(Duration::from_secs(4));
+    let all = [old.clone(), discard("192.0.2.6/32"), discard("192.0.2.7/32")];
+    levee.want(&all);
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD), ("dst 192.0.2.6/32", DISCARD), ("dst 192.0.2.7/32", DISCARD)]);
+    drop(bird);
+    let report = levee.wait_report("two held back", |report| report.refused.len() == 2);
+    assert_eq!(report.held, [old.id]);
+    assert!(report.refused[0].1.contains("held back: the session with 192.0.2.2 fell"), "{report:?}");
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD), ("dst 192.0.2.6/32", DISCARD), ("dst 192.0.2.7/32", DISCARD)]);
+    levee.wait_held(&all);
+    levee.stop(AtStop::Keep);
+}
+
 #[test]
 fn peers_are_reported() {
     let (link, gobgpd, bird) = routers();
@@ -445,7 +517,7 @@ fn engines_come_and_go_and_one_at_another_address_keeps_its_rules() {
     let runtime = Runtime::new().unwrap();
     let _context = runtime.enter();
     let rules = Some(Arc::new(vec![discard("198.18.0.1/32")]));
-    let (told, told_receiver) = watch::channel(Told { wanted: rules, paused: false });
+    let (told, told_receiver) = watch::channel(Told { wanted: rules, ..Told::default() });
     let mut engines = Engines::new(told_receiver);
     let at = |address: &str, mark| Engine::new("edge", address, mark);
     let discards = [("dst 198.18.0.1/32", DISCARD)];
@@ -475,10 +547,11 @@ fn engines_come_and_go_and_one_at_another_address_keeps_its_rules() {
     });
 
     // Without next hops nobody would look for the blackholes that there are: they go first.
-    let blackhole = Wanted { action: Action::Blackhole, ..discard("198.18.0.2/32") };
-    told.send_modify(|told| told.wanted = Some(Arc::new(vec![discard("198.18.0.1/32"), blackhole])));
+    let black = Wanted { action: Action::Blackhole, ..discard("198.18.0.2/32") };
+    told.send_modify(|told| told.wanted = Some(Arc::new(vec![discard("198.18.0.1/32"), black])));
     let next_hops = NextHops { v4: Some([192, 0, 2, 66].into()), v6: None };
-    engines.set(vec![Engine { next_hops, ..at(&other, changed) }]);
+    let blackhole = Route { next_hops, communities: Vec::new() };
+    engines.set(vec![Engine { blackhole, ..at(&other, changed) }]);
     wait_until(SOON, "the blackhole", || (bird.routes().len() == 1).then_some(()));
     engines.set(vec![at(&other, changed)]);
     wait_until(SOON, "no blackhole", || bird.routes().is_empty().then_some(()));

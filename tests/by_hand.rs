@@ -9,11 +9,13 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use proto::v1;
 use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core};
 use support::{never, pcap, wait_until};
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -35,7 +37,7 @@ fn start(daemon: &str, rest: &str) -> (Leveed, TempDir) {
     let file = folder.path().join("traffic.pcap");
     let at = |address: &str| -> SocketAddr { address.parse().unwrap() };
     pcap::write(&file, &vec![pcap::udp(at("203.0.113.1:53"), at("198.18.0.10:1000"), 20); 100]);
-    let core = [*cores().last().unwrap()];
+    let core = [core()];
     let device = format!("net_pcap0,rx_pcap={},infinite_rx=1", file.display());
     let rest = format!("[groups.default.incoming]\nicmp_pps = 1000\n{rest}");
     let ports: [(&str, &[usize]); 1] = [(&device, &core)];
@@ -315,4 +317,82 @@ fn a_capture_that_waits_for_a_place_is_seen() {
     leveed.unban("198.18.0.7").expect("unbanned");
     wait_until(SOON, "the place", || (!of(&second).capture_waiting).then_some(()));
     assert!(leveed.alarms().is_empty());
+}
+
+fn held(leveed: &Leveed) {
+    wait_until(SOON, "the rule to be held", || leveed.rules().into_iter().find(|rule| rule.state == "held"));
+}
+
+#[test]
+fn everything_is_withdrawn_with_and_without_a_daemon_and_stays_so_until_it_is_lifted() {
+    let link = Link::new();
+    let mut gobgpd = Gobgpd::prepare();
+    gobgpd.start(&link.engine);
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    let bgp = format!(
+        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+        gobgpd.address()
+    );
+    let (mut leveed, _folder) = start("", &bgp);
+    add(&leveed, DNS, 0).expect("a rule");
+    wait_router(&bird, &[DNS_ROUTE]);
+    held(&leveed);
+    let list = async |mut api: support::daemon::Client| api.list_engines(v1::ListEnginesRequest {}).await;
+    let engines = leveed.ask(list).expect("engines").engines;
+    assert_eq!((engines[0].rules.len(), engines[0].asn, engines[0].profile.as_str()), (1, 65_001, "strict"));
+    assert!(engines[0].rules[0].since_ms > 0 && engines[0].rules[0].text.contains("198.18.0.10/32"), "{engines:?}");
+    assert_eq!(leveed.rules()[0].engines[0].name, "edge");
+
+    let request = v1::WithdrawAllRequest { reason: "all wrong".to_owned() };
+    let withdrawn = leveed.ask(async |mut api| api.withdraw_all(request).await).expect("withdrawn").pause.unwrap();
+    assert!(withdrawn.withdrawn && withdrawn.by == "root");
+    wait_router(&bird, &[]);
+    // Whatever is wanted now, and over SIGKILL.
+    add(&leveed, NETWORK, 0).expect("a rule");
+    router_stays(&bird, &[]);
+    assert!(leveed.status().alarms[0].starts_with("everything is withdrawn by root (all wrong)"));
+    wait_until(SOON, "all on disk", || (acts(&leveed).len() == 3).then_some(()));
+    leveed.kill();
+    leveed.start();
+    wait_until(SOON, "the engine", || leveed.status().engines[0].connected.then_some(()));
+    router_stays(&bird, &[]);
+    resume(&leveed).expect("it was withdrawn");
+    wait_router(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
+
+    // Without a daemon, by the configuration; a daemon that starts obeys.
+    let refused = leveed.run("withdraw-all");
+    assert!(!refused.status.success(), "not beside one that runs");
+    leveed.kill();
+    router_stays(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
+    let output = leveectl(&leveed, &["withdraw-all", "--reason", "nobody home", "--config"]);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("engine edge: 2 routes withdrawn"), "{output:?}");
+    assert!(errors.contains("asking the engines directly"), "{errors}");
+    wait_router(&bird, &[]);
+    leveed.start();
+    wait_until(SOON, "the engine", || leveed.status().engines[0].connected.then_some(()));
+    router_stays(&bird, &[]);
+    assert!(leveed.status().alarms[0].starts_with("everything is withdrawn by root (nobody home)"));
+    assert_eq!(acts(&leveed).last().unwrap(), &("root".to_owned(), "withdraw_all all actions: nobody home".to_owned()));
+    resume(&leveed).expect("it was withdrawn");
+    wait_router(&bird, &[DNS_ROUTE, NETWORK_ROUTE]);
+
+    // With nobody to ask it says so.
+    leveed.kill();
+    gobgpd.kill();
+    let output = leveectl(&leveed, &["withdraw-all", "--config"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("engine edge: "), "{output:?}");
+}
+
+/// The client, as a person calls it; the configuration comes last.
+fn leveectl(leveed: &Leveed, arguments: &[&str]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_leveed")).with_file_name("leveectl");
+    // Of another package, so it may be old or not there.
+    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--locked", "-p", "leveectl"]).status();
+    assert!(built.expect("run cargo").success());
+    let mut command = Command::new(program);
+    command.arg("--socket").arg(leveed.socket()).args(arguments).arg(leveed.config());
+    command.output().expect("run leveectl")
 }

@@ -1,5 +1,5 @@
 //! Carpet bombing: attacks that are spread over a network, over paced live traffic. `leveed` on `net_af_packet`, a real gobgpd
-//! as engine, a real BIRD as router, wired as in `life.rs`. Needs root, for namespaces.
+//! as engine, a real BIRD as router, wired as `support/site.rs` draws it. Needs root, for namespaces.
 
 mod support;
 
@@ -7,10 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use proto::v1;
-use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
-use support::daemon::{Leveed, Setup, cores};
-use support::netns::{Netns, veth};
+use support::bgp::FlowRoute;
 use support::pcap;
+use support::site::Site;
 use support::traffic::{Amount, Player};
 use support::{never, wait_until};
 
@@ -21,45 +20,14 @@ const DETECTION: &str = "[groups.default.incoming]\nudp_pps = 1000\n[groups.defa
                          [detection]\nban_time_s = 3\ncapture_packets = 200\nprobation_s = 1\n";
 const CARPET_PPS: u32 = 3_000;
 
-struct Site {
-    outside: Netns,
-    link: Link,
-    gobgpd: Gobgpd,
-    bird: Bird,
-    leveed: Leveed,
-}
-
 impl Site {
     fn start(detection: &str) -> Site {
-        let (outside, link) = (Netns::silent(), Link::new());
-        link.engine.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
-        veth((&outside, "out0"), (&link.engine, "tap0"));
-        let (gobgpd, bird) = (Gobgpd::prepare(), Bird::start(&link.router));
-        let leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ..Setup::default() });
-        let mut site = Site { outside, link, gobgpd, bird, leveed };
-        site.gobgpd.start(&site.link.engine);
-        let core = [*cores().last().unwrap()];
-        let device = "net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192";
-        let address = site.gobgpd.address();
-        let bgp =
-            format!("[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{address}\"\n");
-        let rest = format!("{detection}{bgp}");
-        site.leveed.configure(&Setup {
-            networks: &NETWORKS,
-            ports: &[(device, &core)],
-            rest: &rest,
-            ..Setup::default()
-        });
-        site.leveed.start_in(&site.link.engine);
-        site.bird.wait_established();
-        site
+        Site::of(&NETWORKS).run("", detection)
     }
 
     /// Plays these frames for long.
-    fn play(&self, name: &str, rate_pps: u32, frames: &[Vec<u8>]) -> Player {
-        let file = self.leveed.path(name);
-        pcap::write(&file, frames);
-        Player::start(&self.outside, "out0", &file, rate_pps, Amount::Seconds(100))
+    fn play_frames(&self, name: &str, rate_pps: u32, frames: &[Vec<u8>]) -> Player {
+        self.play(&self.file(name, frames), rate_pps, Amount::Seconds(100))
     }
 
     fn attack(&self, target: &str) -> Option<v1::Attack> {
@@ -123,10 +91,11 @@ fn an_attack_on_a_whole_network_lives_as_any() {
     let site = Site::start(DETECTION);
     // Some hosts are known before.
     let peace: Vec<Vec<u8>> = carpet4().into_iter().chain(carpet6()).step_by(8).collect();
-    let peace = site.play("peace.pcap", 50, &peace);
+    let peace = site.play_frames("peace.pcap", 50, &peace);
     never(A_WHILE, "an attack in peace", || site.leveed.attacks().pop());
 
-    let (four, six) = (site.play("four.pcap", CARPET_PPS, &carpet4()), site.play("six.pcap", CARPET_PPS, &carpet6()));
+    let (four, six) =
+        (site.play_frames("four.pcap", CARPET_PPS, &carpet4()), site.play_frames("six.pcap", CARPET_PPS, &carpet6()));
     let (flow4, flow6) =
         (["dst 198.18.77.0/24; proto 17; sport 53"], ["dst 2001:db8:0:77::/120; next header 17; sport 53"]);
     site.wait_routes(&flow4, &flow6);
@@ -141,7 +110,7 @@ fn an_attack_on_a_whole_network_lives_as_any() {
 
     // One host within has an attack of its own. It is no second vector of its network.
     let host = "198.18.77.5/32";
-    let own = site.play("own.pcap", CARPET_PPS, &[udp("203.0.113.9:123", "198.18.77.5".parse().unwrap())]);
+    let own = site.play_frames("own.pcap", CARPET_PPS, &[udp("203.0.113.9:123", "198.18.77.5".parse().unwrap())]);
     let mut both = ["dst 198.18.77.5/32; proto 17; sport 123", flow4[0]];
     both.sort();
     let sorted = || {
@@ -170,7 +139,7 @@ fn an_attack_on_a_whole_network_lives_as_any() {
 #[test]
 fn one_host_is_no_carpet_and_a_whitelisted_part_stays_free() {
     let site = Site::start(&format!("{DETECTION}[whitelist]\nnetworks = [\"198.18.77.128/25\"]\n"));
-    let own = site.play("own.pcap", 3 * CARPET_PPS, &[udp("203.0.113.9:123", "198.18.70.1".parse().unwrap())]);
+    let own = site.play_frames("own.pcap", 3 * CARPET_PPS, &[udp("203.0.113.9:123", "198.18.70.1".parse().unwrap())]);
     site.wait_routes(&["dst 198.18.70.1/32; proto 17; sport 123"], &[]);
     never(A_WHILE, "an attack on the network", || {
         Some(site.attacked()).filter(|targets| *targets != ["198.18.70.1/32"])
@@ -178,7 +147,7 @@ fn one_host_is_no_carpet_and_a_whitelisted_part_stays_free() {
     own.stop();
     site.wait_routes(&[], &[]);
 
-    let carpet = site.play("four.pcap", CARPET_PPS, &carpet4());
+    let carpet = site.play_frames("four.pcap", CARPET_PPS, &carpet4());
     site.wait_routes(&["dst 198.18.77.0/25; proto 17; sport 53"], &[]);
     let attack = site.attack(NETWORKS[0]).expect("an attack on the network");
     // A person ends it.
@@ -193,11 +162,11 @@ fn a_network_is_spared_what_its_hosts_receive_in_peace() {
     // Its hosts ask a resolver; the attack is answers of others.
     let to = |host: u8| IpAddr::V4(Ipv4Addr::new(198, 18, 77, host));
     let own: Vec<Vec<u8>> = (0..=255).map(|host| udp("192.0.2.53:53", to(host))).collect();
-    let peace = site.play("peace.pcap", 200, &own);
+    let peace = site.play_frames("peace.pcap", 200, &own);
     // What is left when the latest seconds are forgotten is enough for a baseline.
     std::thread::sleep(Duration::from_secs(9));
     let carpet: Vec<Vec<u8>> = carpet4().into_iter().chain(own.into_iter().step_by(16)).collect();
-    let carpet = site.play("four.pcap", CARPET_PPS, &carpet);
+    let carpet = site.play_frames("four.pcap", CARPET_PPS, &carpet);
     let attack = site.wait_filtered(NETWORKS[0]);
     let rule = &attack.rules[0];
     let mined = rule.mined.as_ref().expect("what the miner knows");

@@ -9,15 +9,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use controlplane::crash::Step;
 use proto::v1;
 use support::bgp::Gobgpd;
 use support::daemon::{Leveed, Setup, cores};
+use support::deaths::{live_all, orders};
 use support::netns::{Netns, veth};
 use support::traffic::{self, Amount, Player, VICTIM};
 use support::{Process, wait_until};
@@ -126,50 +124,22 @@ fn kinds(attack: &v1::Attack) -> Vec<&str> {
     attack.journal.iter().map(|entry| entry.kind.as_str()).filter(|kind| *kind != "captured").collect()
 }
 
-/// How often an undisturbed life passes each point of these steps.
-fn points(log: &str, steps: &[Step]) -> BTreeMap<String, usize> {
-    let mut points: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, point) in log.lines().filter_map(|line| line.split_once("passes ")) {
-        let of_these = steps.iter().any(|step| point.starts_with(&format!("{}:", step.name())));
-        if of_these {
-            *points.entry(point.trim().to_owned()).or_default() += 1;
-        }
-    }
-    points
-}
-
 /// Lives one undisturbed life and one for each point that it passes, two at a time.
 fn killed_at(steps: &[Step], times_max: usize) {
     let cores = cores();
     let mut sites: Vec<Site> = (0..2).map(|lane| Site::start(cores[lane % cores.len()])).collect();
     let (undisturbed, _, log) = sites[0].live(None);
     assert_eq!(kinds(&undisturbed), LIFE);
-    let points = points(&log, steps);
-    for step in steps {
-        assert!(points.keys().any(|point| point.starts_with(step.name())), "{step:?} is never passed: {points:?}");
-    }
-    let orders = points
-        .iter()
-        .flat_map(|(point, count)| (1..=(*count).min(times_max)).map(move |time| format!("{point}:{time}")));
-    let orders: Vec<String> = orders.collect();
-    let (count, deaths) = (orders.len(), AtomicUsize::new(0));
-    let orders = Mutex::new(orders);
-    std::thread::scope(|scope| {
-        for site in &mut sites {
-            scope.spawn(|| {
-                loop {
-                    let Some(order) = orders.lock().unwrap().pop() else { return };
-                    let (attack, died, _) = site.live(Some(&order));
-                    deaths.fetch_add(usize::from(died), Ordering::Relaxed);
-                    assert_eq!(kinds(&attack), LIFE, "{order}: {:?}", attack.journal);
-                    assert_eq!((&attack.target, attack.rules.len()), (&undisturbed.target, 1), "{order}");
-                    assert_eq!(attack.rules[0].text, undisturbed.rules[0].text, "{order}");
-                }
-            });
-        }
+    let orders = orders(&log, steps, times_max);
+    let count = orders.len();
+    let deaths = live_all(&mut sites, orders, |site, order| {
+        let (attack, died, _) = site.live(Some(order));
+        assert_eq!(kinds(&attack), LIFE, "{order}: {:?}", attack.journal);
+        assert_eq!((&attack.target, attack.rules.len()), (&undisturbed.target, 1), "{order}");
+        assert_eq!(attack.rules[0].text, undisturbed.rules[0].text, "{order}");
+        died
     });
     // How many records go into one transaction is a matter of luck, so the last ones may not come.
-    let deaths = deaths.into_inner();
     assert!(deaths * 4 >= count * 3, "only {deaths} of {count} were passed");
 }
 

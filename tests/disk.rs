@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core};
 use support::{sh, wait_until};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -63,7 +63,7 @@ struct Site {
 
 impl Site {
     fn prepare() -> Site {
-        let core = [*cores().last().unwrap()];
+        let core = [core()];
         let setup = Setup { networks: &["198.18.0.0/24"], ports: &[("net_null0", &core)], ..Setup::default() };
         let leveed = Leveed::prepare(&setup);
         let disk = SmallDisk::mount(leveed.state().parent().unwrap());

@@ -1,26 +1,25 @@
 //! The life of attacks, over paced live traffic: `leveed` on `net_af_packet`, a real gobgpd as engine, a real BIRD as
-//! router. Needs root, for namespaces.
-//!
-//! ```text
-//!   players ──veth── leveed ──Unix socket── gobgpd, AS 65001 ──veth── BIRD, AS 65002
-//!       out0         tap0                   192.0.2.1                 192.0.2.2
-//! ```
+//! router, wired as `support/site.rs` draws it. Needs root, for namespaces.
 
 #[path = "life/baseline.rs"]
 mod baseline;
+#[path = "life/escalation.rs"]
+mod escalation;
+#[path = "life/reconcile.rs"]
+mod reconcile;
 mod support;
 #[path = "life/vectors.rs"]
 mod vectors;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use proto::v1;
-use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
-use support::daemon::{Leveed, Setup, cores, now_ms};
-use support::netns::{Netns, veth};
+use support::bgp::FlowRoute;
+use support::daemon::now_ms;
 use support::pcap::{self, flags};
+use support::site::Site;
 use support::traffic::{self, Amount, Player, VICTIM};
 use support::{never, wait_until};
 
@@ -29,66 +28,21 @@ const SOON: Duration = Duration::from_secs(30);
 const A_WHILE: Duration = Duration::from_secs(2);
 const ATTACK_PPS: u32 = 3_000;
 const BAN_TIME_MS: i64 = 3_000;
-const BGP: &str = "[bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n";
 const NETWORKS: [&str; 2] = ["198.18.78.0/24", "2001:db8::/48"];
 const DETECTION: &str = "[groups.default.incoming]\nudp_pps = 1000\n[groups.default.outgoing]\nudp_pps = 1000\n\
                          [detection]\nban_time_s = 3\ncapture_packets = 100\nprobation_s = 1\n";
 /// What BIRD holds against the amplified ISAKMP traffic of `tests/data`: all of it, and nothing else, comes from port 4500.
 const ISAKMP_RULE: [&str; 1] = ["dst 198.18.78.1/32; proto 17; sport 4500"];
 
-/// Everything in the drawing.
-struct Site {
-    outside: Netns,
-    link: Link,
-    gobgpd: Gobgpd,
-    bird: Bird,
-    leveed: Leveed,
-}
-
 impl Site {
     /// All but `leveed` and the engine run.
     fn prepare() -> Site {
-        let (outside, link) = (Netns::silent(), Link::new());
-        link.engine.run("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
-        veth((&outside, "out0"), (&link.engine, "tap0"));
-        let (gobgpd, bird) = (Gobgpd::prepare(), Bird::start(&link.router));
-        let leveed = Leveed::prepare(&Setup { networks: &NETWORKS, ..Setup::default() });
-        Site { outside, link, gobgpd, bird, leveed }
+        Site::of(&NETWORKS)
     }
 
     /// Everything runs.
     fn start(daemon: &str, detection: &str) -> Site {
-        let mut site = Site::prepare();
-        site.gobgpd.start(&site.link.engine);
-        site.configure(daemon, detection);
-        site.start_leveed();
-        site.bird.wait_established();
-        site
-    }
-
-    fn configure(&self, daemon: &str, detection: &str) {
-        // The last core: players and routers then mostly run beside the worker.
-        let core = [*cores().last().unwrap()];
-        let device = "net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192";
-        let address = self.gobgpd.address();
-        let bgp = format!("{BGP}[[bgp.engines]]\nname = \"edge\"\naddress = \"{address}\"\n");
-        let rest = format!("{detection}{bgp}");
-        self.leveed.configure(&Setup { networks: &NETWORKS, ports: &[(device, &core)], daemon, rest: &rest });
-    }
-
-    fn start_leveed(&mut self) {
-        self.leveed.start_in(&self.link.engine);
-    }
-
-    fn play(&self, file: &Path, rate_pps: u32, amount: Amount) -> Player {
-        Player::start(&self.outside, "out0", file, rate_pps, amount)
-    }
-
-    /// A capture file of these frames.
-    fn file(&self, name: &str, frames: &[Vec<u8>]) -> PathBuf {
-        let file = self.leveed.path(name);
-        pcap::write(&file, frames);
-        file
+        Site::prepare().run(daemon, detection)
     }
 
     /// The captured amplification attack, towards [`VICTIM`].
@@ -208,9 +162,11 @@ fn from_peace_over_the_attack_to_its_end() {
     assert!(over.ending_ms >= started_ms + attack_ms + BAN_TIME_MS, "withdrawn early: {started_ms}, {over:?}");
     assert!(over.detected_ms <= over.mitigating_ms && over.mitigating_ms <= over.ending_ms);
     assert!(over.rules[0].matched_packets <= sent, "{sent} sent, {:?}", over.rules);
-    let kinds: Vec<String> = events.of(&attack.id).into_iter().map(|event| event.kind).collect();
+    let kinds = || -> Vec<String> { events.of(&attack.id).into_iter().map(|event| event.kind).collect() };
+    // It may be on record a moment before it is told.
+    wait_until(SOON, "the last event", || kinds().contains(&"ended".to_owned()).then_some(()));
     let life = ["detected", "captured", "mitigating", "rule_wanted", "rule_held", "rule_withdrawn", "ending", "ended"];
-    assert_eq!(kinds, life);
+    assert_eq!(kinds(), life);
     assert_eq!(site.leveed.attacks().len(), 1, "peace is no attack");
     assert_eq!(site.leveed.alarms(), [""; 0]);
     peace.stop();

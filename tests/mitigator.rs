@@ -11,14 +11,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Output;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use controlplane::crash::Step;
 use mitigator_stub::{Fault, PASSWORD, Stub};
 use proto::v1;
-use support::daemon::{Leveed, Setup, cores};
+use support::daemon::{Leveed, Setup, core, cores};
+use support::deaths::{live_all, orders};
 use support::netns::{Netns, veth};
 use support::traffic::{self, Amount, Player, VICTIM};
 use support::{Process, wait_until};
@@ -69,7 +68,7 @@ impl Site {
     }
 
     fn start(version: &str, detection: &str, mitigator: &str) -> Site {
-        let mut site = Site::prepare(version, *cores().last().unwrap());
+        let mut site = Site::prepare(version, core());
         site.configure("", detection, mitigator);
         site.leveed.start_in(&site.inside);
         site
@@ -203,7 +202,7 @@ fn two_hosts_of_one_policy_and_a_person_in_between() {
 /// The password is in no log, no argument and no error, whatever the peer does with it.
 #[test]
 fn the_password_is_nowhere() {
-    let mut site = Site::prepare("v21.04", cores()[0]);
+    let mut site = Site::prepare("v21.04", core());
     site.configure("", TOTALS, "");
     let text = fs::read_to_string(site.leveed.config()).unwrap();
     site.leveed.write_config(&text.replace("debug,h2=info,hyper=info,tower=info", "trace"));
@@ -244,7 +243,7 @@ fn the_password_is_nowhere() {
 
 #[test]
 fn the_doctor_says_all_and_changes_nothing() {
-    let site = Site::prepare("v21.04", cores()[0]);
+    let site = Site::prepare("v21.04", core());
     let policies = "[[mitigator.policies]]\nnetworks = [\"198.18.78.2/32\"]\npolicy = 42\n\
                     [[mitigator.policies]]\nnetworks = [\"198.18.78.3/32\"]\npolicy = 77\n";
     site.configure("", TOTALS, policies);
@@ -351,29 +350,13 @@ fn killed_between_any_two_requests() {
     let put = |name: &str, on: u8| format!("/api/v4/{name}/switch?policy=1 {{\"switch\":{on}}}");
     let right = [put("toggle", 1), put("sorb", 1), put("sorb", 0), put("toggle", 0)];
     assert_eq!(undisturbed.puts, right);
-    let mut points: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, point) in undisturbed.log.lines().filter_map(|line| line.split_once("passes ")) {
-        if steps.iter().any(|step| point.starts_with(&format!("{}:", step.name()))) {
-            *points.entry(point.trim().to_owned()).or_default() += 1;
-        }
-    }
-    assert!(steps.iter().all(|step| points.keys().any(|point| point.starts_with(step.name()))), "{points:?}");
-    let orders = points.iter().flat_map(|(point, count)| (1..=*count).map(move |time| format!("{point}:{time}")));
-    let orders: Vec<String> = orders.collect();
-    let (count, deaths) = (orders.len(), AtomicUsize::new(0));
-    let orders = Mutex::new(orders);
-    std::thread::scope(|scope| {
-        for site in &mut sites {
-            scope.spawn(|| {
-                loop {
-                    let Some(order) = orders.lock().unwrap().pop() else { return };
-                    let life = live(site, Some(&order));
-                    deaths.fetch_add(usize::from(life.died), Ordering::Relaxed);
-                    assert_eq!(life.puts, right, "{order}");
-                    assert_eq!(life.attack.target, undisturbed.attack.target, "{order}");
-                }
-            });
-        }
+    let orders = orders(&undisturbed.log, &steps, usize::MAX);
+    let count = orders.len();
+    let deaths = live_all(&mut sites, orders, |site, order| {
+        let life = live(site, Some(order));
+        assert_eq!(life.puts, right, "{order}");
+        assert_eq!(life.attack.target, undisturbed.attack.target, "{order}");
+        life.died
     });
-    assert_eq!(deaths.into_inner(), count, "every point was passed");
+    assert_eq!(deaths, count, "every point was passed");
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::daemon::{Leveed, Setup, cores, executable};
+use support::daemon::{Leveed, Setup, core, executable};
 use support::netns::{Netns, veth};
 use support::pcap::{self, flags};
 use support::traffic::{self, Amount, Player, VICTIM};
@@ -520,7 +520,7 @@ fn a_daemon_sees_the_same() {
     veth((&outside, "out0"), (&inside, "tap0"));
     let mut leveed = Leveed::prepare(&Setup {
         networks: &NETWORKS,
-        ports: &[("net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192", &[*cores().last().unwrap()])],
+        ports: &[("net_af_packet0,iface=tap0,blocksz=65536,framesz=2048,framecnt=8192", &[core()])],
         rest: DETECTION,
         ..Setup::default()
     });

@@ -11,22 +11,27 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use support::daemon::{Leveed, Setup, cores};
+use support::bgp::{GOBGPD_CONFIG, Gobgpd};
+use support::daemon::{Leveed, Setup, core};
 use support::orders::{add, remove};
 use support::routers::{Lab, Options};
+use support::stub_router::StubRouter;
 use support::{never, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough for a wrong withdrawal to reach a router, which takes milliseconds.
 const A_WHILE: Duration = Duration::from_secs(2);
+/// What came so long before a session falls is beyond suspicion.
+const INNOCENT: Duration = Duration::from_secs(4);
 /// All of them.
 const NAMES: [&str; 4] = ["BIRD", "FRR", "ExaBGP", "GoBGP"];
 
 /// Match and action as JSON has them, and what each router must hold: values in the order in which they are sent, bits as
 /// RFC 8955 numbers them.
-const RULES: [(&str, &str, &str); 22] = [
+const RULES: [(&str, &str, &str); 24] = [
     // Each component by itself, IPv4.
     (r#""destination_prefix":"198.18.0.0/28""#, DISCARD, "dst 198.18.0.0/28 -> discard"),
     (r#""source_prefix":"198.18.0.1/32""#, DISCARD, "src 198.18.0.1/32 -> discard"),
@@ -102,6 +107,13 @@ const RULES: [(&str, &str, &str); 22] = [
         "dst 2001:db8:0:5::/64 src 2001:db8:ffff::/48 proto 58 icmp-type 128-129 icmp-code 0 length 1280-65535 dscp 46 \
          frag 0x8&!0x4 label 0,70000-1048575 -> rate 12500",
     ),
+    // What is let through, somewhere else or marked.
+    (
+        r#""destination_prefix":"198.18.0.4/32""#,
+        r#""redirect","action":{"redirect_target":"64512:100"}"#,
+        "dst 198.18.0.4/32 -> redirect 64512:100",
+    ),
+    (r#""destination_prefix":"2001:db8::4/128""#, r#""mark","action":{"dscp":10}"#, "dst 2001:db8::4/128 -> mark 10"),
     // IPv6.
     (r#""destination_prefix":"2001:db8::6/128""#, DISCARD, "dst 2001:db8::6/128 -> discard"),
     (r#""source_prefix":"2001:db8::6/128""#, DISCARD, "src 2001:db8::6/128 -> discard"),
@@ -135,14 +147,14 @@ const SHOWN_RAW: [(&str, [&str; 4]); 1] = [(
 const DISCARD: &str = r#""discard""#;
 
 /// `leveed` with this engine, without traffic. All four routers take what FRR does.
-fn start(lab: &Lab) -> Leveed {
+fn start(gobgpd: &Gobgpd) -> Leveed {
     let rest = format!(
         "[groups.default]\nprofile = \"frr\"\n[detection]\nrules_in_all = 5000\nrules_per_target = 64\nattacks_at_once = 10000\n\
-         [bgp]\nmark = \"64512:7653:1\"\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
-         [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
-        lab.gobgpd.address()
+         [bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 10000\nblackhole_next_hops = [\"192.0.2.66\", \"100::1\"]\n\
+         [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\nprofile = \"frr\"\n",
+        gobgpd.address()
     );
-    let core = [*cores().last().unwrap()];
+    let core = [core()];
     let networks = &["198.18.0.0/16", "2001:db8::/48"];
     let ports: [(&str, &[usize]); 1] = [("net_ring0", &core)];
     let mut leveed = Leveed::prepare(&Setup { networks, ports: &ports, rest: &rest, ..Setup::default() });
@@ -161,7 +173,7 @@ fn expected<'a>(texts: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 #[test]
 fn every_router_holds_rules_of_every_kind_exactly_as_meant() {
     let lab = Lab::start(Options::default());
-    let leveed = start(&lab);
+    let leveed = start(&lab.gobgpd);
     let added = add(&leveed, &RULES.map(|(matches, action, _)| json(matches, action)));
     lab.wait_tables(&NAMES, SOON, &expected(RULES.map(|(.., text)| text)));
     assert!(leveed.alarms().is_empty(), "{:?}", leveed.alarms());
@@ -201,11 +213,13 @@ fn every_router_holds_rules_of_every_kind_exactly_as_meant() {
 fn a_router_that_comes_back_has_what_is_wanted_by_then() {
     // With MD5 on every session.
     let mut lab = Lab::start(Options { md5: true, ..Options::default() });
-    let leveed = start(&lab);
+    let leveed = start(&lab.gobgpd);
     let (all, texts): (Vec<_>, Vec<_>) =
         RULES[..4].iter().map(|(matches, action, text)| (json(matches, action), *text)).unzip();
     let added = add(&leveed, &all[..3]);
     lab.wait_tables(&NAMES, SOON, &expected(texts[..3].iter().copied()));
+    // Else they are suspects, and as long as one router is away so they stay.
+    std::thread::sleep(INNOCENT);
     for router in &mut lab.routers {
         router.kill();
     }
@@ -229,7 +243,7 @@ fn a_router_that_comes_back_has_what_is_wanted_by_then() {
 #[test]
 fn an_engine_that_comes_back_in_time_costs_no_router_its_rules() {
     let mut lab = Lab::start(Options { graceful_restart: true, ..Options::default() });
-    let leveed = start(&lab);
+    let leveed = start(&lab.gobgpd);
     let (rules, texts): (Vec<_>, Vec<_>) =
         RULES.iter().map(|(matches, action, text)| (json(matches, action), *text)).unzip();
     add(&leveed, &rules);
@@ -249,4 +263,65 @@ fn an_engine_that_comes_back_in_time_costs_no_router_its_rules() {
         (lab.established() == NAMES).then_some(())
     });
     lab.wait_tables(&NAMES, SOON, &texts);
+}
+
+/// An engine on the loopback whose peers are these stubs, in AS 65002 and up.
+fn engine_of(stubs: &[&StubRouter]) -> Gobgpd {
+    let (head, _) = GOBGPD_CONFIG.split_once("[[neighbors]]").expect("a neighbour");
+    // It calls, and listens nowhere.
+    let mut config = head.replace("[global.config]", "[global.config]\n  port = -1");
+    for (stub, asn) in stubs.iter().zip(65_002..) {
+        config += &format!(
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {asn}\n\
+             [neighbors.transport.config]\nlocal-address = \"127.0.0.1\"\nremote-port = {}\n\
+             [neighbors.timers.config]\nconnect-retry = 5\nidle-hold-time-after-reset = 5\n\
+             [[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-flowspec\"\n",
+            stub.address().ip(),
+            stub.address().port()
+        );
+    }
+    let mut gobgpd = Gobgpd::prepare_as(&config);
+    gobgpd.start_here();
+    gobgpd
+}
+
+#[test]
+fn a_rule_that_a_router_resets_its_session_over_is_held_back_and_the_others_stay() {
+    let rule = |host: u8, port: u16| {
+        let matches = format!(r#""destination_prefix":"198.18.0.{host}/32","source_ports":[{port}]"#);
+        let octets = [&[1, 32, 198, 18, 0, host, 6, 0x91][..], &port.to_be_bytes()].concat();
+        (json(&matches, DISCARD), octets)
+    };
+    let [(first, first_octets), (bad, _), (last, last_octets)] = [rule(1, 1_900), rule(2, 11_211), rule(3, 1_900)];
+    let fine = StubRouter::start(Ipv4Addr::new(127, 0, 0, 2), 65_002, None);
+    let picky = StubRouter::start(Ipv4Addr::new(127, 0, 0, 3), 65_003, Some(&11_211_u16.to_be_bytes()));
+    let both_hold = |rules: &[&Vec<u8>]| {
+        let expected: BTreeSet<Vec<u8>> = rules.iter().map(|rule| rule.to_vec()).collect();
+        let held = || (fine.held() == expected && picky.held() == expected).then_some(());
+        wait_until(Duration::from_secs(40), "rules at both routers", held);
+    };
+    let gobgpd = engine_of(&[&fine, &picky]);
+    let mut leveed = start(&gobgpd);
+    add(&leveed, &[first]);
+    both_hold(&[&first_octets]);
+    std::thread::sleep(INNOCENT);
+
+    let bad = add(&leveed, &[bad]).remove(0);
+    let refused = wait_until(SOON, "the suspicion", || {
+        let rules = leveed.rules();
+        rules.into_iter().find(|rule| rule.id == bad.id && !rule.refused.is_empty())
+    });
+    assert!(refused.refused.contains("the session with 127.0.0.3 fell"), "{refused:?}");
+    both_hold(&[&first_octets]);
+    add(&leveed, &[last]);
+    both_hold(&[&first_octets, &last_octets]);
+    assert_eq!((picky.resets(), picky.sessions()), (1, 2), "it is told no more of what it dislikes");
+    // Nor by a new daemon.
+    leveed.kill();
+    leveed.start();
+    let known = || leveed.rules().into_iter().find(|rule| rule.id == bad.id && rule.refused == refused.refused);
+    wait_until(SOON, "the suspicion of before", || known().filter(|_| leveed.status().engines[0].held == 2));
+    never(A_WHILE, "another reset", || Some(picky.resets()).filter(|resets| *resets > 1));
+    both_hold(&[&first_octets, &last_octets]);
+    assert_eq!((fine.resets(), fine.sessions()), (0, 1));
 }

@@ -49,8 +49,8 @@ fn main() -> std::io::Result<()> {
 /// Without traffic: what is measured is the way out.
 fn start(lab: &Lab) -> Leveed {
     let rest = format!(
-        "[detection]\nrules_in_all = 2000\nattacks_at_once = 10000\n[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\n\
-         address = \"{}\"\n",
+        "[detection]\nrules_in_all = 2000\nattacks_at_once = 10000\n[bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 10000\n\
+         [[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
         lab.gobgpd.address()
     );
     let core = [*cores().last().expect("a core")];

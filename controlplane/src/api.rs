@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod convert;
+mod who;
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -22,9 +23,11 @@ use tokio::sync::{Semaphore, broadcast, oneshot};
 use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Response, Status};
 use uuid::Uuid;
+
+pub use who::user;
+use who::who;
 
 use crate::attack::{self, Direction, Target};
 use crate::config::edit::Edit;
@@ -252,16 +255,6 @@ impl Api {
     }
 }
 
-/// Who asks, by the credentials of the other end of the socket.
-fn who<T>(request: &tonic::Request<T>) -> String {
-    let credentials = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    let Some(uid) = credentials.map(|credentials| credentials.uid()) else { return "unknown".to_owned() };
-    match nix::unistd::User::from_uid(uid.into()) {
-        Ok(Some(user)) => user.name,
-        _ => format!("uid {uid}"),
-    }
-}
-
 /// A host, given by an address of it, or by a prefix that is no wider.
 fn host(text: &str, ipv6_prefix_length: u8) -> Result<IpNet, Error> {
     let wrong = || Error::Invalid(format!("\"{text}\" is not an address of a host, such as 192.0.2.1 or 2001:db8::1"));
@@ -306,9 +299,18 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>
 #[tonic::async_trait]
 impl Levee for Api {
     async fn get_status(&self, _: tonic::Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
-        let mut status = self.ask(Request::Status).await?;
+        let mut status = self.ask(|reply| Request::Status { in_full: false, reply }).await?;
         status.alarms.extend(self.reloader.alarm());
         Ok(Response::new(convert::status(&status, self.log.level())))
+    }
+
+    async fn list_engines(
+        &self,
+        _: tonic::Request<v1::ListEnginesRequest>,
+    ) -> Result<Response<v1::ListEnginesResponse>, Status> {
+        let status = self.ask(|reply| Request::Status { in_full: true, reply }).await?;
+        let v1::Status { engines, pause, .. } = convert::status(&status, String::new());
+        Ok(Response::new(v1::ListEnginesResponse { engines, pause }))
     }
 
     async fn list_hosts(
@@ -454,6 +456,16 @@ impl Levee for Api {
         let order = Order { seconds: request.seconds, reason: reason(request.reason)?, by };
         let pause = self.ask(|reply| Request::Pause { order, reply }).await?;
         Ok(Response::new(v1::PauseResponse { pause: Some(convert::pause(&pause)) }))
+    }
+
+    async fn withdraw_all(
+        &self,
+        request: tonic::Request<v1::WithdrawAllRequest>,
+    ) -> Result<Response<v1::WithdrawAllResponse>, Status> {
+        let by = who(&request);
+        let order = Order { seconds: 0, reason: reason(request.into_inner().reason)?, by };
+        let pause = self.ask(|reply| Request::WithdrawAll { order, reply }).await?;
+        Ok(Response::new(v1::WithdrawAllResponse { pause: Some(convert::pause(&pause)) }))
     }
 
     async fn resume(&self, request: tonic::Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use dataplane::packet::{Class, Headers};
+use dataplane::packet::{Addresses, Class, Headers};
 use dataplane::rule::FlowRule;
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,34 @@ pub enum Direction {
 impl Direction {
     /// Both.
     pub const ALL: [Direction; 2] = [Direction::Incoming, Direction::Outgoing];
+
+    /// The end of a packet that is ours, if it goes this way.
+    pub fn near(self, packet: &Headers) -> IpAddr {
+        ends(packet)[usize::from(self == Direction::Incoming)]
+    }
+
+    /// The other end.
+    pub fn far(self, packet: &Headers) -> IpAddr {
+        ends(packet)[usize::from(self == Direction::Outgoing)]
+    }
+
+    /// A rule with this as the prefix of our end, or with none.
+    pub fn with_near(self, rule: &FlowRule, prefix: Option<IpNet>) -> FlowRule {
+        let mut rule = rule.clone();
+        match self {
+            Direction::Incoming => rule.destination = prefix,
+            Direction::Outgoing => rule.source = prefix,
+        }
+        rule
+    }
+}
+
+/// Source and destination.
+fn ends(packet: &Headers) -> [IpAddr; 2] {
+    match packet.addresses {
+        Addresses::V4 { source, destination } => [IpAddr::V4(source.into()), IpAddr::V4(destination.into())],
+        Addresses::V6 { source, destination } => [IpAddr::V6(source.into()), IpAddr::V6(destination.into())],
+    }
 }
 
 impl fmt::Display for Direction {
@@ -67,11 +95,7 @@ impl Target {
 
     /// All that it receives, or sends.
     pub fn all(&self) -> FlowRule {
-        let prefix = Some(self.prefix);
-        match self.direction {
-            Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
-            Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
-        }
+        self.direction.with_near(&FlowRule::default(), Some(self.prefix))
     }
 
     /// How many bits of an address its prefix leaves open.

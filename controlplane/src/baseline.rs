@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dataplane::packet::{Addresses, Headers};
+use dataplane::packet::Headers;
 use dataplane::rule::FlowRule;
 
 use crate::attack::{Direction, Target};
@@ -142,7 +142,7 @@ impl Baseline {
         }
         for ((_, direction), buckets) in &mut self.groups {
             if *direction == target.direction {
-                self.len -= buckets.forget(from, |packet| target.prefix.contains(&near_end(packet, *direction)));
+                self.len -= buckets.forget(from, |packet| target.prefix.contains(&direction.near(packet)));
             }
         }
     }
@@ -159,7 +159,7 @@ impl Baseline {
         let group =
             self.groups.get(&(Arc::clone(group), target.direction)).map(|group| group.peace(Whose::Group, |_| true));
         let Some(mut peace) = group.filter(|group| group.packets.len() >= LEAST) else { return Peace::unknown() };
-        let near = peace.packets.iter().map(|packet| near_end(packet, target.direction));
+        let near = peace.packets.iter().map(|packet| target.direction.near(packet));
         let parts = match own.filter(|_| is_network(target)) {
             // The network is taken for one that has as much as was seen of it, or as little as would not have been.
             Some(own) => peace.stands_for() / own.stands_for().max(peace.one_in),
@@ -173,7 +173,7 @@ impl Baseline {
     /// What the groups saw of a network: of each as small a share as of that which was seen least, so that all packets stand for as
     /// many.
     fn of_network(&self, target: &Target) -> Peace {
-        let is_within = |packet: &Headers| target.prefix.contains(&near_end(packet, target.direction));
+        let is_within = |packet: &Headers| target.prefix.contains(&target.direction.near(packet));
         let groups = self.groups.iter().filter(|((_, direction), _)| *direction == target.direction);
         let parts: Vec<Peace> = groups.map(|(_, group)| group.peace(Whose::Target, is_within)).collect();
         let all: f64 = parts.iter().map(Peace::stands_for).sum();
@@ -196,10 +196,10 @@ impl Baseline {
 
     /// Whether a packet to (or from) a host that a rule matches is from (or, outgoing, to) somebody whose packets it would have matched in peace.
     pub fn knows(&self, target: &Target, rule: &FlowRule, packet: &Headers) -> bool {
-        let who = far_end(packet, target.direction);
+        let who = target.direction.far(packet);
         self.hosts.get(target).is_some_and(|host| {
             let mut packets = host.buckets.iter().flat_map(|bucket| &bucket.packets);
-            packets.any(|known| far_end(known, target.direction) == who && rule.matches(known))
+            packets.any(|known| target.direction.far(known) == who && rule.matches(known))
         })
     }
 
@@ -237,22 +237,6 @@ impl Baseline {
 /// Whether it is more than one address. (A host of several is taken for a network of its own.)
 fn is_network(target: &Target) -> bool {
     target.prefix.prefix_len() < target.prefix.max_prefix_len()
-}
-
-fn ends(packet: &Headers) -> [IpAddr; 2] {
-    match packet.addresses {
-        Addresses::V4 { source, destination } => [IpAddr::V4(source.into()), IpAddr::V4(destination.into())],
-        Addresses::V6 { source, destination } => [IpAddr::V6(source.into()), IpAddr::V6(destination.into())],
-    }
-}
-
-/// The end that is ours, for traffic of this direction.
-pub fn near_end(packet: &Headers, direction: Direction) -> IpAddr {
-    ends(packet)[usize::from(direction == Direction::Incoming)]
-}
-
-fn far_end(packet: &Headers, direction: Direction) -> IpAddr {
-    ends(packet)[usize::from(direction == Direction::Outgoing)]
 }
 
 #[cfg(test)]

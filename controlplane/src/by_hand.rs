@@ -13,6 +13,9 @@ pub struct Pause {
     pub by: String,
     /// Why, in the person's words.
     pub reason: String,
+    /// Whether they do not stand still, but have nothing of ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 /// What a person did.
@@ -22,7 +25,7 @@ pub struct Act {
     pub time_ms: i64,
     /// Who.
     pub by: String,
-    /// "ban", "unban", "rule_add", "rule_remove", "pause" or "resume".
+    /// "ban", "unban", "rule_add", "rule_remove", "pause", "withdraw_all" or "resume".
     pub act: String,
     /// What, and why.
     pub text: String,

@@ -30,12 +30,14 @@ use dataplane::watch::CAPTURES_MAX;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::actions::bgp::{Community, Mark, NextHops};
+use crate::actions::bgp::{Community, Mark, Route};
 use crate::actions::mitigator::settings::Settings as Mitigator;
 use crate::actions::notify::settings::Subscriber;
 pub use crate::group::Group;
+use crate::guard::Guard;
 use crate::miner;
 use crate::plan::memory::Misfit;
+use crate::profile::Profile;
 use crate::whitelist::Whitelist;
 pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
@@ -415,10 +417,23 @@ impl Default for History {
 pub struct Bgp {
     /// A large community on every route of this Levee instance, and on no other.
     pub mark: Mark,
-    /// Where blackholes lead: none, or one of each family.
-    pub blackhole_next_hops: NextHops,
+    /// How blackholes are announced.
+    pub blackhole: Route,
+    /// How diversions are.
+    pub divert: Route,
+    /// What is never announced, and how wide routes are.
+    pub guard: Guard,
+    /// Most routes announced within a second.
+    pub rules_per_second: u32,
     /// The GoBGP daemons; at least one.
     pub engines: Vec<Engine>,
+}
+
+impl Bgp {
+    /// What routers of each engine take.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.engines.iter().map(|engine| &engine.profile)
+    }
 }
 
 /// One of `[[bgp.engines]]`.
@@ -430,6 +445,8 @@ pub struct Engine {
     pub address: EngineAddress,
     /// Further communities of every route.
     pub communities: Vec<Community>,
+    /// What all its routers take.
+    pub profile: Profile,
 }
 
 /// Where a GoBGP daemon's API listens.

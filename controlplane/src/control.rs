@@ -42,10 +42,11 @@ use crate::attack::{Now, Target, Volumes};
 use crate::baseline::Baseline;
 use crate::by_hand::Pause;
 use crate::detector::{Detector, Effect, Event, EventKind, Settings};
+use crate::guard::Guard;
 use crate::meter::{Map, Meter};
 use crate::miner;
 use crate::mitigation::{self, Standing};
-use crate::record::AttackRecord;
+use crate::record::{AttackRecord, SuspectRecord};
 use crate::samples;
 use crate::store::StoreHandle;
 use crate::whitelist::Whitelist;
@@ -75,6 +76,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// What is never announced.
+    pub guard: Guard,
     /// Bounds of mining.
     pub miner: miner::Limits,
     /// Packets a second that the always-on tap takes, of all workers; 0: none.
@@ -128,6 +131,7 @@ pub struct Control {
     detector: Detector,
     settings: Settings,
     whitelist: Arc<Whitelist>,
+    guard: Guard,
     miner: miner::Limits,
     tap: tap::Tap,
     baseline: Baseline,
@@ -178,6 +182,7 @@ impl Control {
             detector: Detector::new(parts.settings, Arc::clone(&whitelist)),
             settings: parts.settings,
             whitelist,
+            guard: parts.guard,
             miner: parts.miner,
             tap: tap::Tap::new(parts.tap_per_second),
             baseline: Baseline::default(),
@@ -217,8 +222,11 @@ impl Control {
         control.carry_out(effects);
         if let Some(pause) = control.pause_alarm() {
             warn!("{pause}");
-            control.tell_pause(true);
+            control.tell_pause();
         }
+        control.notify.begin();
+        let suspects = control.detector.suspects();
+        control.wanted.send_modify(|told| told.suspects = Arc::new(suspects));
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
         control.plan();
         control
@@ -341,7 +349,17 @@ impl Control {
         for report in self.reports.iter().map(|report| report.borrow()) {
             refused.extend(report.refused.iter().map(|(id, why)| (*id, format!("engine {}: {why}", report.engine))));
         }
+        let mut engines: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+        let mut suspects: BTreeMap<Uuid, Vec<SuspectRecord>> = BTreeMap::new();
+        for report in self.reports.iter().map(|report| report.borrow()) {
+            report.held.iter().for_each(|id| engines.entry(*id).or_default().push(report.engine.clone()));
+            for (id, suspect) in &report.suspects {
+                suspects.entry(*id).or_default().push(suspect.clone());
+            }
+        }
         let mut effects = self.detector.held(self.now(), &held);
+        effects.extend(self.detector.held_at(self.now(), &engines));
+        effects.extend(self.detector.suspected(self.now(), &suspects));
         effects.extend(self.detector.refused(self.now(), &refused));
         self.carry_out(effects);
         self.watch_due = true;
@@ -361,7 +379,9 @@ impl Control {
             let effects = self.detector.captured(self.now(), attack, counts);
             self.carry_out(effects);
         }
-        let effects = self.detector.tick(self.now(), seconds, &ticked.observed);
+        let mut effects = self.detector.tick(self.now(), seconds, &ticked.observed);
+        let map = self.meter.map();
+        effects.extend(self.detector.escalate(self.now(), |target| map.escalation(target)));
         let window_s = self.settings.window_ms.div_ceil(1000) as u32;
         self.baseline.heat(self.clock.second(), window_s, self.detector.hot());
         self.tap.follow(self.dataplane.workers().map(|(shared, _)| &**shared), seconds);
@@ -474,7 +494,13 @@ impl Control {
     fn plan(&mut self) {
         let map = self.meter.map();
         let monitor_only = |target: &Target| map.group_around(target.prefix).monitor_only;
-        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits, &self.whitelist, monitor_only);
+        let ours = |target: &Target, prefix| map.may_announce(target.prefix, prefix);
+        let plan = mitigation::plan(
+            self.detector.attacks(),
+            &self.settings.limits,
+            (&self.whitelist, &self.guard, &ours),
+            monitor_only,
+        );
         for alarm in plan.alarms.iter().filter(|alarm| !self.plan_alarms.contains(alarm)) {
             error!("{alarm}");
         }

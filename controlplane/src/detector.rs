@@ -4,6 +4,8 @@
 
 mod by_hand;
 mod detect;
+mod engines;
+mod escalation;
 mod life;
 #[cfg(test)]
 mod properties;

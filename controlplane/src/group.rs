@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dataplane::rule::Action;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -52,6 +53,22 @@ pub enum LastResort {
     },
     /// The target is taken off the net: a route to nowhere.
     Blackhole,
+    /// All that goes to the target is sent to a scrubber.
+    Divert,
+}
+
+impl LastResort {
+    /// What is done with all that a target receives or sends, if anything. Routes are for what goes to a host: of what comes from it
+    /// a rule takes all in place of a blackhole, and nothing is diverted.
+    pub fn action(self, direction: Direction) -> Option<Action> {
+        match (self, direction) {
+            (LastResort::Nothing, _) | (LastResort::Divert, Direction::Outgoing) => None,
+            (LastResort::RateLimit { bps }, _) => Some(Action::RateBps(bps)),
+            (LastResort::Blackhole, Direction::Incoming) => Some(Action::Blackhole),
+            (LastResort::Blackhole, Direction::Outgoing) => Some(Action::Discard),
+            (LastResort::Divert, Direction::Incoming) => Some(Action::Divert),
+        }
+    }
 }
 
 impl fmt::Display for LastResort {
@@ -61,6 +78,7 @@ impl fmt::Display for LastResort {
             LastResort::Nothing => f.write_str("nothing"),
             LastResort::RateLimit { .. } => f.write_str("rate_limit"),
             LastResort::Blackhole => f.write_str("blackhole"),
+            LastResort::Divert => f.write_str("divert"),
         }
     }
 }
@@ -110,6 +128,10 @@ pub struct Group {
     pub inseparable: Inseparable,
     /// What is done when there are no more rules to be had.
     pub last_resort: LastResort,
+    /// What routers do with what a mined rule matches that would discard it.
+    pub actions: [Action; 2],
+    /// Over these, all that a target receives or sends, the last resort comes at once.
+    pub escalation: [Thresholds; 2],
     /// What one host may receive, and what it may send. Nothing is set for a direction that the group does not watch.
     pub thresholds: [Thresholds; 2],
     /// The same for each of its networks as a whole.
@@ -131,6 +153,8 @@ impl Default for Group {
             profile: Profile::default(),
             inseparable: Inseparable::default(),
             last_resort: LastResort::Nothing,
+            actions: [Action::Discard; 2],
+            escalation: Default::default(),
             thresholds: Default::default(),
             network_thresholds: Default::default(),
             group_thresholds: Default::default(),
@@ -139,6 +163,11 @@ impl Default for Group {
 }
 
 impl Group {
+    /// What is mined and ordered for its hosts: what its routers take, and those of each engine, for every engine has all rules.
+    pub fn profile_at<'a>(&self, engines: impl IntoIterator<Item = &'a Profile>) -> Profile {
+        engines.into_iter().fold(self.profile.clone(), |profile, engine| profile.and(engine))
+    }
+
     /// What holds for a host of the group; nothing if its family is not watched.
     pub fn thresholds_of(&self, host: IpAddr, direction: Direction) -> Thresholds {
         if self.watches(host) { self.thresholds[direction as usize] } else { Thresholds::default() }

@@ -11,6 +11,7 @@ pub mod control;
 pub mod crash;
 pub mod detector;
 pub mod group;
+pub mod guard;
 pub mod interface;
 pub mod meter;
 pub mod miner;

@@ -15,7 +15,7 @@ use controlplane::actions::{bgp, mitigator};
 use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
 use controlplane::config::{self, Config, Log};
-use controlplane::control::{Clock, Control, Parts, Request};
+use controlplane::control::{Clock, Control, Order, Parts, Request};
 use controlplane::offline;
 use controlplane::plan;
 use controlplane::plan::memory::{Machine, Need};
@@ -65,6 +65,15 @@ enum Command {
         #[arg(default_value = "/etc/levee/levee.toml")]
         config: PathBuf,
     },
+    /// Takes everything of ours out of all engines, and puts on record that it stays so until `leveectl resume`; where no daemon runs.
+    WithdrawAll {
+        /// The configuration.
+        #[arg(default_value = "/etc/levee/levee.toml")]
+        config: PathBuf,
+        /// Why, for the record.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Looks at an outside system as the daemon would use it, and changes nothing there. Needs no running daemon.
     Doctor {
         #[command(subcommand)]
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
+        Command::WithdrawAll { config, reason } => withdraw_all(&config, reason),
         Command::Doctor { command } => doctor::run(&command),
         Command::Mine(arguments) => mine(&arguments),
         Command::Replay(arguments) => run_replay(&arguments),
@@ -158,6 +168,32 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Works with nothing but the configuration, the store and the engines. What does not work holds up nothing else.
+fn withdraw_all(path: &Path, reason: String) -> anyhow::Result<()> {
+    let config = config::load(path).map_err(|findings| BadConfig(findings.to_string()))?;
+    anyhow::ensure!(listening(&config.daemon.socket).is_none(), "leveed runs: use `leveectl withdraw-all`");
+    let order = Order { seconds: 0, reason, by: api::user(nix::unistd::getuid()) };
+    let stored = store::put_pause(&config.daemon.state, order.act("withdraw_all"), order.withdrawal());
+    if let Err(error) = &stored {
+        eprintln!("leveed: not on record, so a daemon that starts announces again: {error}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut failed = 0;
+    for engine in plan::engines(&config) {
+        match runtime.block_on(bgp::withdraw_all(&engine)) {
+            Ok(routes) => println!("engine {}: {routes} routes withdrawn", engine.name),
+            Err(error) => {
+                failed += 1;
+                eprintln!("leveed: engine {}: {error}", engine.name);
+            }
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} engines may still have routes of ours: try again");
+    stored?;
+    println!("nothing is announced until `leveectl resume`");
+    Ok(())
+}
+
 fn check_memory(config: &Config, need: &Need, machine: &Machine) -> anyhow::Result<()> {
     config.check_memory(need.misfits(machine)).map_err(|findings| BadConfig(findings.to_string()).into())
 }
@@ -210,7 +246,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let (wanted, told) = watch::channel(bgp::Told::default());
 
     let mut engines = bgp::Engines::new(told);
-    let reports = runtime.block_on(async { engines.set(config.bgp.iter().flat_map(plan::engines).collect()) });
+    let reports = runtime.block_on(async { engines.set(plan::engines(&config)) });
     let (ask_mitigator, mitigator_told) = watch::channel(mitigator::Told::default());
     let mut mitigator = mitigator::Mitigator::new(mitigator_told, store.ledger(), switches.as_deref());
     let mitigator_report = runtime.block_on(mitigator.set(config.mitigator.clone()));
@@ -223,6 +259,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
         dataplane,
         settings: plan::settings(&config),
         whitelist: config.whitelist.clone(),
+        guard: plan::guard(&config),
         miner: config.miner,
         tap_per_second: config.tap_per_second,
         store,

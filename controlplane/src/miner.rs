@@ -19,15 +19,15 @@ mod expect;
 mod explain;
 mod fit;
 mod own;
+mod peace;
 mod prior;
 mod search;
 mod table;
 mod widen;
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use dataplane::packet::{Addresses, Headers};
+use dataplane::packet::Headers;
 use dataplane::rule::{Action, Component, FlowRule, nlri};
 use ipnet::IpNet;
 
@@ -38,6 +38,7 @@ use expect::Trust;
 pub use explain::{RunnerUp, at_most};
 use fit::Ends;
 use own::FarEnds;
+pub use peace::{Peace, Whose};
 use search::{Miner, Node};
 use table::{Table, weight};
 
@@ -92,77 +93,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { most_rules: 8, least_coverage: 0.02, most_collateral: 0.01, most_in_general: 0.04 }
-    }
-}
-
-/// Whose traffic a baseline is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// The target's own.
-    Target,
-    /// That of hosts like it.
-    Group,
-}
-
-/// What the target receives in peace.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Peace {
-    /// Packets in the direction of the attack.
-    pub packets: Vec<Headers>,
-    /// The second in which each of them came.
-    pub seconds: Vec<u32>,
-    /// Each stands for so many packets of the target.
-    pub one_in: f64,
-    /// Whose they are.
-    pub whose: Whose,
-}
-
-impl Peace {
-    /// Nobody knows.
-    pub fn unknown() -> Peace {
-        Peace { packets: Vec::new(), seconds: Vec::new(), one_in: 1.0, whose: Whose::Target }
-    }
-
-    /// How many packets all of them stand for.
-    pub fn stands_for(&self) -> f64 {
-        self.packets.len() as f64 * self.one_in
-    }
-
-    /// Packets of the target's family, as if they all were the target's: those of its group stand for its own.
-    fn as_of(&self, target: &Target) -> Peace {
-        let room = self.packets.len();
-        let mut own = Peace { packets: Vec::with_capacity(room), seconds: Vec::with_capacity(room), ..*self };
-        for (packet, second) in self.packets.iter().zip(&self.seconds) {
-            let mut packet = *packet;
-            let incoming = target.direction == Direction::Incoming;
-            match (&mut packet.addresses, target.prefix) {
-                (Addresses::V4 { source, destination }, IpNet::V4(net)) => {
-                    let near = if incoming { destination } else { source };
-                    if !net.contains(&Ipv4Addr::from(*near)) {
-                        *near = net.network().into();
-                    }
-                }
-                (Addresses::V6 { source, destination }, IpNet::V6(net)) => {
-                    let near = if incoming { destination } else { source };
-                    if !net.contains(&Ipv6Addr::from(*near)) {
-                        *near = net.network().into();
-                    }
-                }
-                _ => continue,
-            }
-            own.packets.push(packet);
-            own.seconds.push(*second);
-        }
-        own
-    }
-
-    /// Bits a second of what a rule matches, in the second that had most of it.
-    fn peak_bps(&self, rule: &FlowRule) -> f64 {
-        let mut by_second = std::collections::HashMap::new();
-        for (packet, second) in self.packets.iter().zip(&self.seconds).filter(|(packet, _)| rule.matches(packet)) {
-            *by_second.entry(second).or_insert(0.0) += f64::from(packet.ip_length) * 8.0;
-        }
-        by_second.into_values().fold(0.0, f64::max) * self.one_in
     }
 }
 
@@ -238,7 +168,7 @@ pub fn mine(task: &Task) -> Outcome {
 
 /// The same, and how many packets were looked at for it.
 fn mined(task: &Task) -> (Outcome, usize) {
-    let base = target_rule(&task.target);
+    let base = Target { prefix: task.target.prefix.trunc(), ..task.target }.all();
     let sample: Vec<Headers> = task.sample.iter().filter(|packet| base.matches(packet)).copied().collect();
     if sample.is_empty() || nlri::encode(&base).is_err() {
         let note = "nothing in the sample goes the way of the attack".to_owned();
@@ -289,15 +219,6 @@ impl Trust {
             _ => (1.0 / (sample * (1.0 + 2.0 * known / sample).ln())).clamp(WORD_COST_MIN, WORD_COST_MAX),
         };
         Trust { known, word_cost }
-    }
-}
-
-/// The rule that is the target alone.
-fn target_rule(target: &Target) -> FlowRule {
-    let prefix = Some(target.prefix.trunc());
-    match target.direction {
-        Direction::Incoming => FlowRule { destination: prefix, ..FlowRule::default() },
-        Direction::Outgoing => FlowRule { source: prefix, ..FlowRule::default() },
     }
 }
 
@@ -544,12 +465,7 @@ impl Session<'_> {
 
     /// A rule without its target, for people.
     fn words(&self, rule: &FlowRule) -> String {
-        let mut rule = rule.clone();
-        match self.task.target.direction {
-            Direction::Incoming => rule.destination = None,
-            Direction::Outgoing => rule.source = None,
-        }
-        rule.to_string()
+        self.task.target.direction.with_near(rule, None).to_string()
     }
 
     fn explained(

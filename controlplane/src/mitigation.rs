@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dataplane::rule::{Action, FlowRule};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::attack::{Direction, Target};
+use crate::guard::Guard;
 use crate::record::{AttackRecord, RuleRecord, State};
 use crate::whitelist::Whitelist;
 
@@ -91,12 +93,23 @@ pub fn within(target: &Target, rule: &FlowRule) -> bool {
     side.is_some_and(|prefix| target.prefix.contains(&prefix))
 }
 
+/// Whether a prefix may be announced for a target: it is ours, and nobody's else.
+pub type Ours<'a> = &'a dyn Fn(&Target, IpNet) -> Result<(), String>;
+
+/// Nothing is exempt, and all is ours: for tests.
+#[cfg(test)]
+pub(crate) const FREE: (&Whitelist, &Guard, Ours<'static>) = (
+    &Whitelist { networks: Vec::new(), remote_networks: Vec::new(), ignored: Vec::new() },
+    &Guard { shortest: [16, 32], blackhole: [32, 128], divert: [32, 128], never: Vec::new() },
+    &|_, _| Ok(()),
+);
+
 /// The plan for these attacks. Where a limit is reached, the rules that were asked for first stay. Rules of a target that is
 /// only monitored take nobody's place.
 pub fn plan<'a>(
     attacks: impl IntoIterator<Item = &'a AttackRecord>,
     limits: &Limits,
-    whitelist: &Whitelist,
+    (whitelist, guard, ours): (&Whitelist, &Guard, Ours<'_>),
     monitor_only: impl Fn(&Target) -> bool,
 ) -> Plan {
     let mut asked: Vec<(&AttackRecord, &RuleRecord)> = attacks
@@ -108,38 +121,49 @@ pub fn plan<'a>(
 
     let mut plan = Plan::default();
     let mut list: Vec<Wanted> = Vec::new();
-    let mut at: HashMap<&FlowRule, usize> = HashMap::new();
+    // A route and a rule stand side by side.
+    let mut at: HashMap<(bool, FlowRule), usize> = HashMap::new();
     let mut of_target: HashMap<Target, usize> = HashMap::new();
     let (mut over_target, mut over_all, mut blackholes, mut over_blackholes) = (0, 0, 0, 0);
     for (attack, record) in asked {
-        let rule = &record.flow_spec.rule;
         let target = attack.target;
-        let is_blackhole = record.flow_spec.action == Action::Blackhole;
-        let standing = if !within(&target, rule) {
+        let action = record.flow_spec.action;
+        let rule = &guard.announced(&record.flow_spec.rule, &action);
+        let is_blackhole = action == Action::Blackhole;
+        let key = (action.is_route(), rule.clone());
+        let standing = if !within(&target, &record.flow_spec.rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
+            Standing::Refused
+        } else if let Some(why) = refusal(&target, rule, guard, ours) {
+            plan.alarms.push(format!("rule {} of {target} is refused: {why}", record.id));
             Standing::Refused
         } else if let Some((key, network)) = whitelist.against(&target, rule) {
             plan.alarms.push(format!("rule {} of {target} held back: {network} is in whitelist.{key}", record.id));
             Standing::Whitelisted
         } else if monitor_only(&target) {
             Standing::MonitorOnly
-        } else if let Some(&index) = at.get(rule) {
-            twin(&list[index], record, &target, &mut plan.alarms)
+        } else if let Some(&index) = at.get(&key) {
+            let standing = twin(&list[index], record, &target, &mut plan.alarms);
+            // Two targets within one route that is wider than either.
+            if standing == Standing::Wanted && list.iter().all(|wanted| wanted.id != record.id) {
+                list.push(Wanted { id: record.id, attack: attack.id, ..list[index].clone() });
+            }
+            standing
         } else if !record.last_resort && of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
             over_target += 1;
             Standing::HeldBack
-        } else if list.len() >= limits.rules_in_all {
+        } else if at.len() >= limits.rules_in_all {
             over_all += 1;
             Standing::HeldBack
         } else if is_blackhole && blackholes >= limits.blackholes_in_all {
             over_blackholes += 1;
             Standing::HeldBack
         } else {
-            at.insert(rule, list.len());
+            at.insert(key, list.len());
             // The last resort comes on top of the rules that a target may have.
             *of_target.entry(target).or_default() += usize::from(!record.last_resort);
             blackholes += usize::from(is_blackhole);
-            list.push(Wanted { id: record.id, rule: rule.clone(), action: record.flow_spec.action, attack: attack.id });
+            list.push(Wanted { id: record.id, rule: rule.clone(), action, attack: attack.id });
             Standing::Wanted
         };
         let standing = if standing == Standing::Wanted && limits.dry_run { Standing::DryRun } else { standing };
@@ -164,6 +188,16 @@ pub fn plan<'a>(
     plan
 }
 
+/// Why nothing of the kind is ever announced.
+fn refusal(target: &Target, rule: &FlowRule, guard: &Guard, ours: Ours<'_>) -> Option<String> {
+    let near = match target.direction {
+        Direction::Incoming => rule.destination,
+        Direction::Outgoing => rule.source,
+    };
+    let beyond = near.and_then(|near| ours(target, near).err().map(|why| format!("{near} {why}")));
+    beyond.or_else(|| guard.against(target, rule))
+}
+
 /// A second attack asks for a rule that is on the list already. A router holds a rule once, with one action.
 fn twin(first: &Wanted, second: &RuleRecord, target: &Target, alarms: &mut Vec<String>) -> Standing {
     if first.action == second.flow_spec.action {
@@ -178,7 +212,7 @@ mod tests {
     use std::collections::HashSet;
     use std::net::IpAddr;
 
-    use ipnet::{IpNet, Ipv4Net};
+    use ipnet::Ipv4Net;
     use proptest::prelude::*;
 
     use super::*;
@@ -193,7 +227,11 @@ mod tests {
         limits: &Limits,
         monitor_only: impl Fn(&Target) -> bool,
     ) -> Plan {
-        super::plan(attacks, limits, &Whitelist::default(), monitor_only)
+        super::plan(attacks, limits, FREE, monitor_only)
+    }
+
+    fn plan_of(attacks: &[AttackRecord], limits: &Limits) -> Plan {
+        plan(attacks, limits, never)
     }
 
     fn never(_: &Target) -> bool {
@@ -254,7 +292,7 @@ mod tests {
             remote_networks: vec!["203.0.113.77/32".parse().unwrap()],
             ..Whitelist::default()
         };
-        let plan = super::plan([&one], &LIMITS, &whitelist, never);
+        let plan = super::plan([&one], &LIMITS, (&whitelist, &Guard::default(), &|_, _| Ok(())), never);
         assert_eq!(ids(&plan), [one.rules[3].id]);
         assert!(one.rules[..3].iter().all(|rule| plan.standing[&rule.id] == Standing::Whitelisted));
         assert_eq!(plan.alarms.len(), 3);
@@ -287,7 +325,8 @@ mod tests {
                 one.rules.push(record);
             }
             // Address by address, in the plainest way.
-            let plan = super::plan([&one], &Limits { rules_per_target: 100, ..LIMITS }, &whitelist, never);
+            let limits = Limits { rules_per_target: 100, ..LIMITS };
+            let plan = super::plan([&one], &limits, (&whitelist, &Guard::default(), &|_, _| Ok(())), never);
             let shared = |networks: &[IpNet], prefix: IpNet| {
                 let addresses = [[198, 18, 0, 0], [203, 0, 113, 0]].into_iter().flat_map(|[a, b, c, _]| {
                     (0..32).map(move |last| IpAddr::from([a, b, c, last]))
@@ -303,6 +342,41 @@ mod tests {
             let free = one.rules.iter().map(|rule| &rule.flow_spec.rule).filter(|rule| !touched(rule)).collect();
             prop_assert_eq!(wanted, free, "all that is free, and nothing else");
         }
+    }
+
+    #[test]
+    fn what_the_guard_forbids_is_refused_whatever_is_on_record() {
+        let mut one = attack("198.18.0.0/24", State::Mitigating);
+        one.rules = (1..=3).map(|host| rule(&format!("198.18.0.{host}/32"), None, host)).collect();
+        let guard = Guard { never: vec!["198.18.0.1/32".parse().unwrap()], ..Guard::default() };
+        let ours = |_: &Target, prefix: IpNet| {
+            let is_ours = prefix != "198.18.0.2/32".parse().unwrap();
+            if is_ours { Ok(()) } else { Err("lies in no protected network".to_owned()) }
+        };
+        let plan = super::plan([&one], &LIMITS, (&Whitelist::default(), &guard, &ours), never);
+        assert_eq!(ids(&plan), [one.rules[2].id]);
+        assert!(one.rules[..2].iter().all(|rule| plan.standing[&rule.id] == Standing::Refused));
+        assert!(plan.alarms[0].ends_with("is refused: 198.18.0.1/32 is in bgp.never_announce"), "{:?}", plan.alarms);
+        assert!(plan.alarms[1].ends_with("198.18.0.2/32 lies in no protected network"), "{:?}", plan.alarms);
+    }
+
+    #[test]
+    fn one_route_that_is_wider_than_its_targets_serves_all_of_them() {
+        let mut attacks = [1, 2].map(|host| attack(&format!("198.18.0.{host}/32"), State::Mitigating));
+        for attack in &mut attacks {
+            let target = attack.target.prefix.to_string();
+            attack.rules = vec![rule(&target, None, 1), rule(&target, None, 2)];
+            attack.rules[1].flow_spec.action = Action::Blackhole;
+        }
+        let guard = Guard { blackhole: [24, 48], ..Guard::default() };
+        let whitelist = Whitelist { networks: vec!["198.18.0.99/32".parse().unwrap()], ..Whitelist::default() };
+        let wanted = |whitelist: &Whitelist| {
+            let plan = super::plan(&attacks, &LIMITS, (whitelist, &guard, &|_, _| Ok(())), never);
+            let routes = plan.wanted.iter().filter(|wanted| wanted.action == Action::Blackhole);
+            (routes.map(|wanted| wanted.rule.to_string()).collect::<Vec<_>>(), plan.wanted.len())
+        };
+        assert_eq!(wanted(&Whitelist::default()), (vec!["dst 198.18.0.0/24".to_owned(); 2], 4));
+        assert_eq!(wanted(&whitelist), (vec![], 2), "the route would take along who is exempt");
     }
 
     #[test]
@@ -346,7 +420,7 @@ mod tests {
         assert_eq!(plan.wanted.len(), 3 * 2 + 2);
         // Nor does it take the place of a rule that comes after it.
         attacks[0].rules[3].wanted_ms = 0;
-        assert_eq!(super::plan(&attacks, &limits, &Whitelist::default(), never).wanted.len(), 3 * 2 + 2);
+        assert_eq!(plan_of(&attacks, &limits).wanted.len(), 3 * 2 + 2);
         assert!(
             plan.alarms.iter().any(|alarm| alarm == "1 blackholes held back: no more than 2 in all"),
             "{:?}",

@@ -5,11 +5,11 @@
 
 use std::net::IpAddr;
 
-use dataplane::packet::{Addresses, Headers};
+use dataplane::packet::Headers;
 use dataplane::rule::FlowRule;
 use ipnet::IpNet;
 
-use crate::attack::{Direction, Target, Unit};
+use crate::attack::{Target, Unit};
 use crate::whitelist::overlap;
 
 /// So much of what a rule matches must lie within its part.
@@ -44,17 +44,13 @@ pub fn parts(
 ) -> Vec<Part> {
     let matched = sample.iter().filter(|packet| rule.matches(packet));
     let ends: Vec<(IpAddr, f64)> = matched
-        .map(|packet| (end(packet, target.direction), if by == Unit::Bps { packet.ip_length.into() } else { 1.0 }))
+        .map(|packet| (target.direction.near(packet), if by == Unit::Bps { packet.ip_length.into() } else { 1.0 }))
         .collect();
     let all = weight(target.prefix, &ends);
     let mut found = Vec::new();
     cut(target.prefix, &ends, (longest, LEAST * all), exempt, &mut found);
     let part = |prefix: IpNet| {
-        let mut rule = rule.clone();
-        match target.direction {
-            Direction::Incoming => rule.destination = Some(prefix),
-            Direction::Outgoing => rule.source = Some(prefix),
-        }
+        let rule = target.direction.with_near(rule, Some(prefix));
         Part { rule, prefix, share: weight(prefix, &ends) / all }
     };
     let mut parts: Vec<Part> = found.into_iter().map(part).collect();
@@ -95,22 +91,14 @@ fn weight(prefix: IpNet, ends: &Ends) -> f64 {
     ends.iter().filter(|(end, _)| prefix.contains(end)).map(|(_, weight)| weight).sum()
 }
 
-fn end(packet: &Headers, direction: Direction) -> IpAddr {
-    match (packet.addresses, direction) {
-        (Addresses::V4 { destination, .. }, Direction::Incoming) => IpAddr::V4(destination.into()),
-        (Addresses::V4 { source, .. }, Direction::Outgoing) => IpAddr::V4(source.into()),
-        (Addresses::V6 { destination, .. }, Direction::Incoming) => IpAddr::V6(destination.into()),
-        (Addresses::V6 { source, .. }, Direction::Outgoing) => IpAddr::V6(source.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use dataplane::packet::{Class, Upper};
+    use dataplane::packet::{Addresses, Class, Upper};
 
     use super::*;
+    use crate::attack::Direction;
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()

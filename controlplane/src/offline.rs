@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use dataplane::packet::{Addresses, Headers};
+use dataplane::packet::Headers;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
         }
     };
     let target = Target { prefix, direction };
-    let is_of = |packet: &&Packet| prefix.contains(&near_end(&packet.headers, direction));
+    let is_of = |packet: &&Packet| prefix.contains(&direction.near(&packet.headers));
     let sample: Vec<Headers> = packets.iter().filter(is_of).map(|packet| packet.headers).collect();
     if sample.is_empty() {
         return Err(none(&prefix.to_string()));
@@ -153,19 +153,10 @@ pub fn mine(arguments: &Mine, config: Option<&Config>) -> Result<Report, Error> 
     })
 }
 
-/// The host's end of a packet.
-fn near_end(packet: &Headers, direction: Direction) -> IpAddr {
-    let incoming = direction == Direction::Incoming;
-    match packet.addresses {
-        Addresses::V4 { source, destination } => IpAddr::V4((if incoming { destination } else { source }).into()),
-        Addresses::V6 { source, destination } => IpAddr::V6((if incoming { destination } else { source }).into()),
-    }
-}
-
 fn busiest(packets: &[Packet], direction: Direction, by: Unit, ipv6_prefix_length: u8) -> Option<IpNet> {
     let mut hosts: HashMap<IpNet, u64> = HashMap::new();
     for packet in packets {
-        let host = attack::host(near_end(&packet.headers, direction), ipv6_prefix_length);
+        let host = attack::host(direction.near(&packet.headers), ipv6_prefix_length);
         *hosts.entry(host).or_default() += if by == Unit::Bps { packet.headers.ip_length.into() } else { 1 };
     }
     hosts.into_iter().max_by_key(|&(host, weight)| (weight, host)).map(|(host, _)| host)
@@ -173,7 +164,7 @@ fn busiest(packets: &[Packet], direction: Direction, by: Unit, ipv6_prefix_lengt
 
 /// What a file says of the target in peace; where that is too little, what it says of its group.
 fn peace(packets: &[Packet], target: &Target, config: Option<&Config>) -> Peace {
-    let near = |packet: &Packet| near_end(&packet.headers, target.direction);
+    let near = |packet: &Packet| target.direction.near(&packet.headers);
     let of_target = |packet: &Packet| target.prefix.contains(&near(packet));
     let whose = match packets.iter().filter(|packet| of_target(packet)).take(OWN_LEAST).count() {
         OWN_LEAST.. => Whose::Target,

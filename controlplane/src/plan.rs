@@ -14,6 +14,8 @@ use crate::actions::bgp;
 use crate::attack::{Direction, Metric};
 use crate::config::{Bgp, Config, EngineAddress, HugePages, Tap};
 use crate::detector;
+use crate::group::Group;
+use crate::guard::Guard;
 use crate::meter::Map;
 use crate::mitigation::Limits;
 use crate::samples;
@@ -211,7 +213,9 @@ fn free_huge_pages() -> u64 {
 /// # Errors
 /// When there are too many prefixes.
 pub fn map(config: &Config, networks: Arc<Networks>) -> Result<Map, dataplane::networks::Error> {
-    Map::new(networks, config.groups.clone(), config.tables.ipv6_prefix_length)
+    let engines = || config.bgp.iter().flat_map(Bgp::profiles);
+    let groups = config.groups.iter().map(|group| Group { profile: group.profile_at(engines()), ..group.clone() });
+    Map::new(networks, groups.collect(), config.tables.ipv6_prefix_length)
 }
 
 /// The detector's settings.
@@ -243,18 +247,29 @@ pub fn settings(config: &Config) -> detector::Settings {
     }
 }
 
+/// What is never announced.
+pub fn guard(config: &Config) -> Guard {
+    config.bgp.as_ref().map(|bgp| bgp.guard.clone()).unwrap_or_default()
+}
+
 /// The engines.
-pub fn engines(bgp: &Bgp) -> Vec<bgp::Engine> {
-    bgp.engines
-        .iter()
-        .map(|engine| {
+pub fn engines(config: &Config) -> Vec<bgp::Engine> {
+    let engines = config.bgp.iter().flat_map(|bgp| bgp.engines.iter().map(move |engine| (bgp, engine)));
+    engines
+        .map(|(bgp, engine)| {
             let address = match &engine.address {
                 EngineAddress::Unix(path) => format!("unix://{}", path.display()),
                 EngineAddress::Http(url) => url.clone(),
             };
-            let communities = engine.communities.clone();
-            let next_hops = bgp.blackhole_next_hops;
-            bgp::Engine { communities, next_hops, ..bgp::Engine::new(&engine.name, &address, bgp.mark) }
+            bgp::Engine {
+                communities: engine.communities.clone(),
+                blackhole: bgp.blackhole.clone(),
+                divert: bgp.divert.clone(),
+                profile: engine.profile.clone(),
+                rules_max: config.detection.rules_in_all as usize,
+                rules_per_second: bgp.rules_per_second,
+                ..bgp::Engine::new(&engine.name, &address, bgp.mark)
+            }
         })
         .collect()
 }

@@ -1,10 +1,11 @@
 //! What a router takes: components, items in one, length, actions, how many rules. What those of a host group do not take is neither
 //! mined nor ordered for it. Values only.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dataplane::rule::nlri::{self, ITEMS_MAX, LENGTH_MAX};
-use dataplane::rule::{Action, Bits, Component, FlowRule};
+use dataplane::rule::{Action, Bits, Component, Family, FlowRule, Redirect};
 
 /// What a router takes. The default is what every known one takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Profile {
     pub length_max: usize,
     /// Whether it matches the don't-fragment flag.
     pub dont_fragment: bool,
+    /// Whether it takes a redirect to a route target of a 4-octet AS.
+    pub redirect_as4: bool,
     /// Most rules for one target.
     pub rules_max: usize,
 }
@@ -33,6 +36,10 @@ pub enum Unfit {
     Component { profile: Arc<str>, component: Component },
     #[error("routers of profile {0} do not match dont-fragment")]
     DontFragment(Arc<str>),
+    #[error("routers of profile {0} take no redirect to a route target of a 4-octet AS")]
+    RedirectAs4(Arc<str>),
+    #[error("{0} is no next hop for traffic of the rule's family")]
+    RedirectFamily(IpAddr),
     #[error("the rule takes {bytes} bytes, and routers of profile {profile} take {most}")]
     TooLong { profile: Arc<str>, bytes: usize, most: usize },
 }
@@ -48,6 +55,7 @@ impl Default for Profile {
             items_max: ITEMS_MAX,
             length_max: LENGTH_MAX,
             dont_fragment: false,
+            redirect_as4: false,
             rules_max: usize::MAX,
         }
     }
@@ -60,12 +68,20 @@ impl Profile {
     /// The one of this name. All go through a GoBGP, so none takes longer rules than that encodes rightly.
     pub fn named(name: &str) -> Option<Profile> {
         let strict = Profile::default();
-        let roomy = Profile { name: name.into(), items_max: ITEMS_BY_LENGTH, dont_fragment: true, ..strict.clone() };
+        let roomy = Profile {
+            name: name.into(),
+            items_max: ITEMS_BY_LENGTH,
+            dont_fragment: true,
+            redirect_as4: true,
+            ..strict.clone()
+        };
         match name {
             "strict" => Some(strict),
             // It resets its session over more items.
             "frr" => Some(Profile { items_max: ITEMS_MAX, ..roomy }),
-            "bird" | "exabgp" | "gobgp" => Some(roomy),
+            // It resets its session over such a redirect.
+            "exabgp" => Some(Profile { redirect_as4: false, ..roomy }),
+            "bird" | "gobgp" => Some(roomy),
             _ => None,
         }
     }
@@ -77,17 +93,19 @@ impl Profile {
 
     /// What both take.
     pub fn and(&self, other: &Profile) -> Profile {
-        if self == other {
-            return self.clone();
-        }
-        Profile {
+        let both = Profile {
             name: format!("{} and {}", self.name, other.name).into(),
             components: self.components.iter().copied().filter(|&component| other.has(component)).collect(),
             items_max: self.items_max.min(other.items_max),
             length_max: self.length_max.min(other.length_max),
             dont_fragment: self.dont_fragment && other.dont_fragment,
+            redirect_as4: self.redirect_as4 && other.redirect_as4,
             rules_max: self.rules_max.min(other.rules_max),
-        }
+        };
+        // One that takes no more than the other is that one.
+        let narrower =
+            [self, other].into_iter().find(|one| **one == Profile { name: Arc::clone(&one.name), ..both.clone() });
+        narrower.cloned().unwrap_or(both)
     }
 
     /// Whether it takes the rule and does with it what the action says.
@@ -96,10 +114,11 @@ impl Profile {
     /// Why it does not.
     pub fn check(&self, rule: &FlowRule, action: &Action) -> Result<(), Unfit> {
         match action {
-            // A rate in packets is carried by all, if not understood by all.
+            // A rate in packets is carried by all, if not understood by all; so is a redirect to an IPv6 address.
             Action::Discard | Action::RateBps(_) | Action::RatePps(_) => {}
+            Action::Pass(pass) => self.check_redirect(rule, pass.redirect)?,
             // A route and no rule: of any length.
-            Action::Blackhole => return Ok(()),
+            Action::Blackhole | Action::Divert => return Ok(()),
         }
         let bytes = nlri::encode_within(rule, self.items_max)?.len() - 1;
         let profile = || Arc::clone(&self.name);
@@ -113,6 +132,18 @@ impl Profile {
             return Err(Unfit::TooLong { profile: profile(), bytes, most: self.length_max });
         }
         Ok(())
+    }
+}
+
+impl Profile {
+    fn check_redirect(&self, rule: &FlowRule, redirect: Option<Redirect>) -> Result<(), Unfit> {
+        match (redirect, rule.family()) {
+            (Some(Redirect::As4(..)), _) if !self.redirect_as4 => Err(Unfit::RedirectAs4(Arc::clone(&self.name))),
+            (Some(Redirect::Ip(address)), Some(family)) if address.is_ipv4() != (family == Family::V4) => {
+                Err(Unfit::RedirectFamily(address))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -135,6 +166,8 @@ pub(crate) fn bit_items(bits: Bits) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use dataplane::rule::Pass;
+
     use super::*;
 
     fn named(name: &str) -> Profile {
@@ -154,8 +187,7 @@ mod tests {
         for name in Profile::NAMES {
             let profile = named(name);
             assert_eq!(&*profile.name, name);
-            let both = Profile { name: "strict".into(), ..profile.and(&named("strict")) };
-            assert_eq!(both, named("strict"), "{name}");
+            assert_eq!(profile.and(&named("strict")), named("strict"), "{name}");
         }
         assert_eq!((Profile::default(), Profile::named("cisco")), (named("strict"), None));
     }
@@ -178,6 +210,25 @@ mod tests {
             assert_eq!(named(name).check(&ports(130), &Action::Blackhole), Ok(()), "{name}: a route");
             let nothing = named(name).check(&FlowRule::default(), &Action::Discard);
             assert_eq!(nothing, Err(Unfit::Encoding(nlri::Error::Empty)), "{name}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_held_against_router_and_family() {
+        let to = |text: &str| {
+            Action::Pass(Pass { redirect: Some(text.parse().unwrap()), dscp: Some(46), ..Pass::default() })
+        };
+        let v6 = FlowRule { destination: Some("2001:db8::1/128".parse().unwrap()), ..FlowRule::default() };
+        for (name, takes) in [("strict", false), ("exabgp", false), ("frr", true), ("bird", true), ("gobgp", true)] {
+            let profile = named(name);
+            assert_eq!(profile.check(&host(), &to("4200000000:1")).is_ok(), takes, "{name}");
+            for (rule, target) in [(host(), "64512:1"), (v6.clone(), "192.0.2.1:1"), (host(), "192.0.2.1")] {
+                assert_eq!(profile.check(&rule, &to(target)), Ok(()), "{name}: {rule} {target}");
+            }
+            assert_eq!(profile.check(&v6, &to("2001:db8::9")), Ok(()));
+            let other = profile.check(&v6, &to("192.0.2.1"));
+            assert_eq!(other, Err(Unfit::RedirectFamily("192.0.2.1".parse().unwrap())));
+            assert!(profile.check(&host(), &to("2001:db8::9")).is_err());
         }
     }
 
@@ -206,6 +257,8 @@ mod tests {
         let narrow = Profile { components: vec![Component::Protocol], rules_max: 3, ..named("bird") };
         let both = named("frr").and(&narrow);
         assert_eq!(both, Profile { name: "frr and bird".into(), items_max: 5, ..narrow });
-        assert_eq!(named("frr").and(&named("frr")), named("frr"));
+        for (one, other, both) in [("frr", "frr", "frr"), ("bird", "strict", "strict"), ("strict", "gobgp", "strict")] {
+            assert_eq!(named(one).and(&named(other)), named(both));
+        }
     }
 }

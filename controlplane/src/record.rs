@@ -154,6 +154,26 @@ pub struct MinedRecord {
     pub known_packets: u64,
 }
 
+/// An engine that holds a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    /// The engine's name.
+    pub name: String,
+    /// Since when, wall-clock milliseconds.
+    pub since_ms: i64,
+}
+
+/// An engine that holds a rule back for long. Also over a restart: a router is not to fall once more for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspectRecord {
+    /// Its name.
+    pub engine: String,
+    /// When it is tried again.
+    pub until_ms: i64,
+    /// What fell, and when.
+    pub why: String,
+}
+
 /// A rule of an attack and what became of it. Times are wall-clock milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RuleRecord {
@@ -177,6 +197,15 @@ pub struct RuleRecord {
     /// Whether it takes all that the other rules leave, since no more of them are allowed.
     #[serde(default)]
     pub last_resort: bool,
+    /// A last resort that came by the second threshold of its group: that decides when it goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// The engines that hold it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineRecord>,
+    /// The engines that hold it back, since a router's session fell over it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspected: Vec<SuspectRecord>,
     /// Withdrawn since it matched nothing, and kept in mind.
     #[serde(default)]
     pub idle: bool,
@@ -200,11 +229,17 @@ impl RuleRecord {
         self.withdrawn_ms.is_none()
     }
 
+    /// Whether it is the last resort of its group, and not one that was mined.
+    pub fn is_the_resort(&self) -> bool {
+        self.last_resort && self.mined.is_none()
+    }
+
     /// Asks for it once more.
     pub fn want_again(&mut self, now_ms: i64) {
         self.wanted_ms = now_ms;
         (self.held_ms, self.withdrawn_ms) = (None, None);
         (self.idle, self.quiet_ms) = (false, 0);
+        self.engines.clear();
     }
 
     /// So much was matched within `seconds`.
@@ -418,6 +453,9 @@ pub(crate) mod samples {
             held_ms: None,
             withdrawn_ms: None,
             last_resort: false,
+            escalated: false,
+            engines: Vec::new(),
+            suspected: Vec::new(),
             idle: false,
             quiet_ms: 0,
             refused: None,

@@ -439,7 +439,7 @@ impl Reloader {
         by: &str,
     ) -> Result<Outcome, Error> {
         let Prepared { config, networks, map, outcome } = prepared;
-        let reports = state.actions.engines.set(config.bgp.iter().flat_map(plan::engines).collect());
+        let reports = state.actions.engines.set(plan::engines(&config));
         let subscribers: Arc<[Subscriber]> = config.subscribers.clone().into();
         state.actions.notify.set(Arc::clone(&subscribers));
         let reload = Box::new(Reload {
@@ -449,6 +449,7 @@ impl Reloader {
             map,
             settings: plan::settings(&config),
             whitelist: config.whitelist.clone(),
+            guard: plan::guard(&config),
             miner: config.miner,
             tap_per_second: config.tap_per_second,
             history: config.history.kept,

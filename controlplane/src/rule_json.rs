@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use dataplane::packet::fragment;
 use dataplane::rule::{
-    Action, Bits, Component, FRAGMENT_FLAGS, FlowRule, Ranges, TCP_FLAGS, protocol_name, protocol_number,
+    Action, Bits, Component, FRAGMENT_FLAGS, FlowRule, Pass, Ranges, Redirect, TCP_FLAGS, protocol_name,
+    protocol_number,
 };
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
@@ -22,14 +23,20 @@ pub enum Error {
     UnknownKey(String),
     #[error("{key}: {found} is wrong: {right}")]
     Wrong { key: &'static str, found: String, right: String },
-    #[error("action_type is missing: give \"discard\", \"rate-limit\" or \"blackhole\"")]
+    #[error("action_type is missing: give one of {ACTIONS}")]
     NoAction,
-    #[error("action_type {0:?} is not supported: give \"discard\", \"rate-limit\" or \"blackhole\"")]
+    #[error("action_type {0:?} is not supported: give one of {ACTIONS}")]
     UnsupportedAction(String),
 }
 
 /// What a mined rule says about itself beside the rule; understood so that it can be handed in as it came out.
 const REMARKS: [&str; 3] = ["coverage", "collateral", "reason"];
+
+/// The words of `action_type`.
+const ACTIONS: &str = "discard, rate-limit, redirect, mark, accept, blackhole, divert";
+
+/// Largest DSCP.
+const DSCP_MAX: u64 = 63;
 
 /// Short for "neither a first nor a later fragment".
 const NOT_A_FRAGMENT: (&str, Bits) =
@@ -46,17 +53,46 @@ fn wrong<T>(key: &'static str, found: &Value, right: impl Into<String>) -> Resul
 /// The rule as an object, keys in the order of the components, then the action.
 pub fn to_json(rule: &FlowRule, action: &Action) -> Value {
     let mut object = components(rule);
+    let Value::Object(action) = action_to_json(action) else { return Value::Object(object) };
+    object.extend(action);
+    Value::Object(object)
+}
+
+/// An action by itself: `action_type` and, where there are any, its details.
+pub fn action_to_json(action: &Action) -> Value {
     let (kind, details) = match action {
-        Action::Discard => ("discard", None),
-        Action::RateBps(rate) => ("rate-limit", Some(json!({ "rate_bps": rate }))),
-        Action::RatePps(rate) => ("rate-limit", Some(json!({ "rate_pps": rate }))),
-        Action::Blackhole => ("blackhole", None),
+        Action::Discard => ("discard", Map::new()),
+        Action::RateBps(rate) => ("rate-limit", Map::from_iter([("rate_bps".to_owned(), json!(rate))])),
+        Action::RatePps(rate) => ("rate-limit", Map::from_iter([("rate_pps".to_owned(), json!(rate))])),
+        Action::Pass(pass) => (kind_of(pass), pass_details(pass)),
+        Action::Blackhole => ("blackhole", Map::new()),
+        Action::Divert => ("divert", Map::new()),
     };
-    object.insert("action_type".to_owned(), json!(kind));
-    if let Some(details) = details {
-        object.insert("action".to_owned(), details);
+    let mut object = Map::from_iter([("action_type".to_owned(), json!(kind))]);
+    if !details.is_empty() {
+        object.insert("action".to_owned(), Value::Object(details));
     }
     Value::Object(object)
+}
+
+fn kind_of(pass: &Pass) -> &'static str {
+    match (pass.redirect, pass.dscp) {
+        (Some(_), _) => "redirect",
+        (None, Some(_)) => "mark",
+        (None, None) => "accept",
+    }
+}
+
+fn pass_details(pass: &Pass) -> Map<String, Value> {
+    let redirect = pass.redirect.map(|to| ("redirect_target", json!(to.to_string())));
+    let mut details: Vec<(&str, Value)> = redirect.into_iter().collect();
+    details.extend(pass.dscp.map(|dscp| ("dscp", json!(dscp))));
+    details.extend([("sample", pass.sample), ("terminal", pass.terminal)].map(|(key, bit)| (key, json!(bit))));
+    details
+        .into_iter()
+        .filter(|(_, value)| *value != json!(false))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// The same without an action.
@@ -106,6 +142,15 @@ fn terms(component: Component, bits: Bits) -> String {
 pub fn from_json(value: &Value) -> Result<(FlowRule, Action), Error> {
     let Value::Object(object) = value else { return Err(Error::NotAnObject) };
     Ok((rule(object)?, action(object)?))
+}
+
+/// The action that an object says which has nothing else.
+pub fn action_from_json(value: &Value) -> Result<Action, Error> {
+    let Value::Object(object) = value else { return Err(Error::NotAnObject) };
+    match object.keys().find(|key| !["action_type", "action"].contains(&key.as_str())) {
+        Some(key) => Err(Error::UnknownKey(key.clone())),
+        None => action(object),
+    }
 }
 
 /// The rule that the object says, where nobody asks for an action: one that is there is read past.
@@ -230,11 +275,14 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
     let found = || Value::Object(details.clone());
     match object.get("action_type") {
         None => Err(Error::NoAction),
-        Some(Value::String(kind)) if kind == "discard" || kind == "blackhole" => match details.is_empty() {
-            true if kind == "discard" => Ok(Action::Discard),
-            true => Ok(Action::Blackhole),
-            false => wrong("action", &found(), format!("{kind} takes no action")),
-        },
+        Some(Value::String(kind)) if ["discard", "blackhole", "divert"].contains(&kind.as_str()) => {
+            match (details.is_empty(), kind.as_str()) {
+                (false, _) => wrong("action", &found(), format!("{kind} takes no action")),
+                (true, "discard") => Ok(Action::Discard),
+                (true, "blackhole") => Ok(Action::Blackhole),
+                (true, _) => Ok(Action::Divert),
+            }
+        }
         Some(Value::String(kind)) if kind == "rate-limit" => {
             let only = details.iter().next().filter(|_| details.len() == 1);
             match only.map(|(key, value)| (&**key, value.as_u64())) {
@@ -247,9 +295,51 @@ fn action(object: &Map<String, Value>) -> Result<Action, Error> {
                 ),
             }
         }
+        Some(Value::String(kind)) if ["redirect", "mark", "accept"].contains(&kind.as_str()) => {
+            pass(kind, details).map(Action::Pass)
+        }
         Some(Value::String(kind)) => Err(Error::UnsupportedAction(kind.clone())),
-        Some(other) => wrong("action_type", other, "give \"discard\", \"rate-limit\" or \"blackhole\""),
+        Some(other) => wrong("action_type", other, format!("give one of {ACTIONS}")),
     }
+}
+
+/// What is done with traffic that is let through: what its kind says, and perhaps more.
+fn pass(kind: &str, details: &Map<String, Value>) -> Result<Pass, Error> {
+    let mut pass = Pass::default();
+    for (key, value) in details {
+        match (key.as_str(), value) {
+            ("redirect_target", Value::String(text)) => match text.parse() {
+                Ok(to) if leads_somewhere(to) => pass.redirect = Some(to),
+                _ => {
+                    return wrong("action", value, "give a route target such as \"64512:100\", or a router's address");
+                }
+            },
+            ("dscp", Value::Number(number)) if number.as_u64().is_some_and(|dscp| dscp <= DSCP_MAX) => {
+                pass.dscp = number.as_u64().map(|dscp| dscp as u8);
+            }
+            ("sample", Value::Bool(bit)) => pass.sample = *bit,
+            ("terminal", Value::Bool(bit)) => pass.terminal = *bit,
+            _ => {
+                let right =
+                    "the keys are redirect_target (a text), dscp (0 to 63), sample and terminal (true or false)";
+                return wrong("action", &Value::Object(details.clone()), right);
+            }
+        }
+    }
+    if kind_of(&pass) == kind {
+        return Ok(pass);
+    }
+    let right = match kind {
+        "redirect" => "redirect takes {\"redirect_target\": \"AS:NN\" or an address}",
+        "mark" => "mark takes {\"dscp\": N}, and no redirect_target",
+        _ => "accept takes no redirect_target and no dscp",
+    };
+    wrong("action", &Value::Object(details.clone()), right)
+}
+
+fn leads_somewhere(to: Redirect) -> bool {
+    let Redirect::Ip(address) = to else { return true };
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || address != address.to_canonical())
 }
 
 #[cfg(test)]
@@ -320,7 +410,17 @@ mod tests {
             (r#"{"tcp_flags": [""]}"#, ["tcp_flags", "fin, syn"]),
             (r#"{"fragmentation_flags": ["!not-a-fragment"]}"#, ["fragmentation_flags", "is-fragment"]),
             ("{}", ["action_type is missing", "discard"]),
-            (r#"{"action_type": "redirect"}"#, ["\"redirect\" is not supported", "rate-limit"]),
+            (r#"{"action_type": "drop"}"#, ["\"drop\" is not supported", "rate-limit"]),
+            (r#"{"action_type": "redirect"}"#, ["action", "AS:NN"]),
+            (
+                r#"{"action_type": "redirect", "action": {"redirect_target": "::ffff:192.0.2.1"}}"#,
+                ["::ffff", "64512:100"],
+            ),
+            (r#"{"action_type": "redirect", "action": {"redirect_target": "0.0.0.0"}}"#, ["0.0.0.0", "address"]),
+            (r#"{"action_type": "mark", "action": {"dscp": 64}}"#, ["64", "0 to 63"]),
+            (r#"{"action_type": "mark", "action": {"dscp": 1, "redirect_target": "1:1"}}"#, ["mark", "no redirect"]),
+            (r#"{"action_type": "accept", "action": {"dscp": 1}}"#, ["accept", "no dscp"]),
+            (r#"{"action_type": "accept", "action": {"samples": true}}"#, ["samples", "terminal"]),
             (r#"{"action_type": "discard", "action": {"rate_bps": 1}}"#, ["action", "discard takes no"]),
             (r#"{"action_type": "rate-limit"}"#, ["action", "rate_pps"]),
             (r#"{"action_type": "rate-limit", "action": {"rate_bps": 1, "rate_pps": 2}}"#, ["action", "rate_pps"]),
@@ -348,6 +448,18 @@ mod tests {
         })
     }
 
+    fn pass() -> impl Strategy<Value = Pass> {
+        let redirect = prop_oneof![
+            any::<(u16, u32)>().prop_map(|(number, value)| Redirect::As2(number, value)),
+            any::<(u32, u16)>().prop_map(|(number, value)| Redirect::As4(number, value)),
+            any::<([u8; 4], u16)>().prop_map(|(address, value)| Redirect::Ipv4(address.into(), value)),
+            any::<u8>().prop_map(|last| Redirect::Ip([192, 0, 2, last].into())),
+            any::<u16>().prop_map(|last| Redirect::Ip([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into())),
+        ];
+        let parts = (prop::option::of(redirect), prop::option::of(0u8..64), any::<bool>(), any::<bool>());
+        parts.prop_map(|(redirect, dscp, sample, terminal)| Pass { redirect, dscp, sample, terminal })
+    }
+
     fn prefix() -> impl Strategy<Value = Option<IpNet>> {
         prop::option::of(prop_oneof![
             (any::<u32>(), 0..=32_u8)
@@ -368,7 +480,9 @@ mod tests {
                 Just(Action::Discard),
                 any::<u64>().prop_map(Action::RateBps),
                 any::<u64>().prop_map(Action::RatePps),
+                pass().prop_map(Action::Pass),
                 Just(Action::Blackhole),
+                Just(Action::Divert),
             ],
         ) {
             let mut rule = FlowRule { destination, source, tcp_flags, fragments, ..FlowRule::default() };
@@ -379,6 +493,7 @@ mod tests {
             }
             let text = to_json(&rule, &action).to_string();
             prop_assert_eq!(read(&text), Ok((rule, action)));
+            prop_assert_eq!(action_from_json(&action_to_json(&action)), Ok(action));
         }
     }
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::crash::{self, Step, When};
 use crate::record::AttackRecord;
 
+pub use acts::put_pause;
 pub use archive::Archive;
 #[cfg(test)]
 pub(crate) use recovery::lost_sight_of;

@@ -34,6 +34,7 @@ mod layout;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod marks;
+mod place;
 mod seed;
 #[cfg(all(test, not(loom)))]
 pub(super) mod tests;
@@ -49,6 +50,7 @@ use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Memory, Ordering, fence, whic
 pub use hashed::{Bucket, host, key};
 use hashed::{Key, Placed, Warmth};
 pub use layout::{Layout, Parts};
+pub use place::{Place, Slot};
 pub(crate) use seed::Seed;
 
 // A model explores every interleaving, so it has as few cells as can show a mistake.
@@ -155,46 +157,6 @@ impl Head {
 
     fn newest_age(&self, tick: u32) -> u32 {
         self.stamps.iter().map(|stamp| tick.wrapping_sub(stamp.load(Ordering::Relaxed))).min().unwrap_or(0)
-    }
-}
-
-/// Number of a slot in a slab. [`Slot::NOWHERE`] takes what is not to be counted, so that counting needs no branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Slot(pub u32);
-
-impl Slot {
-    /// Counts here are never read.
-    pub const NOWHERE: Slot = Slot(0);
-
-    /// Which block.
-    pub fn block(self) -> usize {
-        self.0 as usize / BLOCK
-    }
-
-    /// Which slot of the block.
-    pub fn index(self) -> usize {
-        self.0 as usize % BLOCK
-    }
-}
-
-/// Number of a cell in a slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Place(u32);
-
-impl Place {
-    /// No cell.
-    pub const NOWHERE: Place = Place(0);
-
-    /// Whether all of these are this one. Without a branch for each, so that the compiler takes several at once.
-    #[inline(always)]
-    pub fn is_all_of(self, places: &[Place]) -> bool {
-        places.iter().fold(0, |differs, place| differs | place.0 ^ self.0) == 0
-    }
-
-    /// The cell of a slot, in the plane that begins here.
-    #[inline(always)]
-    pub fn of(self, slot: Slot) -> Place {
-        Place(self.0 + slot.0)
     }
 }
 
@@ -532,13 +494,13 @@ impl Owner {
             return;
         }
         cell.set_stamp(tick as u16);
-        let (plane, slot) = (place.0 / slab.slots, Slot(place.0 % slab.slots));
+        let (plane, slot) = (slab.plane_of(place), Slot(place.0 % slab.slots));
         let group = &slab.stamps[place.0 as usize / GROUP];
         // The first of a group stamps the head for all of it: in a busy block most find that line alone in their cache.
         if group.load(Ordering::Relaxed) != tick as u16 {
             group.store(tick as u16, Ordering::Relaxed); // loom: group-set
             // After the packet was counted and its group stamped: who sees the head's stamp sees both.
-            slab.heads[slot.block()].stamps[plane as usize].store(tick, Ordering::Release); // loom: stamp-set
+            slab.heads[slot.block()].stamps[plane].store(tick, Ordering::Release); // loom: stamp-set
         }
         if slot.block() >= slab.layout.ipv6_at() {
             slab.warmth[slab.ipv6_index(slot)].touch(plane, tick);

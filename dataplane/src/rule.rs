@@ -4,11 +4,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::packet::{Addresses, Headers, Upper};
 
+mod action;
 mod columns;
 pub mod lanes;
 pub mod nlri;
 mod set;
 mod text;
+pub use action::{Action, Pass, Redirect};
 pub use columns::Columns;
 pub use set::{RuleSet, SET_MAX};
 pub use text::{FRAGMENT_FLAGS, TCP_FLAGS, protocol_name, protocol_number};
@@ -290,6 +292,15 @@ impl FlowRule {
         })
     }
 
+    /// As [`FlowRule::bits`], to be changed.
+    pub fn bits_mut(&mut self, component: Component) -> Option<&mut Vec<Bits>> {
+        match component {
+            Component::TcpFlags => Some(&mut self.tcp_flags),
+            Component::Fragment => Some(&mut self.fragments),
+            _ => None,
+        }
+    }
+
     /// A bitmask component; `None` for prefixes and numbers.
     pub fn bits(&self, component: Component) -> Option<&[Bits]> {
         match component {
@@ -319,34 +330,6 @@ fn inside6(prefix: Option<IpNet>, address: u128) -> bool {
         None => true,
         Some(IpNet::V6(net)) => (u128::from(net.addr()) ^ address) & u128::from(Ipv6Net::netmask(&net)) == 0,
         Some(IpNet::V4(_)) => false,
-    }
-}
-
-/// What a router does with what matches.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Action {
-    /// Drop.
-    Discard,
-    /// Let this many bits a second through.
-    RateBps(u64),
-    /// Let this many packets a second through.
-    RatePps(u64),
-    /// Drop all that goes to the destination, by a route to nowhere (RFC 7999) in place of a rule.
-    Blackhole,
-}
-
-impl Action {
-    /// The extended community that says it: traffic-rate-bytes or traffic-rate-packets (RFC 8955 sections 7.1 and 7.2),
-    /// the number of the AS left at 0. None where it is no rule that does it.
-    pub fn extended_community(&self) -> Option<[u8; 8]> {
-        let (kind, rate) = match *self {
-            Action::Discard => (0x06, 0.0),
-            Action::RateBps(bits) => (0x06, bits as f32 / 8.0),
-            Action::RatePps(packets) => (0x0c, packets as f32),
-            Action::Blackhole => return None,
-        };
-        let [a, b, c, d] = f32::to_be_bytes(rate);
-        Some([0x80, kind, 0, 0, a, b, c, d])
     }
 }
 

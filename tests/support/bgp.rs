@@ -68,9 +68,19 @@ impl Gobgpd {
     /// The same with further options, such as `--graceful-restart`.
     #[track_caller]
     pub(crate) fn start_with(&mut self, netns: &Netns, options: &[&str]) {
+        self.start_as(netns.command("gobgpd"), options);
+    }
+
+    /// The same in no namespace: for peers on the loopback.
+    #[track_caller]
+    pub(crate) fn start_here(&mut self) {
+        self.start_as(Command::new("gobgpd"), &[]);
+    }
+
+    #[track_caller]
+    fn start_as(&mut self, mut command: Command, options: &[&str]) {
         // What a SIGKILL left there would make the start fail.
         let _ = fs::remove_file(self.dir.path().join("api.sock"));
-        let mut command = netns.command("gobgpd");
         command
             .args(["--pprof-disable", "--api-hosts", &self.address(), "-f"])
             .arg(self.dir.path().join("gobgpd.toml"))

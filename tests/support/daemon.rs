@@ -41,6 +41,14 @@ pub(crate) fn cores() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
 }
 
+/// The core of a test's only worker: a different one for each of the tests that nextest runs side by side, from the last core on.
+/// Players and routers then mostly run beside it.
+pub(crate) fn core() -> usize {
+    let slot = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok().and_then(|slot| slot.parse::<usize>().ok()).unwrap_or(0);
+    let cores = cores();
+    cores[cores.len() - 1 - slot % cores.len()]
+}
+
 /// Wall-clock milliseconds, as the API has them.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64

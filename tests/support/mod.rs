@@ -5,12 +5,15 @@
 
 pub(crate) mod bgp;
 pub(crate) mod daemon;
+pub(crate) mod deaths;
 pub(crate) mod hook;
 pub(crate) mod netns;
 pub(crate) mod orders;
 pub(crate) mod pcap;
 pub(crate) mod routers;
+pub(crate) mod site;
 pub(crate) mod stub_engine;
+pub(crate) mod stub_router;
 pub(crate) mod traffic;
 
 use std::ffi::OsStr;

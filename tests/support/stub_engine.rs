@@ -85,7 +85,7 @@ impl GobgpApi for Stub {
     }
 
     async fn watch_event(&self, _: Request<WatchEventRequest>) -> Result<Response<Self::WatchEventStream>, Status> {
-        let first = tokio_stream::once(Ok(WatchEventResponse {}));
+        let first = tokio_stream::once(Ok(WatchEventResponse::default()));
         Ok(Response::new(Box::pin(first.chain(tokio_stream::pending()))))
     }
 }

@@ -27,6 +27,12 @@ pub(crate) async fn connect(socket: &Path) -> Result<Client> {
     }
 }
 
+/// Whether nobody listens at the socket: then no daemon runs.
+pub(crate) fn is_down(socket: &Path) -> bool {
+    let kind = std::os::unix::net::UnixStream::connect(socket).err().map(|error| error.kind());
+    matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+}
+
 fn unreachable(socket: &Path, error: &tonic::transport::Error) -> anyhow::Error {
     let cause = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let advice = match cause.map(io::Error::kind) {

@@ -1,6 +1,7 @@
 //! `leveectl`, the client of `leveed`: arguments in, one call, a table or JSON out. Exit status 0, 1 for what failed, 2
 //! for wrong usage.
 
+mod bgp;
 mod client;
 mod config;
 mod doctor;
@@ -63,6 +64,17 @@ enum Command {
     Unban(Unban),
     /// Nothing is announced, withdrawn or called from now on: outside systems stay exactly as they are. All else goes on.
     Pause(Pause),
+    /// BGP engines: their sessions, the rules that each holds, what it refuses.
+    Bgp,
+    /// Takes everything of ours out of all engines, and keeps it so until `leveectl resume`; works also while leveed is down.
+    WithdrawAll {
+        /// The configuration that names the engines, where leveed is down.
+        #[arg(long, value_name = "FILE", default_value = "/etc/levee/levee.toml")]
+        config: PathBuf,
+        /// Why, for the record.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
     /// Actions go on: outside systems are made equal to what is wanted by then.
     Resume {
         /// Why, for the record.
@@ -287,11 +299,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
+    if let Command::WithdrawAll { config, reason } = cli.command {
+        return bgp::withdraw_all(&cli.socket, config, reason, json).await;
+    }
     if let Command::Doctor { command } = &cli.command {
         return doctor::run(command, json);
     }
     let mut client = client::connect(&cli.socket).await?;
     match cli.command {
+        Command::WithdrawAll { config, reason } => bgp::withdraw_all(&cli.socket, config, reason, json).await,
+        Command::Bgp => bgp::engines(client, json).await,
         Command::Status(Status { unparsed }) => {
             let status = client.get_status(v1::GetStatusRequest {}).await.map_err(client::refused)?.into_inner();
             match unparsed {
@@ -323,11 +340,11 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Pause(Pause { length, reason }) => {
             let request = v1::PauseRequest { seconds: length.unwrap_or(0).into(), reason };
             let answer = client.pause(request).await.map_err(client::refused)?.into_inner();
-            show(json, &answer, |answer| tables::paused(&answer.pause.clone().unwrap_or_default(), now_ms()))
+            show(json, &answer, |answer| tables::bgp::paused(&answer.pause.clone().unwrap_or_default(), now_ms()))
         }
         Command::Resume { reason } => {
             let answer = client.resume(v1::ResumeRequest { reason }).await.map_err(client::refused)?.into_inner();
-            show(json, &answer, |answer| tables::resumed(&answer.pause.clone().unwrap_or_default(), now_ms()))
+            show(json, &answer, |answer| tables::bgp::resumed(&answer.pause.clone().unwrap_or_default(), now_ms()))
         }
         Command::Audit { limit } => {
             let acts = client.list_acts(v1::ListActsRequest { limit }).await.map_err(client::refused)?.into_inner();

@@ -1,5 +1,6 @@
 //! Answers as tables for people. Text in the shape of the answer, nothing else; the time now is an argument.
 
+pub(crate) mod bgp;
 #[cfg(test)]
 #[path = "../tests/fixtures/mod.rs"]
 pub(crate) mod fixtures;
@@ -13,8 +14,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use proto::v1::{
-    Act, ActionPause, Attack, Baseline, Count, Engine, Event, Frame, Group, Kinds, ListAttacksResponse,
-    ListGroupsResponse, ListHostsResponse, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
+    Act, Attack, Baseline, Count, Event, Frame, Group, Kinds, ListAttacksResponse, ListGroupsResponse,
+    ListHostsResponse, Port, Rates, Reason, Rule, Status, Threshold, Totals, Unparsed, Worker,
 };
 
 use crate::units::{age, bps, bytes, count, direction, duration, flows, metric, percent, pps, time};
@@ -57,7 +58,8 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
     let mut text = facts(&[
         ("leveed", format!("{}, DPDK {}", status.version, status.dpdk_version)),
         ("up", format!("{}, since {} UTC", duration(now_ms - status.started_ms), time(status.started_ms))),
-        ("PAUSED", status.pause.as_ref().map(|pause| pause_facts(pause, now_ms)).unwrap_or_default()),
+        ("PAUSED", pause_of(status, false, now_ms)),
+        ("WITHDRAWN", pause_of(status, true, now_ms)),
         ("dry run", if status.dry_run { "yes: nothing is announced".to_owned() } else { String::new() }),
         ("log level", status.log_level.clone()),
         ("networks", count(status.networks)),
@@ -74,7 +76,7 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
     text += &workers(&status.workers);
     if !status.engines.is_empty() {
         text.push('\n');
-        text += &engines(&status.engines, now_ms);
+        text += &bgp::overview(&status.engines, now_ms);
     }
     if let Some(mitigator) = &status.mitigator {
         text.push('\n');
@@ -84,6 +86,12 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
     text
 }
 
+/// The pause of all actions, if it is of this kind.
+fn pause_of(status: &Status, withdrawn: bool, now_ms: i64) -> String {
+    let pause = status.pause.as_ref().filter(|pause| pause.withdrawn == withdrawn);
+    pause.map(|pause| bgp::pause_facts(pause, now_ms)).unwrap_or_default()
+}
+
 /// What is known of hosts in peace, and what did not fit.
 fn baseline(baseline: &Baseline) -> String {
     let Baseline { hosts, hosts_max, packets, packets_max, .. } = baseline;
@@ -91,29 +99,6 @@ fn baseline(baseline: &Baseline) -> String {
     let lost = reasons(&baseline.lost);
     let lost = if lost.is_empty() { lost } else { format!("; left out: {lost}") };
     format!("{} packets of {} hosts{lost}", of(*packets, *packets_max), of(*hosts, *hosts_max))
-}
-
-/// Who paused all actions, since when, for how long, and why.
-fn pause_facts(pause: &ActionPause, now_ms: i64) -> String {
-    let until = match pause.until_ms {
-        0 => "until `leveectl resume`".to_owned(),
-        until_ms => format!("for another {}", duration(until_ms - now_ms)),
-    };
-    let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
-    format!("by {}, {}, {until}{reason}", pause.by, age(pause.since_ms, now_ms))
-}
-
-/// `leveectl pause`.
-pub(crate) fn paused(pause: &ActionPause, now_ms: i64) -> String {
-    format!(
-        "all actions are PAUSED {}\nnothing is announced or withdrawn; detection goes on\n",
-        pause_facts(pause, now_ms)
-    )
-}
-
-/// `leveectl resume`.
-pub(crate) fn resumed(pause: &ActionPause, now_ms: i64) -> String {
-    format!("actions go on; they were paused for {} by {}\n", duration(now_ms - pause.since_ms), pause.by)
 }
 
 /// `leveectl audit`.
@@ -213,25 +198,6 @@ fn workers(workers: &[Worker]) -> String {
         ]
     };
     table(&headings, workers.iter().map(row))
-}
-
-fn engines(engines: &[Engine], now_ms: i64) -> String {
-    let peers = |engine: &Engine| {
-        let peers: Vec<_> = engine.peers.iter().map(|peer| format!("{} {}", peer.address, peer.state)).collect();
-        peers.join(", ")
-    };
-    let row = |engine: &Engine| {
-        vec![
-            engine.name.clone(),
-            if engine.connected { "up" } else { "down" }.to_owned(),
-            age(engine.since_ms, now_ms),
-            engine.held.to_string(),
-            engine.wanted.to_string(),
-            peers(engine),
-            engine.error.clone(),
-        ]
-    };
-    table(&["ENGINE", "STATE", "SINCE", ">HELD", ">WANTED", "PEERS", "ERROR"], engines.iter().map(row))
 }
 
 /// `leveectl status --unparsed`.
@@ -411,11 +377,13 @@ fn group(group: &Group) -> String {
         ("profile", group.profile.clone()),
         ("inseparable", group.inseparable.clone()),
         ("last resort", last_resort),
+        ("rules do", rules_do(group)),
     ]);
     let kinds = [
         ("", &group.incoming, &group.outgoing),
         (" of each network", &group.network_incoming, &group.network_outgoing),
         (" of all together", &group.group_incoming, &group.group_outgoing),
+        (", last resort", &group.escalate_incoming, &group.escalate_outgoing),
     ];
     let rows: Vec<Vec<String>> = kinds.into_iter().flat_map(|(of, to, from)| thresholds(of, to, from)).collect();
     text += &match rows.is_empty() {
@@ -423,6 +391,13 @@ fn group(group: &Group) -> String {
         false => table(&["THRESHOLD", ">INCOMING", ">OUTGOING"], rows),
     };
     text
+}
+
+/// What mined rules do, where it is not just to discard.
+fn rules_do(group: &Group) -> String {
+    let (incoming, outgoing) = (&group.incoming_action, &group.outgoing_action);
+    let is_plain = |action: &String| action.is_empty() || action == "discard";
+    if is_plain(incoming) && is_plain(outgoing) { String::new() } else { format!("{incoming} in, {outgoing} out") }
 }
 
 /// Those that are set for any direction, in the order of the daemon.

@@ -141,6 +141,17 @@ impl Levee for Daemon {
         Ok(Response::new(PauseResponse { pause: Some(fixtures::pause(now_ms())) }))
     }
 
+    async fn withdraw_all(&self, request: Request<WithdrawAllRequest>) -> Answer<WithdrawAllResponse> {
+        assert_eq!(request.into_inner().reason, "all wrong");
+        let pause = ActionPause { withdrawn: true, ..fixtures::pause(now_ms()) };
+        Ok(Response::new(WithdrawAllResponse { pause: Some(pause) }))
+    }
+
+    async fn list_engines(&self, _: Request<ListEnginesRequest>) -> Answer<ListEnginesResponse> {
+        let engines = fixtures::status(now_ms()).engines.into_iter().map(|engine| Engine { held: 0, ..engine });
+        Ok(Response::new(ListEnginesResponse { engines: engines.collect(), pause: None }))
+    }
+
     async fn resume(&self, request: Request<ResumeRequest>) -> Answer<ResumeResponse> {
         self.asked(request.into_inner());
         Ok(Response::new(ResumeResponse { pause: Some(fixtures::pause(now_ms())) }))

@@ -5,41 +5,40 @@
 //! and withdraws what is not wanted; again after every change of what is wanted, after every reconnect, and once a minute.
 //! A rule counts as held only once the engine said so, and no longer than the connection lasts.
 
+mod bucket;
 mod client;
+mod community;
 mod engines;
 #[cfg(test)]
 pub(crate) mod fake;
 mod path;
 mod plan;
+mod session;
+mod split;
+mod suspects;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dataplane::rule::{Action, FlowRule};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use self::client::Client;
 pub use self::client::Error;
+pub use self::community::{Community, Mark, NextHops, Route};
 pub use self::engines::Engines;
-use self::path::Key;
-pub use self::path::{Community, Mark, NextHops};
-use self::plan::{Held, Targets, plan};
-use crate::crash::Step;
+use crate::profile::Profile;
+use crate::record::SuspectRecord;
 
 /// See [`Engine::reconcile_period`].
 const RECONCILE_PERIOD: Duration = Duration::from_secs(60);
-/// Changes of a peer come by themselves; asking all the same shows an engine that hangs.
-const PEERS_PERIOD: Duration = Duration::from_secs(5);
-/// A restarted engine has lost all rules, so we look for it often: a refused connection costs nothing.
-const BACK_OFF_MIN: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_millis(800);
-/// A connection that lasted so long was a good one; looking for the engine begins anew.
-const STEADY: Duration = Duration::from_secs(10);
+/// See [`Engine::rules_max`].
+const RULES_MAX: usize = 1000;
+/// See [`Engine::rules_per_second`].
+const RULES_PER_SECOND: u32 = 1000;
 /// How often [`withdraw_all`] looks again for paths that came in between.
 const WITHDRAW_ROUNDS: usize = 3;
 
@@ -54,8 +53,16 @@ pub struct Engine {
     pub mark: Mark,
     /// Attached to every route, beside the mark.
     pub communities: Vec<Community>,
-    /// Where blackholes lead.
-    pub next_hops: NextHops,
+    /// How blackholes are announced.
+    pub blackhole: Route,
+    /// How diversions are.
+    pub divert: Route,
+    /// What its routers take.
+    pub profile: Profile,
+    /// Most routes at the same time.
+    pub rules_max: usize,
+    /// Most routes announced within a second.
+    pub rules_per_second: u32,
     /// All that it holds is compared with what is wanted this often, also when nothing is known to have changed.
     pub reconcile_period: Duration,
 }
@@ -68,9 +75,27 @@ impl Engine {
             address: address.to_owned(),
             mark,
             communities: Vec::new(),
-            next_hops: NextHops::default(),
+            blackhole: Route::default(),
+            divert: Route::default(),
+            profile: Profile::default(),
+            rules_max: RULES_MAX,
+            rules_per_second: RULES_PER_SECOND,
             reconcile_period: RECONCILE_PERIOD,
         }
+    }
+
+    /// How an action is announced that is a route in place of a rule, and the key of the configuration that has its next hops.
+    fn route(&self, action: &Action) -> Option<(&'static str, &Route)> {
+        match action {
+            Action::Blackhole => Some(("blackhole_next_hops", &self.blackhole)),
+            Action::Divert => Some(("divert_next_hops", &self.divert)),
+            Action::Discard | Action::RateBps(_) | Action::RatePps(_) | Action::Pass(_) => None,
+        }
+    }
+
+    /// Whether any route can be announced in place of a rule.
+    fn has_next_hops(&self) -> bool {
+        [&self.blackhole, &self.divert].iter().any(|route| !route.next_hops.is_empty())
     }
 }
 
@@ -90,6 +115,8 @@ pub struct Wanted {
 pub struct Report {
     /// The engine's name.
     pub engine: String,
+    /// What all its routers take: the profile's name.
+    pub profile: Arc<str>,
     /// Whether it answers and has started.
     pub connected: bool,
     /// Since when it is, or is not, connected.
@@ -98,13 +125,23 @@ pub struct Report {
     pub informed: bool,
     /// Why it is not connected.
     pub error: Option<String>,
+    /// Why it was last lost or not reached, and when: also after it is connected again.
+    pub last_error: Option<(SystemTime, String)>,
+    /// Its AS number and router id; 0 and empty while that is not known.
+    pub speaker: (u32, String),
     /// Wanted rules that the engine holds, by its own word. Empty while it is not connected: it may hold them still, but
     /// nobody knows.
     pub held: Vec<Uuid>,
     /// Routes with our mark that are not wanted and not withdrawn yet.
     pub leftover: usize,
-    /// Wanted rules that cannot be announced, and why.
+    /// Routes with our mark, by table.
+    pub routes: BTreeMap<&'static str, usize>,
+    /// Wanted rules that cannot be announced, or that are held back, and why.
     pub refused: Vec<(Uuid, String)>,
+    /// Those of them that are held back for long, since a router's session fell over each.
+    pub suspects: Vec<(Uuid, SuspectRecord)>,
+    /// Wanted rules that wait, since only so many are announced within a second.
+    pub waiting: usize,
     /// The engine's peers, by address.
     pub peers: Vec<Peer>,
 }
@@ -118,6 +155,16 @@ pub struct Peer {
     pub state: &'static str,
     /// Since when it is established, or when it last fell; none if it never was.
     pub since: Option<SystemTime>,
+    /// Its AS number.
+    pub asn: u32,
+    /// The tables that it is configured for.
+    pub families: Vec<&'static str>,
+    /// Routes that were sent to it, of anyone.
+    pub advertised: u32,
+    /// How often its session fell, and how many of its notifications came: a router that dislikes something says so by one.
+    pub falls: u32,
+    /// See above.
+    pub notifications: u64,
 }
 
 /// What becomes of the announcements when Levee stops.
@@ -139,6 +186,17 @@ pub struct Told {
     pub wanted: WantedRules,
     /// Whether all actions are paused: engines are looked at, and stay as they are.
     pub paused: bool,
+    /// Whether everything is withdrawn, whatever is wanted.
+    pub withdrawn: bool,
+    /// Rules that engines held back when this daemon was started. Comes with what is wanted first.
+    pub suspects: Arc<Vec<(Uuid, SuspectRecord)>>,
+}
+
+impl Told {
+    /// Whether engines stay as they are.
+    fn is_still(&self) -> bool {
+        self.paused && !self.withdrawn
+    }
 }
 
 impl Report {
@@ -146,13 +204,19 @@ impl Report {
     pub fn new(engine: &Engine) -> Report {
         Report {
             engine: engine.name.clone(),
+            profile: Arc::clone(&engine.profile.name),
             connected: false,
             informed: false,
             since: SystemTime::now(),
             error: None,
+            last_error: None,
+            speaker: (0, String::new()),
             held: Vec::new(),
             leftover: 0,
+            routes: BTreeMap::new(),
             refused: Vec::new(),
+            suspects: Vec::new(),
+            waiting: 0,
             peers: Vec::new(),
         }
     }
@@ -173,12 +237,12 @@ pub async fn run(
         }
         tokio::select! {
             changed = stop.changed() => if changed.is_err() { break AtStop::Keep },
-            never = serve(&engine, told.clone(), &report) => match never {},
+            never = session::serve(&engine, told.clone(), &report) => match never {},
         }
     };
     match at_stop {
         AtStop::Keep => Ok(()),
-        AtStop::Withdraw if told.borrow().paused => {
+        AtStop::Withdraw if told.borrow().is_still() => {
             warn!(engine = engine.name, "all actions are paused: announcements stay");
             Ok(())
         }
@@ -192,10 +256,10 @@ pub async fn run(
 
 /// Takes everything with our mark out of the engine, and says how many routes that were.
 pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
-    let mut client = Client::connect(&engine.address).await?;
+    let (mut client, _) = Client::connect(&engine.address).await?;
     let mut withdrawn = 0;
     for _ in 0..WITHDRAW_ROUNDS {
-        let held = client.list(engine.mark, &engine.next_hops).await?;
+        let held = client.list(engine).await?;
         if held.is_empty() {
             return Ok(withdrawn);
         }
@@ -204,182 +268,8 @@ pub async fn withdraw_all(engine: &Engine) -> Result<usize, Error> {
         }
         withdrawn += held.len();
     }
-    match client.list(engine.mark, &engine.next_hops).await?.len() {
+    match client.list(engine).await?.len() {
         0 => Ok(withdrawn),
         left => Err(Error::NotWithdrawn(left)),
-    }
-}
-
-async fn serve(engine: &Engine, told: watch::Receiver<Told>, report: &watch::Sender<Report>) -> Infallible {
-    let mut back_off = BACK_OFF_MIN;
-    loop {
-        let start = Instant::now();
-        let Err(error) = session(engine, told.clone(), report).await;
-        let error = error.to_string();
-        let known = report.borrow().error.as_ref() == Some(&error);
-        if !known {
-            warn!(engine = engine.name, error, "BGP engine cannot be used; trying on");
-        }
-        publish(report, Report { error: Some(error), ..Report::new(engine) });
-        back_off = if start.elapsed() > STEADY { BACK_OFF_MIN } else { (back_off * 2).min(BACK_OFF_MAX) };
-        tokio::time::sleep(back_off).await;
-    }
-}
-
-async fn session(
-    engine: &Engine,
-    told: watch::Receiver<Told>,
-    report: &watch::Sender<Report>,
-) -> Result<Infallible, Error> {
-    let client = Client::connect(&engine.address).await?;
-    let mut session =
-        Session { engine, client, told, targets: None, held: Held::new(), rejected: HashMap::new(), peers: vec![] };
-    let mut events = session.client.watch_peers().await?;
-    session.want();
-    session.look().await?;
-    session.apply().await?;
-    session.publish(report);
-    info!(engine = engine.name, "connected to BGP engine");
-
-    let mut reconcile = interval_at(Instant::now() + engine.reconcile_period, engine.reconcile_period);
-    let mut peers = interval(PEERS_PERIOD);
-    for timer in [&mut reconcile, &mut peers] {
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
-    loop {
-        tokio::select! {
-            () = changed(&mut session.told) => {
-                session.want();
-                session.apply().await?;
-            }
-            _ = reconcile.tick() => {
-                session.look().await?;
-                session.apply().await?;
-            }
-            event = events.message() => {
-                let event = event.map_err(|status| Error::of(Step::WatchEvent.name(), &status))?;
-                event.ok_or(Error::Lost { call: Step::WatchEvent.name(), reason: "the engine closed it".to_owned() })?;
-                session.look_at_peers().await?;
-            }
-            _ = peers.tick() => session.look_at_peers().await?,
-        }
-        session.publish(report);
-    }
-}
-
-/// Never ready again once nobody can want anything new: what is wanted then stays so.
-async fn changed(told: &mut watch::Receiver<Told>) {
-    if told.changed().await.is_err() {
-        std::future::pending().await
-    }
-}
-
-/// Tells whoever watches, if there is something new.
-fn publish(report: &watch::Sender<Report>, new: Report) {
-    report.send_if_modified(|old| {
-        let since = if new.connected == old.connected { old.since } else { new.since };
-        let new = Report { since, ..new };
-        let modified = *old != new;
-        *old = new;
-        modified
-    });
-}
-
-/// One connection to an engine, from its start to the first error.
-struct Session<'a> {
-    engine: &'a Engine,
-    client: Client,
-    told: watch::Receiver<Told>,
-    /// None while nobody knows what is wanted.
-    targets: Option<Targets>,
-    held: Held,
-    /// What the engine would not take, and why.
-    rejected: HashMap<Key, String>,
-    peers: Vec<Peer>,
-}
-
-impl Session<'_> {
-    fn want(&mut self) {
-        let told = self.told.borrow_and_update();
-        self.targets = told.wanted.as_ref().map(|wanted| Targets::new(wanted, self.engine));
-    }
-
-    fn is_paused(&self) -> bool {
-        self.told.borrow().paused
-    }
-
-    async fn look(&mut self) -> Result<(), Error> {
-        self.held = self.client.list(self.engine.mark, &self.engine.next_hops).await?;
-        Ok(())
-    }
-
-    async fn look_at_peers(&mut self) -> Result<(), Error> {
-        self.peers = self.client.peers().await?;
-        Ok(())
-    }
-
-    /// Makes the engine hold what is wanted, starting from what it was last seen to hold. A pause ends it before the next call.
-    async fn apply(&mut self) -> Result<(), Error> {
-        if self.is_paused() {
-            return Ok(());
-        }
-        let Some(targets) = &self.targets else { return Ok(()) };
-        let plan = plan(&self.held, &targets.announcements);
-        let known = std::mem::take(&mut self.rejected);
-        let (mut announced, mut withdrawn) = (0, 0);
-        // First what protects.
-        for announcement in &plan.adds {
-            if self.is_paused() {
-                return Ok(());
-            }
-            let key = announcement.key();
-            match self.client.add(announcement).await {
-                Ok(()) => {
-                    announced += 1;
-                    self.held.insert(key.clone(), announcement.attributes().clone());
-                }
-                Err(Error::Refused { reason, .. }) => {
-                    if known.get(key) != Some(&reason) {
-                        let rules: Vec<Uuid> = targets.ids_of(key).collect();
-                        warn!(engine = self.engine.name, ?rules, reason, "BGP engine does not take a rule");
-                    }
-                    self.rejected.insert(key.clone(), reason);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        for key in &plan.deletes {
-            if self.is_paused() {
-                return Ok(());
-            }
-            match self.client.delete(key).await {
-                Ok(()) => {
-                    withdrawn += 1;
-                    self.held.remove(key);
-                }
-                Err(Error::Refused { reason, .. }) => {
-                    warn!(engine = self.engine.name, reason, "BGP engine does not withdraw a rule");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if announced + withdrawn > 0 {
-            info!(engine = self.engine.name, announced, withdrawn, "changed announcements");
-        }
-        Ok(())
-    }
-
-    fn publish(&self, report: &watch::Sender<Report>) {
-        let mut new = Report { connected: true, peers: self.peers.clone(), ..Report::new(self.engine) };
-        if let Some(targets) = &self.targets {
-            new.informed = true;
-            new.held = targets.held(&self.held);
-            new.leftover = plan(&self.held, &targets.announcements).deletes.len();
-            new.refused = targets.refused.clone();
-            for (key, reason) in &self.rejected {
-                new.refused.extend(targets.ids_of(key).map(|id| (id, format!("the engine refused it: {reason}"))));
-            }
-        }
-        publish(report, new);
     }
 }

@@ -12,8 +12,9 @@ use dataplane::stats::{CYCLE_WIDTH, Counter, Kind, Lost, Stats};
 use dataplane::tap::Tap;
 use hdrhistogram::Histogram;
 use proto::v1;
+use uuid::Uuid;
 
-use crate::actions::bgp::Report;
+use crate::actions::bgp::{Peer, Report};
 use crate::attack::{Direction, Metric, Rates, Thresholds, Volumes, name};
 use crate::baseline::{self, Fill};
 use crate::by_hand::{Act, Pause};
@@ -61,7 +62,7 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
             })
             .collect(),
         workers: status.workers.iter().map(|(shared, queues)| worker(shared, queues)).collect(),
-        engines: status.engines.iter().map(|report| engine(report, status.rules)).collect(),
+        engines: status.engines.iter().map(|report| engine(report, status)).collect(),
         mitigator: status.mitigator.as_ref().map(mitigator::status),
         attacks: status.attacks as u32,
         rules: status.rules as u32,
@@ -98,8 +99,8 @@ fn tap_and_baseline(status: &StatusAnswer) -> v1::Baseline {
 }
 
 pub(super) fn pause(pause: &Pause) -> v1::ActionPause {
-    let Pause { since_ms, until_ms, by, reason } = pause.clone();
-    v1::ActionPause { since_ms, until_ms: until_ms.unwrap_or(0), by, reason }
+    let Pause { since_ms, until_ms, by, reason, withdrawn } = pause.clone();
+    v1::ActionPause { since_ms, until_ms: until_ms.unwrap_or(0), by, reason, withdrawn }
 }
 
 pub(super) fn act(act: Act) -> v1::Act {
@@ -181,23 +182,50 @@ pub(crate) fn kinds<'a>(workers: impl Iterator<Item = &'a Stats> + Clone) -> v1:
     }
 }
 
-fn engine(report: &Report, wanted: usize) -> v1::Engine {
+fn engine(report: &Report, status: &StatusAnswer) -> v1::Engine {
+    let text = |id: &Uuid| status.specs.get(id).map(|(spec, _)| rule_text(spec)).unwrap_or_default();
+    let since = |id: &Uuid| {
+        let engines = status.specs.get(id).map_or(&[][..], |(_, engines)| engines);
+        engines.iter().find(|engine| engine.name == report.engine).map_or(0, |engine| engine.since_ms)
+    };
+    let rules = report.held.iter().filter(|id| status.specs.contains_key(id));
+    let refused = |(id, why): &(Uuid, String)| v1::RefusedRule { id: id.to_string(), text: text(id), why: why.clone() };
+    let (last_error_ms, last_error) =
+        report.last_error.clone().map_or((0, String::new()), |(at, why)| (millis(at), why));
     v1::Engine {
         name: report.engine.clone(),
         connected: report.connected,
         since_ms: millis(report.since),
         error: report.error.clone().unwrap_or_default(),
         held: (report.held.len() + report.leftover) as u32,
-        wanted: wanted as u32,
-        peers: report
-            .peers
+        wanted: status.rules as u32,
+        peers: report.peers.iter().map(peer).collect(),
+        asn: report.speaker.0,
+        router_id: report.speaker.1.clone(),
+        profile: report.profile.to_string(),
+        tables: report
+            .routes
             .iter()
-            .map(|peer| v1::Peer {
-                address: peer.address.clone(),
-                state: peer.state.to_owned(),
-                since_ms: peer.since.map_or(0, millis),
-            })
+            .map(|(family, routes)| v1::Table { family: (*family).to_owned(), routes: *routes as u32 })
             .collect(),
+        rules: rules.map(|id| v1::HeldRule { id: id.to_string(), text: text(id), since_ms: since(id) }).collect(),
+        refused: report.refused.iter().map(refused).collect(),
+        waiting: report.waiting as u32,
+        last_error,
+        last_error_ms,
+    }
+}
+
+fn peer(peer: &Peer) -> v1::Peer {
+    v1::Peer {
+        address: peer.address.clone(),
+        state: peer.state.to_owned(),
+        since_ms: peer.since.map_or(0, millis),
+        asn: peer.asn,
+        families: peer.families.iter().map(|family| (*family).to_owned()).collect(),
+        advertised: peer.advertised,
+        falls: peer.falls,
+        notifications: peer.notifications,
     }
 }
 
@@ -313,7 +341,7 @@ pub(crate) fn group(group: &Group, networks_max: usize) -> v1::Group {
         last_resort: group.last_resort.to_string(),
         last_resort_bps: match group.last_resort {
             LastResort::RateLimit { bps } => bps as f64,
-            LastResort::Nothing | LastResort::Blackhole => 0.0,
+            LastResort::Nothing | LastResort::Blackhole | LastResort::Divert => 0.0,
         },
         incoming: thresholds(&group.thresholds, Direction::Incoming),
         outgoing: thresholds(&group.thresholds, Direction::Outgoing),
@@ -321,6 +349,10 @@ pub(crate) fn group(group: &Group, networks_max: usize) -> v1::Group {
         network_outgoing: thresholds(&group.network_thresholds, Direction::Outgoing),
         group_incoming: thresholds(&group.group_thresholds, Direction::Incoming),
         group_outgoing: thresholds(&group.group_thresholds, Direction::Outgoing),
+        incoming_action: group.actions[Direction::Incoming as usize].to_string(),
+        outgoing_action: group.actions[Direction::Outgoing as usize].to_string(),
+        escalate_incoming: thresholds(&group.escalation, Direction::Incoming),
+        escalate_outgoing: thresholds(&group.escalation, Direction::Outgoing),
     }
 }
 
@@ -375,6 +407,12 @@ fn rule(record: &AttackRecord, rule: &RuleRecord, standing: Option<Standing>) ->
         withdrawn_ms: rule.withdrawn_ms.unwrap_or(0),
         refused: rule.refused.clone().unwrap_or_default(),
         last_resort: rule.last_resort,
+        escalated: rule.escalated,
+        engines: rule
+            .engines
+            .iter()
+            .map(|engine| v1::RuleEngine { name: engine.name.clone(), since_ms: engine.since_ms })
+            .collect(),
         mined: rule.mined.as_ref().map(|mined| v1::Mined {
             collateral: mined.collateral,
             collateral_at_most: mined.collateral_at_most,

@@ -27,11 +27,7 @@ impl<'a> Check<'a> {
 
     /// Whether the rule matches a packet, whichever host of the group it was for.
     fn hits(&self, rule: &FlowRule) -> Vec<bool> {
-        let mut rule = rule.clone();
-        match self.direction {
-            Direction::Incoming => rule.destination = None,
-            Direction::Outgoing => rule.source = None,
-        }
+        let rule = self.direction.with_near(rule, None);
         self.packets.iter().map(|packet| rule.matches(packet)).collect()
     }
 

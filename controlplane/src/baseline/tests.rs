@@ -1,6 +1,6 @@
 //! What the baseline keeps, and what it never does.
 
-use dataplane::packet::{Class, Upper};
+use dataplane::packet::{Addresses, Class, Upper};
 use proptest::prelude::*;
 
 use super::*;

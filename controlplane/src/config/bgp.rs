@@ -4,10 +4,21 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
+use dataplane::rule::Redirect;
+use serde_spanned::Spanned;
+
 use super::check::Findings;
+use super::profiles::Section;
 use super::raw::{self, Text};
-use super::{Bgp, Engine, EngineAddress};
-use crate::actions::bgp::{Community, Mark, NextHops};
+use super::{Bgp, Engine, EngineAddress, networks};
+use crate::actions::bgp::{Community, Mark, NextHops, Route};
+use crate::guard::Guard;
+
+/// Most networks that nothing is announced for: each rule is held against all of them.
+const NEVER_MAX: usize = 1000;
+/// As many as a GoBGP passes on within a second.
+const RULES_PER_SECOND: u32 = 1000;
+const RULES_PER_SECOND_MAX: u32 = 100_000;
 
 /// Communities with a name (RFC 1997, RFC 7999).
 const WELL_KNOWN: [(&str, u32); 4] = [
@@ -18,7 +29,7 @@ const WELL_KNOWN: [(&str, u32); 4] = [
 ];
 
 /// Reads the section.
-pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
+pub(super) fn bgp(raw: &raw::Bgp, profiles: &[Section], findings: &mut Findings) -> Bgp {
     if raw.engines.is_empty() {
         let hint = "add a section [[bgp.engines]], or take [bgp] out";
         findings.add(raw.mark.span(), "bgp.engines", "BGP without an engine", hint);
@@ -34,33 +45,60 @@ pub(super) fn bgp(raw: &raw::Bgp, findings: &mut Findings) -> Bgp {
             let hint = format!("the engine in line {} has this name; give another", findings.source.line(&other));
             findings.add(raw.name.span(), format!("{key}.name"), format!("the name \"{name}\" twice"), hint);
         }
-        engines.push(engine(&key, raw, findings));
+        engines.push(engine(&key, raw, profiles, findings));
     }
-    Bgp { mark: mark(&raw.mark, findings), blackhole_next_hops: next_hops(&raw.blackhole_next_hops, findings), engines }
+    let route = |name: &str, next_hops: &[Text], more: &[Text], findings: &mut Findings| Route {
+        next_hops: self::next_hops(&format!("bgp.{name}_next_hops"), next_hops, findings),
+        communities: communities(&format!("bgp.{name}_communities"), more, findings),
+    };
+    let default = Guard::default();
+    let any = |_| Ok(());
+    Bgp {
+        mark: mark(&raw.mark, findings),
+        blackhole: route("blackhole", &raw.blackhole_next_hops, &raw.blackhole_communities, findings),
+        divert: route("divert", &raw.divert_next_hops, &raw.divert_communities, findings),
+        guard: Guard {
+            shortest: lengths("bgp.shortest_lengths", &raw.shortest_lengths, default.shortest, findings),
+            blackhole: lengths("bgp.blackhole_lengths", &raw.blackhole_lengths, default.blackhole, findings),
+            divert: lengths("bgp.divert_lengths", &raw.divert_lengths, default.divert, findings),
+            never: networks::of_whitelist("bgp.never_announce", &raw.never_announce, NEVER_MAX, findings, any),
+        },
+        rules_per_second: findings.number(
+            "bgp.rules_per_second",
+            &raw.rules_per_second,
+            RULES_PER_SECOND,
+            1..=RULES_PER_SECOND_MAX,
+        ),
+        engines,
+    }
+}
+
+/// A prefix length for IPv4 and one for IPv6.
+fn lengths(key: &str, raw: &Option<Spanned<Vec<raw::Number>>>, default: [u8; 2], findings: &mut Findings) -> [u8; 2] {
+    let Some(list) = raw else { return default };
+    let [v4, v6] = list.get_ref().as_slice() else {
+        let hint = format!("write one for IPv4 and one for IPv6: [{}, {}]", default[0], default[1]);
+        findings.add(list.span(), key, format!("{} lengths", list.get_ref().len()), hint);
+        return default;
+    };
+    let mut length = |index: usize, number: &raw::Number, longest| {
+        findings.number(&format!("{key}[{index}]"), &Some(number.clone()), default[index], 1..=longest)
+    };
+    [length(0, v4, 32), length(1, v6, 128)]
 }
 
 /// One address of each family at most, that a route can lead to.
-fn next_hops(raw: &[Text], findings: &mut Findings) -> NextHops {
+fn next_hops(key: &str, raw: &[Text], findings: &mut Findings) -> NextHops {
     let mut next_hops = NextHops::default();
     for (index, text) in raw.iter().enumerate() {
-        let key = format!("bgp.blackhole_next_hops[{index}]");
-        let is_host = |address: &IpAddr| {
-            !address.is_unspecified()
-                && !address.is_multicast()
-                && !address.is_loopback()
-                && *address == address.to_canonical()
-        };
-        let twice = match text.get_ref().parse::<IpAddr>().ok().filter(is_host) {
+        let key = format!("{key}[{index}]");
+        let is_good = |address: &IpAddr| NextHops::is_good(*address);
+        let twice = match text.get_ref().parse::<IpAddr>().ok().filter(is_good) {
             Some(IpAddr::V4(address)) => next_hops.v4.replace(address).is_some(),
             Some(IpAddr::V6(address)) => next_hops.v6.replace(address).is_some(),
             None => {
                 let found = format!("\"{}\" is no address that a route can lead to", text.get_ref());
-                findings.add(
-                    text.span(),
-                    key,
-                    found,
-                    "write an address that your routers discard, such as \"192.0.2.66\"",
-                );
+                findings.add(text.span(), key, found, "write an address of your network, such as \"192.0.2.66\"; for blackholes one that your routers discard");
                 continue;
             }
         };
@@ -84,26 +122,36 @@ fn mark(raw: &Text, findings: &mut Findings) -> Mark {
     }
 }
 
-fn engine(key: &str, raw: &raw::Engine, findings: &mut Findings) -> Engine {
+fn engine(key: &str, raw: &raw::Engine, profiles: &[Section], findings: &mut Findings) -> Engine {
     let address = address(raw.address.get_ref()).unwrap_or_else(|| {
         let found = format!("\"{}\" is not an address of GoBGP's API", raw.address.get_ref());
         let hint = "write \"unix:///run/gobgp/gobgp.sock\" or \"http://127.0.0.1:50051\"";
         findings.add(raw.address.span(), format!("{key}.address"), found, hint);
         EngineAddress::Http(String::new())
     });
+    let named = |name| super::groups::profile(&format!("{key}.profile"), name, profiles, findings);
+    let profile = raw.profile.as_ref().and_then(named).unwrap_or_default();
+    let communities = communities(&format!("{key}.communities"), &raw.communities, findings);
+    Engine { name: raw.name.get_ref().clone(), address, communities, profile }
+}
+
+fn communities(key: &str, raw: &[Text], findings: &mut Findings) -> Vec<Community> {
     let mut communities = Vec::new();
-    for (index, text) in raw.communities.iter().enumerate() {
+    for (index, text) in raw.iter().enumerate() {
         match community(text.get_ref()) {
             Some(community) => communities.push(community),
             None => {
                 let names = WELL_KNOWN.map(|(name, _)| name).join(", ");
                 let found = format!("\"{}\" is not a community", text.get_ref());
-                let hint = format!("write \"64512:100\", a large one as \"64512:100:1\", or {names}");
-                findings.add(text.span(), format!("{key}.communities[{index}]"), found, hint);
+                let hint = format!(
+                    "write \"64512:100\", a large one as \"64512:100:1\", an extended one as \"rt:64512:100\", \"ro:64512:100\" or \
+                     \"0x\" and 16 digits, or {names}"
+                );
+                findings.add(text.span(), format!("{key}[{index}]"), found, hint);
             }
         }
     }
-    Engine { name: raw.name.get_ref().clone(), address, communities }
+    communities
 }
 
 fn address(text: &str) -> Option<EngineAddress> {
@@ -123,8 +171,36 @@ fn community(text: &str) -> Option<Community> {
     if let Some(large) = large(text) {
         return Some(Community::Large(large));
     }
+    if let Some(octets) = extended(text) {
+        return Some(Community::Extended(octets));
+    }
     let (high, low) = text.split_once(':')?;
     Some(Community::Standard(u32::from(number::<u16>(high)?) << 16 | u32::from(number::<u16>(low)?)))
+}
+
+/// A route target or route origin of RFC 4360 and 5668, or any by its octets.
+fn extended(text: &str) -> Option<[u8; 8]> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        let is_hex = digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        return u64::from_str_radix(digits, 16).ok().filter(|_| is_hex).map(u64::to_be_bytes);
+    }
+    let (kind, rest) = text.split_once(':')?;
+    let subtype = match kind {
+        "rt" => 0x02,
+        "ro" => 0x03,
+        _ => return None,
+    };
+    let (kind, [a, b, c, d, e, f]) = match rest.parse().ok()? {
+        Redirect::As2(number, value) => (0x00, concat(number.to_be_bytes(), value.to_be_bytes())),
+        Redirect::Ipv4(address, value) => (0x01, concat(address.octets(), value.to_be_bytes())),
+        Redirect::As4(number, value) => (0x02, concat(number.to_be_bytes(), value.to_be_bytes())),
+        Redirect::Ip(_) => return None,
+    };
+    Some([kind, subtype, a, b, c, d, e, f])
+}
+
+fn concat<const A: usize, const B: usize>(first: [u8; A], second: [u8; B]) -> [u8; 6] {
+    std::array::from_fn(|at| if at < A { first[at] } else { second[at - A] })
 }
 
 fn large(text: &str) -> Option<[u32; 3]> {

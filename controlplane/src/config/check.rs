@@ -120,10 +120,11 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let history = history(&raw.history, &mut findings);
     let miner = mining(&raw.miner, &mut findings);
     let tap_per_second = findings.number("miner.tap_per_second", &raw.miner.tap_per_second, 2000, 0..=100_000);
-    let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &mut findings));
+    let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &profiles, &mut findings));
     let mitigator = raw.mitigator.as_ref().map(|raw| super::mitigator::mitigator(raw, &groups, &mut findings));
     let (subscribers, files) = super::notify::subscribers(&raw, &groups, &mut findings);
-    super::groups::check_blackholes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
+    super::groups::check_routes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
+    super::groups::check_actions(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
 
     let origin = raw.ports.iter().map(|port| PortOrigin {

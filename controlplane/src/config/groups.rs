@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use dataplane::rule::{Action, FlowRule};
 use serde_spanned::Spanned;
 
 use super::check::Findings;
@@ -14,6 +16,7 @@ use super::{Bgp, DEFAULT_GROUP, Group};
 use crate::attack::{Direction, Metric, Thresholds, Unit};
 use crate::group::{Family, Inseparable, LastResort};
 use crate::profile::Profile;
+use crate::rule_json;
 
 /// Largest threshold, in the unit of its key: far above any link, and far from overflow as bits.
 const THRESHOLD_MAX: i64 = 1_000_000_000_000;
@@ -41,8 +44,9 @@ struct Said {
     inseparable: Option<Inseparable>,
     last_resort: Option<raw::LastResort>,
     last_resort_mbps: Option<u64>,
-    /// For a host, a network and the whole group, each by direction.
-    thresholds: [[List; 2]; 3],
+    actions: [Option<Action>; 2],
+    /// For a host, a network and the whole group, and for the last resort, each by direction.
+    thresholds: [[List; 2]; 4],
 }
 
 /// By the names of groups.
@@ -138,6 +142,9 @@ fn in_force(name: &str, all: &All) -> Group {
         group.profile = said.profile.clone().unwrap_or(group.profile);
         group.inseparable = said.inseparable.unwrap_or(group.inseparable);
         group.monitor_only = said.monitor_only.unwrap_or(group.monitor_only);
+        for (action, said) in group.actions.iter_mut().zip(said.actions) {
+            *action = said.unwrap_or(*action);
+        }
         (last_resort, mbps) = (said.last_resort.unwrap_or(last_resort), said.last_resort_mbps.unwrap_or(mbps));
         for (thresholds, said) in sides(&mut group).into_iter().flatten().zip(said.thresholds.iter().flatten()) {
             said.iter().for_each(|&(metric, value)| thresholds.put(metric, value));
@@ -147,6 +154,7 @@ fn in_force(name: &str, all: &All) -> Group {
         raw::LastResort::Nothing => LastResort::Nothing,
         raw::LastResort::RateLimit => LastResort::RateLimit { bps: mbps * 1_000_000 },
         raw::LastResort::Blackhole => LastResort::Blackhole,
+        raw::LastResort::Divert => LastResort::Divert,
     };
     let directions = group.directions.clone();
     for direction in Direction::ALL.into_iter().filter(|direction| !directions.contains(direction)) {
@@ -155,35 +163,73 @@ fn in_force(name: &str, all: &All) -> Group {
     group
 }
 
-/// Thresholds for a host, a network and the whole group.
-fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 3] {
-    [&mut group.thresholds, &mut group.network_thresholds, &mut group.group_thresholds]
+/// Thresholds for a host, a network and the whole group, and for the last resort.
+fn sides(group: &mut Group) -> [&mut [Thresholds; 2]; 4] {
+    [&mut group.thresholds, &mut group.network_thresholds, &mut group.group_thresholds, &mut group.escalation]
 }
 
-/// A blackhole leads somewhere, in each family that a group watches.
-pub(super) fn check_blackholes(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
+/// Routes lead somewhere, in each family that a group watches; and what escalates has something to escalate to.
+pub(super) fn check_routes(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
     for group in groups {
-        let key = match (group.last_resort, group.inseparable) {
-            (LastResort::Blackhole, _) => "last_resort",
-            (_, Inseparable::Blackhole) => "inseparable",
+        let section = sections.get(&*group.name);
+        let word = |last: &str| {
+            let own = section.map(Spanned::get_ref).and_then(|own| match last {
+                "last_resort" => own.last_resort.as_ref().map(Spanned::span),
+                _ => own.inseparable.as_ref().map(Spanned::span),
+            });
+            (own.or(section.map(Spanned::span)).unwrap_or(0..0), format!("groups.{}.{last}", group.name))
+        };
+        if group.last_resort == LastResort::Nothing && !group.escalation.iter().all(Thresholds::is_empty) {
+            let (span, key) = word("last_resort");
+            let hint = "say what is done over the thresholds of escalate_incoming and escalate_outgoing";
+            findings.add(span, key, "nothing to escalate to", hint);
+        }
+        let blackhole = ("blackholes", bgp.map(|bgp| &bgp.blackhole), "blackhole_next_hops");
+        let (last, (routes, route, list)) = match (group.last_resort, group.inseparable) {
+            (LastResort::Divert, _) => ("last_resort", ("diversions", bgp.map(|bgp| &bgp.divert), "divert_next_hops")),
+            (LastResort::Blackhole, _) => ("last_resort", blackhole),
+            (_, Inseparable::Blackhole) => ("inseparable", blackhole),
             _ => continue,
         };
-        let next_hops = bgp.map(|bgp| bgp.blackhole_next_hops).unwrap_or_default();
+        let next_hops = route.map(|route| route.next_hops).unwrap_or_default();
         let leads_nowhere = |family: &&Family| match family {
             Family::Ipv4 => next_hops.v4.is_none(),
             Family::Ipv6 => next_hops.v6.is_none(),
         };
         let Some(family) = group.families.iter().find(leads_nowhere) else { continue };
-        let section = sections.get(&*group.name);
-        let own = section.map(Spanned::get_ref).and_then(|own| match key {
-            "last_resort" => own.last_resort.as_ref().map(Spanned::span),
-            _ => own.inseparable.as_ref().map(Spanned::span),
-        });
-        let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
-        let found = format!("blackholes, and no {family} next hop for them");
-        let hint = "name one of each family that the group watches in `blackhole_next_hops` of [bgp]";
-        findings.add(span, format!("groups.{}.{key}", group.name), found, hint);
+        let (span, key) = word(last);
+        let found = format!("{routes}, and no {family} next hop for them");
+        let hint = format!("name one of each family that the group watches in `{list}` of [bgp]");
+        findings.add(span, key, found, hint);
     }
+}
+
+/// What mined rules do is what routers take, of each family that a group watches: none of them is refused when it is needed.
+pub(super) fn check_actions(groups: &[Group], sections: &Sections, bgp: Option<&Bgp>, findings: &mut Findings) {
+    for group in groups {
+        let profile = group.profile_at(bgp.into_iter().flat_map(Bgp::profiles));
+        for (action, last) in group.actions.iter().zip(["incoming_action", "outgoing_action"]) {
+            let unfit = |family: &Family| profile.check(&host(*family), action).err();
+            let Some(unfit) = group.families.iter().find_map(unfit) else { continue };
+            let section = sections.get(&*group.name);
+            let own = section.map(Spanned::get_ref).and_then(|own| match last {
+                "incoming_action" => own.incoming_action.as_ref().map(Spanned::span),
+                _ => own.outgoing_action.as_ref().map(Spanned::span),
+            });
+            let span = own.or(section.map(Spanned::span)).unwrap_or(0..0);
+            let hint = "do what routers of all engines take (`profile` of group and engine), for each family that the group watches";
+            findings.add(span, format!("groups.{}.{last}", group.name), unfit.to_string(), hint);
+        }
+    }
+}
+
+/// The shortest rule that there is for a host.
+fn host(family: Family) -> FlowRule {
+    let address: IpAddr = match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    FlowRule { destination: Some(address.into()), ..FlowRule::default() }
 }
 
 fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findings) -> Said {
@@ -200,17 +246,20 @@ fn said(name: &str, raw: &raw::Group, profiles: &[Section], findings: &mut Findi
             .last_resort_mbps
             .as_ref()
             .map(|_| findings.number(&key("last_resort_mbps"), &raw.last_resort_mbps, LAST_RESORT_MBPS, 1..=MBPS_MAX)),
+        actions: [("incoming_action", &raw.incoming_action), ("outgoing_action", &raw.outgoing_action)]
+            .map(|(last, text)| text.as_ref().and_then(|text| action(&key(last), text, findings))),
         thresholds: [
             [("incoming", &raw.incoming), ("outgoing", &raw.outgoing)],
             [("network_incoming", &raw.network_incoming), ("network_outgoing", &raw.network_outgoing)],
             [("group_incoming", &raw.group_incoming), ("group_outgoing", &raw.group_outgoing)],
+            [("escalate_incoming", &raw.escalate_incoming), ("escalate_outgoing", &raw.escalate_outgoing)],
         ]
         .map(|sides| sides.map(|(last, raw)| thresholds(&key(last), raw, !last.contains('_'), findings))),
     }
 }
 
 /// What routers take, by the name of the profile.
-fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
+pub(super) fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings) -> Option<Profile> {
     let own = || sections.iter().map(|section| &section.profile);
     let word = name.get_ref().as_str();
     let profile = Profile::named(word).or_else(|| own().find(|profile| &*profile.name == word).cloned());
@@ -219,6 +268,19 @@ fn profile(key: &str, name: &Text, sections: &[Section], findings: &mut Findings
         findings.add(name.span(), key, format!("unknown profile \"{word}\""), raw::suggestion(word, &known));
     }
     profile
+}
+
+/// What routers do with what a mined rule matches.
+fn action(key: &str, text: &Text, findings: &mut Findings) -> Option<Action> {
+    let hint = r#"write what docs/rules.md has for a rule's action, as '{"action_type": "discard"}'"#;
+    let value = serde_json::from_str(text.get_ref()).map_err(|error| format!("no JSON: {error}"));
+    let action = value.and_then(|value| rule_json::action_from_json(&value).map_err(|error| error.to_string()));
+    match action {
+        Ok(action) if !action.is_route() => return Some(action),
+        Ok(route) => findings.add(text.span(), key, format!("{route} is no action of a rule"), hint),
+        Err(found) => findings.add(text.span(), key, found, hint),
+    }
+    None
 }
 
 /// One or more of a few words.

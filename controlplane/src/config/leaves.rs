@@ -9,7 +9,7 @@ use std::fmt::{self, Display};
 
 use super::groups::threshold_name;
 use super::{Config, EngineAddress, HugePages, Log, OnShutdown, Tap};
-use crate::actions::bgp::{Community, NextHops};
+use crate::actions::bgp::{Community, NextHops, Route};
 use crate::attack::{Direction, Metric, Unit};
 use crate::group::LastResort;
 use crate::rule_json;
@@ -116,6 +116,18 @@ fn texts(list: &[impl Display]) -> Vec<String> {
     list.iter().map(quoted).collect()
 }
 
+fn large([a, b, c]: [u32; 3]) -> String {
+    format!("{a}:{b}:{c}")
+}
+
+fn community(community: &Community) -> String {
+    match *community {
+        Community::Standard(value) => quoted(format!("{}:{}", value >> 16, value & 0xffff)),
+        Community::Large(value) => quoted(large(value)),
+        Community::Extended(octets) => quoted(format!("0x{:016x}", u64::from_be_bytes(octets))),
+    }
+}
+
 impl Config {
     /// Every key with its value. A threshold that is off is left out; so is a group that others only inherit from.
     pub fn leaves(&self) -> Vec<Leaf> {
@@ -201,6 +213,7 @@ impl Config {
             leaves.one(key("items_max"), profile.items_max);
             leaves.one(key("length_max"), profile.length_max);
             leaves.one(key("dont_fragment"), profile.dont_fragment);
+            leaves.one(key("redirect_as4"), profile.redirect_as4);
             if profile.rules_max < usize::MAX {
                 leaves.one(key("rules_per_target"), profile.rules_max);
             }
@@ -225,8 +238,15 @@ impl Config {
             if let LastResort::RateLimit { bps } = group.last_resort {
                 leaves.one(key("last_resort_mbps"), bps / 1_000_000);
             }
-            let kinds =
-                [("", &group.thresholds), ("network_", &group.network_thresholds), ("group_", &group.group_thresholds)];
+            for (direction, action) in Direction::ALL.into_iter().zip(&group.actions) {
+                leaves.one(key(&format!("{direction}_action")), format!("'{}'", rule_json::action_to_json(action)));
+            }
+            let kinds = [
+                ("", &group.thresholds),
+                ("network_", &group.network_thresholds),
+                ("group_", &group.group_thresholds),
+                ("escalate_", &group.escalation),
+            ];
             for (kind, sides) in kinds {
                 for (direction, thresholds) in Direction::ALL.into_iter().zip(sides) {
                     for metric in Metric::ALL {
@@ -269,10 +289,18 @@ impl Config {
 
     fn add_bgp(&self, leaves: &mut Leaves) {
         let Some(bgp) = &self.bgp else { return };
-        let large = |[a, b, c]: [u32; 3]| format!("{a}:{b}:{c}");
         leaves.text("bgp.mark", large(bgp.mark.0));
-        let NextHops { v4, v6 } = bgp.blackhole_next_hops;
-        leaves.list("bgp.blackhole_next_hops", v4.map(quoted).into_iter().chain(v6.map(quoted)));
+        let guard = &bgp.guard;
+        let routes = [("blackhole", &bgp.blackhole, guard.blackhole), ("divert", &bgp.divert, guard.divert)];
+        for (name, Route { next_hops: NextHops { v4, v6 }, communities }, lengths) in routes {
+            let next_hops = v4.map(quoted).into_iter().chain(v6.map(quoted));
+            leaves.list(format!("bgp.{name}_next_hops"), next_hops);
+            leaves.list(format!("bgp.{name}_communities"), communities.iter().map(community));
+            leaves.one(format!("bgp.{name}_lengths"), format!("{lengths:?}"));
+        }
+        leaves.one("bgp.shortest_lengths", format!("{:?}", guard.shortest));
+        leaves.list("bgp.never_announce", texts(&guard.never));
+        leaves.one("bgp.rules_per_second", bgp.rules_per_second);
         for (index, engine) in bgp.engines.iter().enumerate() {
             let key = |key| format!("bgp.engines[{index}].{key}");
             leaves.text(key("name"), &engine.name);
@@ -280,11 +308,8 @@ impl Config {
                 EngineAddress::Unix(path) => leaves.text(key("address"), format!("unix://{}", path.display())),
                 EngineAddress::Http(url) => leaves.text(key("address"), url),
             }
-            let communities = engine.communities.iter().map(|community| match *community {
-                Community::Standard(value) => quoted(format!("{}:{}", value >> 16, value & 0xffff)),
-                Community::Large(value) => quoted(large(value)),
-            });
-            leaves.list(key("communities"), communities);
+            leaves.list(key("communities"), engine.communities.iter().map(community));
+            leaves.text(key("profile"), &engine.profile.name);
         }
     }
 }

@@ -50,6 +50,7 @@ fn section(name: &str, raw: &Spanned<raw::Profile>, findings: &mut Findings) -> 
         items_max: findings.number(&key("items_max"), &raw.items_max, base.items_max, 1..=base.items_max),
         length_max: findings.number(&key("length_max"), &raw.length_max, base.length_max, 5..=LENGTH_MAX),
         dont_fragment: raw.dont_fragment.unwrap_or(base.dont_fragment),
+        redirect_as4: raw.redirect_as4.unwrap_or(base.redirect_as4),
         rules_max: match &raw.rules_per_target {
             Some(_) => findings.number(&key("rules_per_target"), &raw.rules_per_target, SET_MAX, 1..=SET_MAX),
             None => base.rules_max,

@@ -91,6 +91,10 @@ pub(super) struct Group {
     pub(super) inseparable: Option<Spanned<Inseparable>>,
     pub(super) last_resort: Option<Spanned<LastResort>>,
     pub(super) last_resort_mbps: Option<Number>,
+    pub(super) incoming_action: Option<Text>,
+    pub(super) outgoing_action: Option<Text>,
+    pub(super) escalate_incoming: Thresholds,
+    pub(super) escalate_outgoing: Thresholds,
     pub(super) incoming: Thresholds,
     pub(super) outgoing: Thresholds,
     pub(super) network_incoming: Thresholds,
@@ -107,6 +111,7 @@ pub(super) struct Profile {
     pub(super) items_max: Option<Number>,
     pub(super) length_max: Option<Number>,
     pub(super) dont_fragment: Option<bool>,
+    pub(super) redirect_as4: Option<bool>,
     pub(super) rules_per_target: Option<Number>,
 }
 
@@ -116,6 +121,7 @@ pub(super) enum LastResort {
     Nothing,
     RateLimit,
     Blackhole,
+    Divert,
 }
 
 #[derive(Default, Deserialize)]
@@ -172,6 +178,18 @@ pub(super) struct Bgp {
     pub(super) mark: Text,
     #[serde(default)]
     pub(super) blackhole_next_hops: Vec<Text>,
+    #[serde(default)]
+    pub(super) blackhole_communities: Vec<Text>,
+    pub(super) blackhole_lengths: Option<Spanned<Vec<Number>>>,
+    #[serde(default)]
+    pub(super) divert_next_hops: Vec<Text>,
+    #[serde(default)]
+    pub(super) divert_communities: Vec<Text>,
+    pub(super) divert_lengths: Option<Spanned<Vec<Number>>>,
+    pub(super) shortest_lengths: Option<Spanned<Vec<Number>>>,
+    #[serde(default)]
+    pub(super) never_announce: Vec<Text>,
+    pub(super) rules_per_second: Option<Number>,
     pub(super) engines: Vec<Engine>,
 }
 
@@ -182,6 +200,7 @@ pub(super) struct Engine {
     pub(super) address: Text,
     #[serde(default)]
     pub(super) communities: Vec<Text>,
+    pub(super) profile: Option<Text>,
 }
 
 #[derive(Deserialize)]

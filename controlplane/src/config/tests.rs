@@ -9,8 +9,10 @@ use super::*;
 use crate::miner::Limits;
 use dataplane::packet::{Reading, Tunnel};
 
-use crate::actions::bgp::NextHops;
+use crate::actions::bgp::Route;
 use crate::attack::{Direction, Kind, Metric, Thresholds, Unit};
+use crate::guard::Guard;
+use crate::profile::Profile;
 
 mod edit;
 mod groups;
@@ -77,12 +79,16 @@ fn the_shipped_example_is_valid_and_shows_the_defaults() {
         name: "edge".into(),
         address: EngineAddress::Unix("/run/gobgp/gobgp.sock".into()),
         communities: Vec::new(),
+        profile: Profile::default(),
     };
     assert_eq!(
         example.bgp,
         Some(Bgp {
             mark: crate::actions::bgp::Mark([64512, 7653, 1]),
-            blackhole_next_hops: NextHops::default(),
+            blackhole: Route::default(),
+            divert: Route::default(),
+            guard: Guard::default(),
+            rules_per_second: 1000,
             engines: vec![engine]
         })
     );

@@ -1,5 +1,6 @@
 //! What clients may ask the control thread, and its answers: plain values.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::group::Group;
 use crate::interface::Counters;
 use crate::meter::{self, HostRates, Smooth, SumRates};
 use crate::mitigation::Standing;
-use crate::record::{AttackRecord, FlowSpec, RuleRecord};
+use crate::record::{AttackRecord, EngineRecord, FlowSpec, RuleRecord};
 use crate::samples;
 use crate::search::{Place, Search};
 
@@ -32,7 +33,12 @@ pub type Reply<T> = oneshot::Sender<T>;
 #[derive(Debug)]
 pub enum Request {
     /// The state of everything.
-    Status(Reply<StatusAnswer>),
+    Status {
+        /// Also which rules engines hold.
+        in_full: bool,
+        /// Where to.
+        reply: Reply<StatusAnswer>,
+    },
     /// The busiest hosts.
     Hosts {
         /// At most so many.
@@ -98,6 +104,13 @@ pub enum Request {
         /// The pause.
         reply: Reply<Pause>,
     },
+    /// Has engines give up all that is ours, and keeps it so.
+    WithdrawAll {
+        /// Why, who.
+        order: Order,
+        /// The pause that it is.
+        reply: Reply<Pause>,
+    },
     /// Lets actions go on.
     Resume {
         /// Why, who.
@@ -161,6 +174,8 @@ pub struct StatusAnswer {
     pub workers: Vec<(Arc<Shared>, Vec<String>)>,
     /// Engines.
     pub engines: Vec<Report>,
+    /// The rules that attacks ask for, with the engines that hold them; empty where nobody asked.
+    pub specs: BTreeMap<Uuid, (FlowSpec, Vec<EngineRecord>)>,
     /// The MITIGATOR, where there is one.
     pub mitigator: Option<mitigator::Report>,
     /// Scripts and webhooks.
@@ -247,7 +262,7 @@ impl Control {
     /// Answers a client. One that has gone away is no error.
     pub(super) fn answer(&mut self, request: Request) {
         match request {
-            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Status { in_full, reply } => drop(reply.send(self.status(in_full))),
             Request::Hosts { limit, order, prefix, reply } => drop(reply.send(self.hosts(limit, order, prefix))),
             Request::Totals(reply) => drop(reply.send(self.totals())),
             Request::Groups(reply) => drop(reply.send(self.meter.map().groups())),
@@ -257,14 +272,16 @@ impl Control {
             Request::AddRule { flow_spec, order, reply } => drop(reply.send(self.add_rule(*flow_spec, &order))),
             Request::RemoveRule { id, order, reply } => drop(reply.send(self.remove_rule(&id, &order))),
             Request::Pause { order, reply } => drop(reply.send(self.pause(&order))),
+            Request::WithdrawAll { order, reply } => drop(reply.send(self.withdraw_all(&order))),
             Request::Resume { order, reply } => drop(reply.send(self.resume(&order))),
             Request::Reload { reload, reply } => drop(reply.send(self.reload(*reload))),
             Request::Stop => {}
         }
     }
 
-    fn status(&self) -> StatusAnswer {
+    fn status(&self, in_full: bool) -> StatusAnswer {
         let ports = self.dataplane.ports();
+        let asked = self.detector.attacks().filter(|_| in_full).flat_map(AttackRecord::wanted_rules);
         StatusAnswer {
             started_ms: self.started_ms,
             dry_run: self.settings.limits.dry_run,
@@ -295,6 +312,7 @@ impl Control {
                 })
                 .collect(),
             engines: self.reports.iter().map(|report| report.borrow().clone()).collect(),
+            specs: asked.map(|rule| (rule.id, (rule.flow_spec.clone(), rule.engines.clone()))).collect(),
             mitigator: self.mitigator.report(),
             subscribers: self.notify.report(),
             notices_lost: self.notify.lost(),
@@ -318,6 +336,10 @@ impl Control {
             if !report.connected {
                 let why = report.error.as_deref().unwrap_or("not reached yet");
                 alarms.push(format!("engine {}: {why}", report.engine));
+            }
+            if report.waiting > 0 {
+                let (waiting, engine) = (report.waiting, &report.engine);
+                alarms.push(format!("engine {engine}: {waiting} routes wait: no more a second (bgp.rules_per_second)"));
             }
             for (id, reason) in &report.refused {
                 alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use dataplane::rule::{Action, FlowRule};
+use dataplane::rule::FlowRule;
 use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Answered, Control};
+use super::{Answered, Clock, Control};
 use crate::attack::{Direction, Target, name};
 use crate::by_hand::{Act, Pause};
 use crate::detector::{Event, EventKind, Wish};
@@ -41,9 +41,26 @@ pub struct Order {
     pub by: String,
 }
 
+/// The machine's time: also where no daemon runs.
+fn wall_ms() -> i64 {
+    Clock::Machine(Instant::now()).wall_ms()
+}
+
 impl Order {
     fn wish(&self) -> Wish<'_> {
         Wish { seconds: self.seconds, reason: &self.reason, by: &self.by }
+    }
+
+    /// What it is on the list of who did what, about all actions.
+    pub fn act(&self, act: &str) -> Act {
+        let text = format!("all actions{}", self.words());
+        Act { time_ms: wall_ms(), by: self.by.clone(), act: act.to_owned(), text }
+    }
+
+    /// The pause in which engines have nothing of ours, from now on.
+    pub fn withdrawal(&self) -> Pause {
+        let (by, reason) = (self.by.clone(), self.reason.clone());
+        Pause { since_ms: wall_ms(), until_ms: None, by, reason, withdrawn: true }
     }
 
     /// The time and the reason, for the list of who did what.
@@ -89,8 +106,8 @@ impl Control {
             return Err(format!("no such rule: {network} is in whitelist.{key}"));
         }
         let route = FlowRule { destination: flow_spec.rule.destination, ..FlowRule::default() };
-        if flow_spec.action == Action::Blackhole && flow_spec.rule != route {
-            return Err("no such rule: a blackhole has a destination_prefix and nothing else".into());
+        if flow_spec.action.is_route() && flow_spec.rule != route {
+            return Err(format!("no such rule: a {} has a destination_prefix and nothing else", flow_spec.action));
         }
         let unfit = map.profile(target.prefix).check(&flow_spec.rule, &flow_spec.action).err();
         if let Some(why) = unfit {
@@ -130,6 +147,16 @@ impl Control {
 
     /// From now on nothing is announced, withdrawn or called. A pause that there is already goes on as said now.
     pub(super) fn pause(&mut self, order: &Order) -> Pause {
+        let withdrawn = self.paused.as_ref().is_some_and(|paused| paused.pause.withdrawn);
+        self.stand_still(order, "pause", withdrawn)
+    }
+
+    /// Engines have nothing of ours, and it stays so until a person says otherwise.
+    pub(super) fn withdraw_all(&mut self, order: &Order) -> Pause {
+        self.stand_still(order, "withdraw_all", true)
+    }
+
+    fn stand_still(&mut self, order: &Order, act: &str, withdrawn: bool) -> Pause {
         let now_ms = self.clock.wall_ms();
         let length_ms = i64::try_from(order.seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         let pause = Pause {
@@ -137,30 +164,34 @@ impl Control {
             until_ms: (order.seconds > 0).then(|| now_ms.saturating_add(length_ms)),
             by: order.by.clone(),
             reason: order.reason.clone(),
+            withdrawn,
         };
         self.paused = Some(pause.clone().into());
-        self.tell_pause(true);
-        self.note_down(&order.by, "pause", format!("all actions{}", order.words()), Some(Some(pause.clone())));
-        let text = format!("all actions paused by {}{}", order.by, order.words());
+        self.tell_pause();
+        self.note_down(&order.by, act, format!("all actions{}", order.words()), Some(Some(pause.clone())));
+        let done = if withdrawn { "withdrawn" } else { "paused" };
+        let text = format!("all actions {done} by {}{}", order.by, order.words());
         self.tell(Event { time_ms: now_ms, kind: EventKind::Paused, attack: None, text });
         pause
+    }
+
+    /// All actions learn at once whether they stand still, and engines whether they have nothing of ours.
+    pub(super) fn tell_pause(&mut self) {
+        let pause = self.paused.as_ref().map(|paused| &paused.pause);
+        let (paused, withdrawn) = (pause.is_some(), pause.is_some_and(|pause| pause.withdrawn));
+        self.wanted.send_modify(|told| (told.paused, told.withdrawn) = (paused, withdrawn));
+        self.mitigator.tell_pause(paused);
+        self.notify.tell_pause(paused);
     }
 
     /// Actions go on: outside systems are made equal to what is wanted now. Gives the pause that is over, if there was one.
     pub(super) fn resume(&mut self, order: &Order) -> Option<Pause> {
         let Paused { pause, .. } = self.paused.take()?;
-        self.tell_pause(false);
+        self.tell_pause();
         self.note_down(&order.by, "resume", format!("all actions{}", order.words()), Some(None));
         let text = format!("all actions go on: resumed by {}{}", order.by, order.words());
         self.tell(Event { time_ms: self.clock.wall_ms(), kind: EventKind::Resumed, attack: None, text });
         Some(pause)
-    }
-
-    /// Tells all actions.
-    pub(super) fn tell_pause(&mut self, paused: bool) {
-        self.wanted.send_modify(|told| told.paused = paused);
-        self.mitigator.tell_pause(paused);
-        self.notify.tell_pause(paused);
     }
 
     /// Ends a pause whose time is over, and reminds of one that goes on.
@@ -190,7 +221,13 @@ impl Control {
 
 fn in_words(pause: &Pause) -> String {
     let reason = if pause.reason.is_empty() { String::new() } else { format!(" ({})", pause.reason) };
-    format!("all actions are paused by {}{reason}: nothing is announced or withdrawn until `leveectl resume`", pause.by)
+    let by = &pause.by;
+    match pause.withdrawn {
+        true => format!("everything is withdrawn by {by}{reason}: nothing is announced until `leveectl resume`"),
+        false => {
+            format!("all actions are paused by {by}{reason}: nothing is announced or withdrawn until `leveectl resume`")
+        }
+    }
 }
 
 /// What a rule filters: traffic to a prefix of ours, or else from one.

@@ -1,9 +1,8 @@
 //! Open captures and what they hold so far.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 
-use dataplane::packet::{Addresses, Headers, parse};
+use dataplane::packet::{Headers, parse};
 use dataplane::pipeline::Shared;
 use dataplane::tap::{REQUEST_MAX, RING};
 use dataplane::watch::{CAPTURES_MAX, Capture};
@@ -137,7 +136,7 @@ impl Captures {
                 let Some(&attack) = self.by_number.get(&sample.request) else { continue };
                 let Some(open) = self.open.get_mut(&attack) else { continue };
                 let Ok(headers) = parse(sample.data()) else { continue };
-                let is_incoming = is_to(&headers, &open.request.target);
+                let is_incoming = open.request.target.prefix.contains(&Direction::Incoming.near(&headers));
                 if open.sample.len() >= open.request.wanted || !open.keeps(&headers, is_incoming) {
                     continue;
                 }
@@ -181,16 +180,10 @@ impl Captures {
     }
 }
 
-fn is_to(headers: &Headers, target: &Target) -> bool {
-    let destination = match headers.addresses {
-        Addresses::V4 { destination, .. } => IpAddr::V4(destination.into()),
-        Addresses::V6 { destination, .. } => IpAddr::V6(destination.into()),
-    };
-    target.prefix.contains(&destination)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use crate::attack::Kind;
     use crate::control::clock::Clock;
     use dataplane::dpdk;

@@ -97,6 +97,7 @@ impl Control {
             last_resort: false,
         };
         let map = self.meter.map();
+        let whole = MinedRule { action: map.action(target, whole.action), ..whole };
         let longest = map.host(target.prefix.addr()).prefix_len();
         if target.prefix.prefix_len() >= longest {
             return vec![whole];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dataplane::packet::parse;
+use tracing::info;
 use uuid::Uuid;
 
 use super::captures::Closed;
@@ -50,6 +51,8 @@ pub(super) struct Notify {
     changes: Changes,
     /// What was not told, for records.
     held_back: Vec<(Uuid, NotifiedRecord)>,
+    /// What was due before this start, until it is told.
+    kept: Vec<Arc<Letter>>,
 }
 
 impl Notify {
@@ -65,14 +68,20 @@ impl Notify {
             unreadable: kept.unreadable.len(),
             changes: Changes { posted: Vec::new(), done: kept.unreadable },
             held_back: Vec::new(),
+            kept: Vec::new(),
         };
-        let letters: Vec<Arc<Letter>> = kept.letters.into_iter().map(Arc::new).collect();
-        letters.iter().for_each(|letter| notify.note(letter));
-        if !letters.is_empty() {
-            tracing::info!(letters = letters.len(), "taking up the outbox");
-            notify.tell(letters);
-        }
+        notify.kept = kept.letters.into_iter().map(Arc::new).collect();
+        notify.kept.clone().iter().for_each(|letter| notify.note(letter));
         notify
+    }
+
+    /// Has delivered what was due before this start. Whether there is a pause is known.
+    pub(super) fn begin(&mut self) {
+        let letters = std::mem::take(&mut self.kept);
+        if !letters.is_empty() {
+            info!(letters = letters.len(), "taking up the outbox");
+            self.tell(letters);
+        }
     }
 
     /// Others are to be told from now on.

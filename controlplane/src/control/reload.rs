@@ -11,6 +11,7 @@ use crate::actions::notify::settings::Subscriber;
 use crate::actions::{bgp, mitigator};
 use crate::attack::Target;
 use crate::detector::Settings;
+use crate::guard::Guard;
 use crate::meter::Map;
 use crate::samples;
 use crate::whitelist::Whitelist;
@@ -30,6 +31,8 @@ pub struct Reload {
     pub settings: Settings,
     /// What is exempt.
     pub whitelist: Whitelist,
+    /// What is never announced.
+    pub guard: Guard,
     /// Bounds of mining.
     pub miner: crate::miner::Limits,
     /// Packets a second that the always-on tap takes.
@@ -55,6 +58,7 @@ impl Control {
         self.meter.replace(reload.map);
         self.settings = reload.settings;
         self.whitelist = Arc::new(reload.whitelist);
+        self.guard = reload.guard;
         self.reports = reload.reports;
         self.mitigator.replace(reload.mitigator);
         self.notify.replace(reload.subscribers);

@@ -7,7 +7,6 @@ use dataplane::pipeline::Shared;
 use dataplane::tap::TAP_ONE_IN_MAX;
 
 use crate::attack::{Direction, Target};
-use crate::baseline::near_end;
 use crate::meter::Map;
 
 /// Keeps the tap at so many packets a second, whatever the rate of traffic.
@@ -58,7 +57,7 @@ fn one_in(now: u32, rate: f64, share: f64) -> u32 {
 
 /// Whom of ours a packet of the tap is to or from, and their group.
 pub(super) fn ends<'a>(map: &'a Map, headers: &Headers) -> impl Iterator<Item = (Target, &'a Arc<str>)> {
-    let hosts = Direction::ALL.map(|direction| (direction, near_end(headers, direction)));
+    let hosts = Direction::ALL.map(|direction| (direction, direction.near(headers)));
     hosts.into_iter().filter(|(_, host)| map.network(*host).is_some()).map(|(direction, host)| {
         let target = Target { prefix: map.host(host), direction };
         (target, &map.group(host).name)

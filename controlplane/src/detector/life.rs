@@ -553,7 +553,7 @@ impl Attack {
 
 // What others learn of it.
 impl Attack {
-    fn save(&mut self, turn: &mut Turn) -> Arc<AttackRecord> {
+    pub(super) fn save(&mut self, turn: &mut Turn) -> Arc<AttackRecord> {
         let record = Arc::new(self.record.clone());
         turn.effects.push(Effect::Save(Arc::clone(&record)));
         self.saved = turn.mono();
@@ -579,6 +579,9 @@ fn new_rule(turn: &Turn, id: Uuid, flow_spec: FlowSpec, coverage: f64, reason: S
         held_ms: None,
         withdrawn_ms: None,
         last_resort: false,
+        escalated: false,
+        engines: Vec::new(),
+        suspected: Vec::new(),
         idle: false,
         quiet_ms: 0,
         refused: None,

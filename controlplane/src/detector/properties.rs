@@ -139,14 +139,14 @@ proptest! {
                 prop_assert_eq!(attack.state == State::Mitigating, !wanted.is_empty());
                 prop_assert!(wanted.iter().all(|rule| mitigation::within(&attack.target, rule)));
             }
-            let plan = mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default(), |_| false);
+            let plan = mitigation::plan(world.detector.attacks(), &limits, mitigation::FREE, |_| false);
             let most = if dry_run { 0 } else { 2 };
             prop_assert!(plan.wanted.len() <= most);
         }
         world.run(SETTINGS.capture_timeout_ms + SETTINGS.ban_time_max_ms + SETTINGS.probation_ms + 5_000, 0, 0);
         prop_assert_eq!(world.detector.attacks().count(), 0);
         prop_assert_eq!(world.detector.followed().count(), 0);
-        prop_assert!(mitigation::plan(world.detector.attacks(), &limits, &Whitelist::default(), |_| false).wanted.is_empty());
+        prop_assert!(mitigation::plan(world.detector.attacks(), &limits, mitigation::FREE, |_| false).wanted.is_empty());
     }
 
     #[test]

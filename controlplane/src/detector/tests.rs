@@ -128,7 +128,7 @@ impl World {
         self.log.extend(effects);
     }
 
-    fn hold_all(&mut self) {
+    pub(super) fn hold_all(&mut self) {
         let ids: HashSet<Uuid> = self.wanted().iter().map(|rule| rule.id).collect();
         let effects = self.detector.held(self.now, &ids);
         self.log.extend(effects);

@@ -205,6 +205,11 @@ impl History {
         exceeded
     }
 
+    /// Of these thresholds the one that the mean of everything exceeds most, its value, and the mean.
+    pub(super) fn over(&self, thresholds: &Thresholds) -> Option<(Metric, u64, f64)> {
+        self.certain(thresholds, &self.all, |tick| tick.all)
+    }
+
     /// Whether the mean of everything exceeds any threshold.
     pub(super) fn is_over(&self) -> bool {
         let of_group = || self.of_group.worst(&sum(&self.all, &self.others), self.seconds());

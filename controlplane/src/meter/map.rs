@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use dataplane::networks::{self, NetworkId, Networks};
+use dataplane::rule::Action;
 use ipnet::IpNet;
 
 use super::units::Units;
-use crate::attack::{self, Direction, Target, Unit};
+use crate::attack::{self, Direction, Target, Thresholds, Unit};
 use crate::detector::Place;
 use crate::group::{Group, LastResort};
 use crate::profile::Profile;
@@ -152,6 +153,38 @@ impl Map {
         if self.group_around(network).monitor_only { Some(network) } else { self.monitored_within(network).next() }
     }
 
+    /// Why nothing may be announced for a prefix, which may be wider than the target that it is for.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn may_announce(&self, target: IpNet, prefix: IpNet) -> Result<(), String> {
+        if !self.protects(prefix) {
+            return Err("lies in no protected network".to_owned());
+        }
+        match self.monitored_part(prefix).filter(|_| prefix.prefix_len() < target.prefix_len()) {
+            Some(part) => Err(format!("holds {part}, whose host group is monitor_only")),
+            None => Ok(()),
+        }
+    }
+
+    /// What is done with what a mined rule matches: what the group of the target says, where it would be discarded.
+    pub fn action(&self, target: &Target, mined: Action) -> Action {
+        match mined {
+            Action::Discard => self.group_around(target.prefix).actions[target.direction as usize],
+            other => other,
+        }
+    }
+
+    /// Over these thresholds the last resort of a target's group comes at once.
+    pub fn escalation(&self, target: &Target) -> Thresholds {
+        let group = self.group_around(target.prefix);
+        if group.watches(target.prefix.addr()) {
+            group.escalation[target.direction as usize]
+        } else {
+            Default::default()
+        }
+    }
+
     /// How many protected networks there are.
     pub fn networks_count(&self) -> usize {
         self.networks.iter().count()
@@ -170,11 +203,14 @@ fn monitored(groups: &[Group]) -> impl Iterator<Item = IpNet> + '_ {
 }
 
 /// What a group does about one of its networks when no more rules are allowed. None is taken off the net as a whole, nor
-/// limited where a part of it is only monitored.
+/// limited or diverted where a part of it is only monitored.
 pub(super) fn last_resort(network: IpNet, group: &Group, groups: &[Group]) -> LastResort {
     let may_limit = group.monitor_only || !monitored(groups).any(|part| network.contains(&part));
     match group.last_resort {
         LastResort::RateLimit { bps } if may_limit => LastResort::RateLimit { bps },
-        LastResort::RateLimit { .. } | LastResort::Blackhole | LastResort::Nothing => LastResort::Nothing,
+        LastResort::Divert if may_limit => LastResort::Divert,
+        LastResort::RateLimit { .. } | LastResort::Divert | LastResort::Blackhole | LastResort::Nothing => {
+            LastResort::Nothing
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dataplane::packet::{Class, Upper, fragment};
+use dataplane::packet::{Addresses, Class, Upper, fragment};
 use dataplane::rule::Family;
 use proptest::prelude::*;
 
@@ -447,7 +447,7 @@ proptest! {
         prop_assert_eq!(&outcome, &mine(&task), "the same again");
         prop_assert!(outcome.rules.len() <= limits.most_rules.min(5));
 
-        let only_target = target_rule(&target);
+        let only_target = target.all();
         let attack: Vec<Headers> = sample.iter().filter(|packet| only_target.matches(packet)).copied().collect();
         let own = peace.as_of(&target).packets;
         let total = |packets: &[Headers]| packets.iter().map(|packet| weight(packet, by)).sum::<f64>();

@@ -63,8 +63,7 @@ impl Router {
         }
         let wanted = self.told.borrow_and_update().wanted.clone().unwrap_or_default();
         if self.is_before_tap {
-            let discards = |action| matches!(action, Action::Discard | Action::Blackhole);
-            let rules: Vec<_> = wanted.iter().filter(|wanted| discards(wanted.action)).map(|it| &it.rule).collect();
+            let rules: Vec<_> = wanted.iter().filter(|wanted| takes_away(wanted.action)).map(|it| &it.rule).collect();
             self.discarding = rules.chunks(SET_MAX).map(|rules| RuleSet::new(rules.iter().copied())).collect();
         }
         self.report.send_modify(|report| {
@@ -83,6 +82,15 @@ impl Router {
             });
         self.discarded += u64::from(discards);
         discards
+    }
+}
+
+/// Whether what a router does with matching traffic leaves none of it on its way.
+fn takes_away(action: Action) -> bool {
+    match action {
+        Action::Discard | Action::Blackhole | Action::Divert => true,
+        Action::Pass(pass) => pass.redirect.is_some(),
+        Action::RateBps(_) | Action::RatePps(_) => false,
     }
 }
 
@@ -142,6 +150,7 @@ impl Player {
             map,
             settings,
             whitelist: config.whitelist.clone(),
+            guard: plan::guard(config),
             miner: config.miner,
             tap_per_second: config.tap_per_second,
             store: StoreHandle::nowhere(),

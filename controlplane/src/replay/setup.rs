@@ -11,7 +11,6 @@ use toml::{Table, Value};
 use super::Error;
 use super::sources::Sources;
 use crate::attack;
-use crate::baseline::near_end;
 use crate::config::{self, Config, Diagnostics};
 
 /// The name that findings about the command line carry.
@@ -73,7 +72,7 @@ pub(super) fn busiest(files: &[PathBuf]) -> Result<Option<(IpNet, f64)>, Error> 
     let (mut packets, mut all, mut scratch) = (HashMap::<IpNet, u64>::new(), 0u64, Vec::new());
     while let Some((_, frame)) = sources.next()? {
         let Ok(headers) = parse(frame.as_ethernet(&mut scratch).0) else { continue };
-        let address = near_end(&headers, attack::Direction::Incoming);
+        let address = attack::Direction::Incoming.near(&headers);
         let length = if address.is_ipv4() { LENGTHS.0 } else { LENGTHS.1 };
         let Ok(network) = IpNet::new(address, length) else { continue };
         all += 1;

@@ -12,6 +12,7 @@ use crate::actions::bgp::fake::{Change, FakeEngine, FakeSession, Fate};
 use crate::attack::{Now, Target};
 use crate::control::outgoing::Outgoing;
 use crate::detector::{CaptureRequest, Detector, Effect, Event, MinedRule, Observed, Place, Settings};
+use crate::guard::Guard;
 use crate::mitigation;
 use crate::record::{AttackRecord, Counts, MinedRecord};
 use crate::store::writer::{Batch, Pending};
@@ -186,7 +187,12 @@ impl Daemon {
 
     fn plan(&mut self, now: Now) {
         let whitelist = Whitelist::default();
-        let plan = mitigation::plan(self.detector.attacks(), &self.settings.limits, &whitelist, |_| false);
+        let plan = mitigation::plan(
+            self.detector.attacks(),
+            &self.settings.limits,
+            (&whitelist, &Guard::default(), &|_, _| Ok(())),
+            |_| false,
+        );
         let wanted = plan.wanted.into_iter().map(|wanted| bgp::Wanted {
             id: wanted.id,
             rule: wanted.rule,

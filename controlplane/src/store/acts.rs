@@ -1,7 +1,10 @@
 //! What persons did, on disk: the newest so many acts, and the pause of all actions.
 
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::writer::Batch;
 use super::{Archive, Error, Store, classify};
 use crate::by_hand::{Act, Pause};
 
@@ -26,6 +29,15 @@ pub(super) fn put(connection: &Connection, acts: &[Act], pause: Option<Option<&P
         }
     }
     Ok(())
+}
+
+/// Puts a pause on record while no daemon runs that would.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn put_pause(path: &Path, act: Act, pause: Pause) -> Result<(), Error> {
+    let mut store = Store::open(path)?;
+    store.save_batch(&Batch { acts: vec![act], pause: Some(Some(pause)), ..Batch::default() })
 }
 
 impl Store {
@@ -64,7 +76,6 @@ pub(super) fn acts(connection: &Connection, limit: usize) -> rusqlite::Result<Ve
 
 #[cfg(test)]
 mod tests {
-    use super::super::writer::Batch;
     use super::*;
 
     #[test]

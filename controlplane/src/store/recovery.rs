@@ -394,7 +394,7 @@ mod tests {
         let records: Vec<_> = (0..100).map(|n| attack(&format!("198.18.0.{n}/32"), State::Mitigating)).collect();
         let mut store = Store::open(&path).unwrap();
         store.save(&records).unwrap();
-        let pause = Pause { since_ms: 1, until_ms: None, by: "alice".into(), reason: "why".into() };
+        let pause = Pause { since_ms: 1, until_ms: None, by: "alice".into(), reason: "why".into(), withdrawn: false };
         let act = Act { time_ms: 1, by: "alice".into(), act: "pause".into(), text: "why".into() };
         store.save_batch(&Batch { acts: vec![act], pause: Some(Some(pause.clone())), ..Batch::default() }).unwrap();
         drop(store);

@@ -433,7 +433,8 @@ mod tests {
         let blocker = rusqlite::Connection::open(&path).unwrap();
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
         let act = |time_ms: i64, act: &str| Act { time_ms, by: "alice".into(), act: act.into(), text: "why".into() };
-        let pause = Pause { since_ms: 1, until_ms: Some(9), by: "alice".into(), reason: "why".into() };
+        let pause =
+            Pause { since_ms: 1, until_ms: Some(9), by: "alice".into(), reason: "why".into(), withdrawn: false };
         handle.note_down(act(1, "pause"), Some(Some(pause.clone())));
         until("the alarm", || !handle.alarms().is_empty());
         handle.note_down(act(2, "ban"), None);

@@ -136,7 +136,7 @@ pub(super) struct Warmth {
 
 impl Warmth {
     /// The first packet of a tick in a plane.
-    pub(super) fn touch(&self, plane: u32, tick: u32) {
+    pub(super) fn touch(&self, plane: usize, tick: u32) {
         self.planes.store(self.planes.load(Ordering::Relaxed) | 1 << plane, Ordering::Relaxed);
         self.touched.store(tick as u16, Ordering::Relaxed);
     }

@@ -224,17 +224,6 @@ fn the_longest_rule_fits() {
 }
 
 #[test]
-fn extended_communities() {
-    for (action, community) in [
-        (Action::Discard, "8006 0000 00000000"),
-        (Action::RateBps(8_000_000), "8006 0000 49742400"),
-        (Action::RatePps(1000), "800c 0000 447a0000"),
-    ] {
-        assert_eq!(action.extended_community().unwrap().to_vec(), hex(&community.replace(' ', "")));
-    }
-}
-
-#[test]
 fn text() {
     let rule = FlowRule { protocols: 17.into(), source_ports: 53.into(), ..to("192.0.2.5/32") };
     assert_eq!(rule.to_string(), "dst 192.0.2.5/32 proto udp sport 53");

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Action, Bits, Component, FlowRule};
+use super::{Bits, Component, FlowRule};
 
 /// Names of the TCP flags.
 pub const TCP_FLAGS: [(&str, u16); 9] = [
@@ -123,16 +123,5 @@ fn range_text(component: Component, (low, high): (u32, u32)) -> String {
         Some(name) if low == high && component == Component::Protocol => name.to_owned(),
         _ if low == high => low.to_string(),
         _ => format!("{low}-{high}"),
-    }
-}
-
-impl Display for Action {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Action::Discard => f.write_str("discard"),
-            Action::RateBps(rate) => write!(f, "rate-limit {rate} bit/s"),
-            Action::RatePps(rate) => write!(f, "rate-limit {rate} packets/s"),
-            Action::Blackhole => f.write_str("blackhole"),
-        }
     }
 }

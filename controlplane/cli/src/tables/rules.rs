@@ -2,7 +2,7 @@
 
 use proto::v1::{Mined, Rule};
 
-use super::{facts, table};
+use super::{bgp, facts, table};
 use crate::units::{age, bps, count, percent, pps};
 
 /// One rule in full.
@@ -12,7 +12,8 @@ pub(super) fn one_rule(rule: &Rule, now_ms: i64) -> String {
         ("id", rule.id.clone()),
         ("state", held(rule, now_ms)),
         ("lifted", if rule.withdrawn_ms > 0 { age(rule.withdrawn_ms, now_ms) } else { String::new() }),
-        ("kind", if rule.last_resort { "last resort".to_owned() } else { String::new() }),
+        ("kind", bgp::kind(rule).to_owned()),
+        ("engines", bgp::holders(rule, now_ms)),
         ("refused", rule.refused.clone()),
         ("matched", matched(rule)),
         ("coverage", percent(rule.coverage)),

@@ -9,9 +9,9 @@ use proto::gobgp::peer_state::SessionState;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
-use super::Peer;
-use super::path::{Announcement, Key, Mark, NextHops, Table};
+use super::path::{Announcement, Key, Table};
 use super::plan::Held;
+use super::{Engine, Peer};
 use crate::crash::{self, Step, When};
 
 /// An engine that takes longer for one answer hangs. It needs 0.4 ms for a path, and 0.4 s to list 10,000.
@@ -93,7 +93,8 @@ async fn within<T>(step: Step, answer: impl Future<Output = Result<T, Status>>) 
 pub(super) struct Client(GobgpApiClient<Channel>);
 
 impl Client {
-    pub(super) async fn connect(address: &str) -> Result<Client, Error> {
+    /// Connects, and says which AS and router id the engine has.
+    pub(super) async fn connect(address: &str) -> Result<(Client, (u32, String)), Error> {
         if !address.starts_with("unix:///") && !address.starts_with("http://") {
             return Err(Error::Address(address.to_owned()));
         }
@@ -103,14 +104,14 @@ impl Client {
             .map_err(|_| Error::NoAnswer { call: "connect" })?
             .map_err(|error| Error::Connect { address: address.to_owned(), reason: innermost(&error) })?;
         let mut client = Client(GobgpApiClient::new(channel));
-        client.check_started().await?;
-        Ok(client)
+        let speaker = client.speaker().await?;
+        Ok((client, speaker))
     }
 
-    async fn check_started(&mut self) -> Result<(), Error> {
+    async fn speaker(&mut self) -> Result<(u32, String), Error> {
         let answer = within(Step::GetBgp, self.0.get_bgp(gobgp::GetBgpRequest {})).await?;
         match answer.into_inner().global {
-            Some(global) if global.asn != 0 => Ok(()),
+            Some(global) if global.asn != 0 => Ok((global.asn, global.router_id)),
             _ => Err(Error::NotStarted),
         }
     }
@@ -124,9 +125,9 @@ impl Client {
     }
 
     /// Everything that carries the mark.
-    pub(super) async fn list(&mut self, mark: Mark, next_hops: &NextHops) -> Result<Held, Error> {
+    pub(super) async fn list(&mut self, engine: &Engine) -> Result<Held, Error> {
         let mut held = Held::new();
-        for table in Table::ours(next_hops) {
+        for table in Table::ours(engine) {
             let request = gobgp::ListPathRequest {
                 table_type: gobgp::TableType::Global.into(),
                 family: Some(table.to_family()),
@@ -135,7 +136,7 @@ impl Client {
             let mut listed = within(Step::ListPath, self.0.list_path(request)).await?.into_inner();
             while let Some(answer) = within(Step::ListPath, listed.message()).await? {
                 let paths = answer.destination.unwrap_or_default().paths;
-                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, table, mark));
+                let ours = paths.into_iter().filter_map(|path| Announcement::from_listed(path, table, engine.mark));
                 held.extend(ours.map(Announcement::into_parts));
             }
         }
@@ -144,7 +145,8 @@ impl Client {
 
     /// Peers by address.
     pub(super) async fn peers(&mut self) -> Result<Vec<Peer>, Error> {
-        let mut listed = within(Step::ListPeer, self.0.list_peer(gobgp::ListPeerRequest {})).await?.into_inner();
+        let request = gobgp::ListPeerRequest { enable_advertised: true };
+        let mut listed = within(Step::ListPeer, self.0.list_peer(request)).await?.into_inner();
         let mut peers = Vec::new();
         while let Some(answer) = within(Step::ListPeer, listed.message()).await? {
             peers.extend(answer.peer.map(peer));
@@ -160,9 +162,16 @@ impl Client {
     }
 }
 
+/// A dynamic neighbour has its address in its state alone.
+pub(super) fn peer_address(peer: &gobgp::Peer) -> String {
+    let configured = peer.conf.iter().map(|conf| &conf.neighbor_address);
+    let dynamic = peer.state.iter().map(|state| &state.neighbor_address);
+    configured.chain(dynamic).find(|address| !address.is_empty()).cloned().unwrap_or_default()
+}
+
 fn peer(peer: gobgp::Peer) -> Peer {
+    let address = peer_address(&peer);
     let session = peer.state.unwrap_or_default();
-    let configured = peer.conf.unwrap_or_default().neighbor_address;
     let times = peer.timers.unwrap_or_default().state.unwrap_or_default();
     let (state, since) = match session.session_state() {
         SessionState::Established => ("established", times.uptime),
@@ -174,10 +183,16 @@ fn peer(peer: gobgp::Peer) -> Peer {
         SessionState::Unknown => ("unknown", times.downtime),
     };
     let seconds = since.and_then(|since| u64::try_from(since.seconds).ok()).filter(|seconds| *seconds > 0);
+    let received = session.messages.as_ref().and_then(|messages| messages.received.as_ref());
+    let tables: Vec<gobgp::AfiSafiState> = peer.afi_safis.into_iter().filter_map(|table| table.state).collect();
     Peer {
-        // A dynamic neighbour has its address in its state alone.
-        address: if configured.is_empty() { session.neighbor_address } else { configured },
+        address,
         state,
         since: seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))),
+        asn: session.peer_asn,
+        families: tables.iter().filter_map(|table| Table::name_of(table.family.as_ref()?)).collect(),
+        advertised: tables.iter().map(|table| table.advertised).sum(),
+        falls: session.flops,
+        notifications: received.map_or(0, |received| received.notification),
     }
 }

@@ -28,10 +28,10 @@ struct Running {
 
 impl Engine {
     /// Whether it sees to all that another holds of ours: routes with one mark, at one address, in the same tables. Without
-    /// next hops it does not look for blackholes.
+    /// next hops it does not look for routes in place of rules.
     fn has_routes_of(&self, other: &Engine) -> bool {
-        let sees_blackholes = !self.next_hops.is_empty() || other.next_hops.is_empty();
-        self.address == other.address && self.mark == other.mark && sees_blackholes
+        let sees_routes = self.has_next_hops() || !other.has_next_hops();
+        self.address == other.address && self.mark == other.mark && sees_routes
     }
 }
 

@@ -85,7 +85,7 @@ impl FakeSession {
 
     /// What is wanted from now on.
     pub(crate) fn want(&mut self, wanted: &[Wanted]) {
-        self.targets = Some(Targets::new(wanted, &self.engine));
+        self.targets = Some(Targets::new(wanted, &self.engine, &[]));
         self.wanted = wanted.to_vec();
         self.idle = 0;
     }

@@ -1,14 +1,19 @@
-//! What stands at an engine for one rule: an [`Announcement`], from a rule (or a blackhole) to the octets of RFC 4271 and
-//! 8955. Pure.
+//! What stands at an engine for one rule: an [`Announcement`], from a rule (or a route in place of one) to the octets of RFC 4271
+//! and 8955. Pure.
 //!
-//! GoBGP checks next to nothing of what it is given, so an [`Announcement`] can only be made from a rule that encodes.
+//! GoBGP checks next to nothing of what it is given, and routers reset their session over what they dislike. So an
+//! [`Announcement`] can only be made from a rule that encodes, and that all routers of the engine's profile take.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use dataplane::rule::{Action, Family, FlowRule, nlri};
 use ipnet::IpNet;
 use proto::gobgp;
 use proto::gobgp::family::{Afi, Safi};
+
+use super::Engine;
+use super::community::{Community, Mark, NextHops, Route};
+use crate::profile::Unfit;
 
 /// As many as leave a one-octet attribute length, and room in an UPDATE, without thinking.
 const COMMUNITIES_MAX: usize = 16;
@@ -23,56 +28,10 @@ const NEXT_HOP: u8 = 3;
 const COMMUNITIES: u8 = 8;
 const EXTENDED_COMMUNITIES: u8 = 16;
 const MP_REACH_NLRI: u8 = 14;
+const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
 const LARGE_COMMUNITIES: u8 = 32;
 /// RFC 7999, and RFC 1997: it stays within the network that it was given to.
 const BLACKHOLE: [u32; 2] = [0xffff_029a, 0xffff_ff01];
-
-/// A large community (RFC 8092) that names this Levee: what carries it at an engine is ours, all else is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mark(pub [u32; 3]);
-
-/// A community to attach to what is announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Community {
-    /// Of RFC 1997: AS number and value, 16 bits each.
-    Standard(u32),
-    /// Of RFC 8092.
-    Large([u32; 3]),
-}
-
-impl Mark {
-    /// The path identifier of our paths at an engine. A path replaces, and a withdrawal takes, only a path of the same
-    /// NLRI and identifier: so one of our own keeps the routes of other clients, and of another Levee, out of reach.
-    fn identifier(self) -> u32 {
-        let hash = |hash: u32, octet: u8| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193);
-        let octets = self.0.into_iter().flat_map(u32::to_be_bytes);
-        // 0 is what clients have that do not care.
-        octets.fold(0x811c_9dc5, hash).max(1)
-    }
-}
-
-/// Where blackholes lead: an address that routers discard what is sent to, for each family that has any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NextHops {
-    /// For IPv4.
-    pub v4: Option<Ipv4Addr>,
-    /// For IPv6.
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl NextHops {
-    fn of(&self, family: Family) -> Option<IpAddr> {
-        match family {
-            Family::V4 => self.v4.map(IpAddr::V4),
-            Family::V6 => self.v6.map(IpAddr::V6),
-        }
-    }
-
-    /// Whether there are any.
-    pub fn is_empty(&self) -> bool {
-        *self == NextHops::default()
-    }
-}
 
 /// One of the engine's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,10 +52,26 @@ impl Table {
     const UNICAST: [Table; 2] =
         [Table { family: Family::V4, kind: Kind::Unicast }, Table { family: Family::V6, kind: Kind::Unicast }];
 
-    /// Where our routes are: blackholes only where they have a next hop, since those tables may hold all the world's routes.
-    pub(super) fn ours(next_hops: &NextHops) -> impl Iterator<Item = Table> {
-        let blackholes = (!next_hops.is_empty()).then_some(Table::UNICAST);
-        Table::FLOW_SPEC.into_iter().chain(blackholes.into_iter().flatten())
+    /// Where our routes are: those in place of rules only where they have a next hop, since those tables may hold all the world's.
+    pub(super) fn ours(engine: &Engine) -> impl Iterator<Item = Table> + use<> {
+        let unicast = engine.has_next_hops().then_some(Table::UNICAST);
+        Table::FLOW_SPEC.into_iter().chain(unicast.into_iter().flatten())
+    }
+
+    /// For people.
+    pub(super) fn name(self) -> &'static str {
+        match (self.family, self.kind) {
+            (Family::V4, Kind::FlowSpec) => "ipv4-flowspec",
+            (Family::V6, Kind::FlowSpec) => "ipv6-flowspec",
+            (Family::V4, Kind::Unicast) => "ipv4-unicast",
+            (Family::V6, Kind::Unicast) => "ipv6-unicast",
+        }
+    }
+
+    /// The same of a family as an engine names it; none where it is none of these.
+    pub(super) fn name_of(family: &gobgp::Family) -> Option<&'static str> {
+        let all = Table::FLOW_SPEC.into_iter().chain(Table::UNICAST);
+        all.into_iter().find(|table| table.to_family() == *family).map(Table::name)
     }
 
     pub(super) fn to_family(self) -> gobgp::Family {
@@ -122,6 +97,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The table that it is in, for people.
+    pub(super) fn table_name(&self) -> &'static str {
+        self.table.name()
+    }
+
     /// The withdrawal of exactly this path.
     pub(super) fn to_withdrawal(&self) -> gobgp::DeletePathRequest {
         let path = gobgp::Path { is_withdraw: true, ..self.to_path() };
@@ -139,34 +119,44 @@ impl Key {
 }
 
 /// What a path carries that matters to a router or to us; each list sorted, since order means nothing in them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Attributes {
-    /// Of a blackhole; that of a rule means nothing.
+    /// Of a route in place of a rule; that of a rule means nothing.
     next_hop: Option<IpAddr>,
     communities: Vec<u32>,
     extended: Vec<[u8; 8]>,
+    /// RFC 5701.
+    ipv6_extended: Vec<[u8; 20]>,
     large: Vec<[u32; 3]>,
 }
 
 impl Attributes {
-    fn new(mark: Mark, communities: &[Community], action: &Action, next_hop: Option<IpAddr>) -> Attributes {
+    fn new(action: &Action, next_hop: Option<IpAddr>, communities: &[Community], mark: Mark) -> Attributes {
         let mut attributes = Attributes {
             next_hop,
-            communities: next_hop.map_or(vec![], |_| BLACKHOLE.to_vec()),
-            extended: action.extended_community().into_iter().collect(),
+            communities: if *action == Action::Blackhole { BLACKHOLE.to_vec() } else { Vec::new() },
+            extended: action.extended_communities(),
+            ipv6_extended: action.ipv6_extended_community().into_iter().collect(),
             large: vec![mark.0],
         };
         for community in communities {
             match *community {
                 Community::Standard(value) => attributes.communities.push(value),
                 Community::Large(parts) => attributes.large.push(parts),
+                Community::Extended(octets) => attributes.extended.push(octets),
             }
         }
-        attributes.communities.sort_unstable();
-        attributes.communities.dedup();
-        attributes.large.sort_unstable();
-        attributes.large.dedup();
+        attributes.sort();
         attributes
+    }
+
+    fn sort(&mut self) {
+        self.communities.sort_unstable();
+        self.communities.dedup();
+        self.extended.sort_unstable();
+        self.extended.dedup();
+        self.large.sort_unstable();
+        self.large.dedup();
     }
 
     /// Path attributes as octets, RFC 4271 section 4.3. The next hop is never sent on for Flow Spec, but GoBGP asks. It takes
@@ -182,6 +172,7 @@ impl Attributes {
         let lists = [
             (COMMUNITIES, self.communities.iter().flat_map(|community| community.to_be_bytes()).collect()),
             (EXTENDED_COMMUNITIES, self.extended.concat()),
+            (IPV6_EXTENDED_COMMUNITIES, self.ipv6_extended.concat()),
             (LARGE_COMMUNITIES, self.large.iter().flatten().flat_map(|part| part.to_be_bytes()).collect::<Vec<u8>>()),
         ];
         for (kind, value) in lists.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -205,6 +196,7 @@ impl Attributes {
                     attributes.communities = value.as_chunks().0.iter().copied().map(u32::from_be_bytes).collect()
                 }
                 EXTENDED_COMMUNITIES => attributes.extended = value.as_chunks().0.to_vec(),
+                IPV6_EXTENDED_COMMUNITIES => attributes.ipv6_extended = value.as_chunks().0.to_vec(),
                 LARGE_COMMUNITIES => {
                     let parts: Vec<u32> = value.as_chunks().0.iter().copied().map(u32::from_be_bytes).collect();
                     attributes.large = parts.as_chunks().0.to_vec();
@@ -212,9 +204,7 @@ impl Attributes {
                 _ => {}
             }
         }
-        attributes.communities.sort_unstable();
-        attributes.extended.sort_unstable();
-        attributes.large.sort_unstable();
+        attributes.sort();
         attributes
     }
 }
@@ -225,7 +215,7 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 }
 
 fn attribute(flags: u8, kind: u8, value: &[u8]) -> Vec<u8> {
-    // Every list here is bounded: at most COMMUNITIES_MAX and the mark, 12 octets each, or those of a blackhole too, 4 each.
+    // Every list here is bounded: at most COMMUNITIES_MAX and the mark, 12 octets each, or what an action has, 8 each.
     let mut octets = vec![flags, kind, value.len() as u8];
     octets.extend_from_slice(value);
     octets
@@ -240,7 +230,7 @@ fn attribute_value(octets: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// One rule as it stands, or shall stand, at an engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Announcement {
     key: Key,
     attributes: Attributes,
@@ -250,39 +240,45 @@ pub(super) struct Announcement {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error(transparent)]
-    Encoding(#[from] nlri::Error),
+    Unfit(#[from] Unfit),
     #[error("{0} communities are more than the {COMMUNITIES_MAX} that one path takes")]
     TooManyCommunities(usize),
-    #[error("a blackhole has a destination prefix and nothing else")]
-    NotARoute,
-    #[error("[bgp] blackhole_next_hops has none of this family")]
-    NoNextHop,
+    #[error("{0} is a default route")]
+    DefaultRoute(IpNet),
+    #[error("a {0} has a destination prefix and nothing else")]
+    NotARoute(Action),
+    #[error("[bgp] {0} has none of this family")]
+    NoNextHop(&'static str),
+    #[error("{0} is no address that a route can lead to")]
+    BadNextHop(IpAddr),
+    #[error("{0} has the next hop {1} within it")]
+    OwnNextHop(IpNet, IpAddr),
 }
 
 impl Announcement {
-    pub(super) fn new(
-        rule: &FlowRule,
-        action: &Action,
-        mark: Mark,
-        communities: &[Community],
-        next_hops: &NextHops,
-    ) -> Result<Announcement, Refusal> {
+    pub(super) fn new(rule: &FlowRule, action: &Action, engine: &Engine) -> Result<Announcement, Refusal> {
+        if let Some(all) = [rule.destination, rule.source].into_iter().flatten().find(|prefix| prefix.prefix_len() == 0)
+        {
+            return Err(Refusal::DefaultRoute(all));
+        }
+        let encoded = nlri::encode_within(rule, engine.profile.items_max).map_err(Unfit::from)?;
+        engine.profile.check(rule, action)?;
+        let family = rule.family().ok_or(Unfit::from(nlri::Error::NoFamily))?;
+        let (kind, nlri, next_hop, more) = match engine.route(action) {
+            Some((key, route)) => {
+                let prefix = rule.destination.filter(|prefix| *rule == to(*prefix));
+                let prefix = prefix.ok_or(Refusal::NotARoute(*action))?;
+                let next_hop = next_hop(key, route, family, prefix)?;
+                (Kind::Unicast, route_nlri(prefix), Some(next_hop), route.communities.as_slice())
+            }
+            None => (Kind::FlowSpec, encoded, None, &[][..]),
+        };
+        let communities = [&engine.communities, more].concat();
         if communities.len() > COMMUNITIES_MAX {
             return Err(Refusal::TooManyCommunities(communities.len()));
         }
-        let family = rule.family().ok_or(nlri::Error::NoFamily)?;
-        let (kind, nlri, next_hop) = match action {
-            Action::Blackhole => {
-                let prefix = rule.destination.ok_or(Refusal::NotARoute)?;
-                if *rule != (FlowRule { destination: Some(prefix), ..FlowRule::default() }) {
-                    return Err(Refusal::NotARoute);
-                }
-                (Kind::Unicast, route(prefix), Some(next_hops.of(family).ok_or(Refusal::NoNextHop)?))
-            }
-            _ => (Kind::FlowSpec, nlri::encode(rule)?, None),
-        };
-        let key = Key { table: Table { family, kind }, nlri, identifier: mark.identifier() };
-        Ok(Announcement { key, attributes: Attributes::new(mark, communities, action, next_hop) })
+        let key = Key { table: Table { family, kind }, nlri, identifier: engine.mark.identifier() };
+        Ok(Announcement { key, attributes: Attributes::new(action, next_hop, &communities, engine.mark) })
     }
 
     /// A listed path, where it came by the engine's interface and carries the mark.
@@ -312,8 +308,22 @@ impl Announcement {
     }
 }
 
+/// All that goes to a prefix.
+fn to(prefix: IpNet) -> FlowRule {
+    FlowRule { destination: Some(prefix), ..FlowRule::default() }
+}
+
+/// Where a route leads: to a host, of the prefix's own family, that it does not itself lead away from.
+fn next_hop(key: &'static str, route: &Route, family: Family, prefix: IpNet) -> Result<IpAddr, Refusal> {
+    let next_hop = route.next_hops.of(family).ok_or(Refusal::NoNextHop(key))?;
+    if !NextHops::is_good(next_hop) {
+        return Err(Refusal::BadNextHop(next_hop));
+    }
+    if prefix.contains(&next_hop) { Err(Refusal::OwnNextHop(prefix, next_hop)) } else { Ok(next_hop) }
+}
+
 /// A prefix as RFC 4271 section 4.3 has it: its length, and as many octets as that takes.
-fn route(prefix: IpNet) -> Vec<u8> {
+fn route_nlri(prefix: IpNet) -> Vec<u8> {
     let octets = match prefix.network() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -323,132 +333,4 @@ fn route(prefix: IpNet) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mark() -> Mark {
-        Mark([64_512, 7_653, 1])
-    }
-
-    fn rule(destination: &str) -> FlowRule {
-        FlowRule { destination: Some(destination.parse().unwrap()), ..FlowRule::default() }
-    }
-
-    #[test]
-    fn marks_have_identifiers_of_their_own() {
-        let others = [[64_512, 7_653, 2], [64_512, 7_654, 1], [64_513, 7_653, 1]];
-        assert_ne!(mark().identifier(), 0);
-        for other in others {
-            assert_ne!(mark().identifier(), Mark(other).identifier(), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_path_has_all_that_an_engine_asks_for() {
-        let communities =
-            [Community::Standard(0xfde8_0002), Community::Large([1, 2, 3]), Community::Standard(0xfde8_0001)];
-        let announcement =
-            Announcement::new(&rule("192.0.2.1/32"), &Action::Discard, mark(), &communities, &NextHops::default())
-                .unwrap();
-        let path = announcement.to_request().path.unwrap();
-        assert_eq!(path.family, Some(gobgp::Family { afi: 1, safi: 133 }));
-        assert_eq!(path.identifier, mark().identifier());
-        assert_eq!(path.nlri_binary, [6, 1, 32, 192, 0, 2, 1]);
-        let expected: [&[u8]; 5] = [
-            &[0x40, 1, 1, 0],
-            &[0x40, 3, 4, 0, 0, 0, 0],
-            &[0xc0, 8, 8, 0xfd, 0xe8, 0, 1, 0xfd, 0xe8, 0, 2],
-            &[0xc0, 16, 8, 0x80, 6, 0, 0, 0, 0, 0, 0],
-            &[0xc0, 32, 24, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0xfc, 0, 0, 0, 0x1d, 0xe5, 0, 0, 0, 1],
-        ];
-        assert_eq!(path.pattrs_binary, expected);
-    }
-
-    #[test]
-    fn what_is_listed_equals_what_was_sent() {
-        for destination in ["192.0.2.0/24", "2001:db8::1/128"] {
-            let sent = Announcement::new(
-                &rule(destination),
-                &Action::RatePps(7),
-                mark(),
-                &[Community::Standard(9)],
-                &NextHops::default(),
-            )
-            .unwrap();
-            let table = sent.key().table;
-            let listed = gobgp::Path { neighbor_ip: "<nil>".to_owned(), ..sent.to_request().path.unwrap() };
-            assert_eq!(Announcement::from_listed(listed.clone(), table, mark()), Some(sent));
-            let from_peer = gobgp::Path { neighbor_ip: "192.0.2.9".to_owned(), ..listed.clone() };
-            assert_eq!(Announcement::from_listed(from_peer, table, mark()), None);
-            let other = Mark([64_512, 7_653, 2]);
-            assert_eq!(Announcement::from_listed(listed, table, other), None);
-        }
-    }
-
-    #[test]
-    fn attributes_are_read_whatever_their_length_and_order() {
-        let long = [&[0xd0, 32, 0, 24], &[0, 0, 0, 2].repeat(3)[..], &[0, 0, 0, 1].repeat(3)[..]].concat();
-        let attributes = Attributes::decode(&[vec![0xc0], long, vec![0xc0, 8, 6, 0, 0, 0, 1, 0, 0], vec![]]);
-        assert_eq!(attributes.large, [[1; 3], [2; 3]]);
-        assert_eq!(attributes.communities, [1]);
-    }
-
-    #[test]
-    fn a_blackhole_is_a_route_with_its_communities_and_next_hop() {
-        let next_hops = NextHops { v4: Some([192, 0, 2, 66].into()), v6: Some("100::1".parse().unwrap()) };
-        let blackhole = |destination: &str, next_hops| {
-            Announcement::new(&rule(destination), &Action::Blackhole, mark(), &[Community::Standard(9)], &next_hops)
-        };
-        let path = blackhole("198.18.0.0/23", next_hops).unwrap().to_request().path.unwrap();
-        assert_eq!((path.family, path.nlri_binary), (Some(gobgp::Family { afi: 1, safi: 1 }), vec![23, 198, 18, 0]));
-        let expected: [&[u8]; 4] = [
-            &[0x40, 1, 1, 0],
-            &[0x40, 3, 4, 192, 0, 2, 66],
-            &[0xc0, 8, 12, 0, 0, 0, 9, 0xff, 0xff, 2, 0x9a, 0xff, 0xff, 0xff, 1],
-            &[0xc0, 32, 12, 0, 0, 0xfc, 0, 0, 0, 0x1d, 0xe5, 0, 0, 0, 1],
-        ];
-        assert_eq!(path.pattrs_binary, expected);
-
-        // As GoBGP lists one of IPv6: the next hop within MP_REACH_NLRI.
-        let sent = blackhole("2001:db8::1/128", next_hops).unwrap();
-        let mut path = gobgp::Path { neighbor_ip: NO_NEIGHBOUR.to_owned(), ..sent.to_request().path.unwrap() };
-        assert_eq!((path.family, path.nlri_binary.len()), (Some(gobgp::Family { afi: 2, safi: 1 }), 17));
-        path.pattrs_binary[1] =
-            [&[0x80, 14, 38, 0, 2, 1, 16], &next_hops.v6.unwrap().octets()[..], &[0], &path.nlri_binary].concat();
-        assert_eq!(Announcement::from_listed(path.clone(), Table::UNICAST[1], mark()), Some(sent));
-        // Another next hop is another route.
-        path.pattrs_binary[1][22] = 2;
-        let listed = Announcement::from_listed(path, Table::UNICAST[1], mark()).unwrap();
-        assert_ne!(listed.attributes(), blackhole("2001:db8::1/128", next_hops).unwrap().attributes());
-
-        let none = blackhole("2001:db8::1/128", NextHops { v6: None, ..next_hops });
-        assert!(matches!(none, Err(Refusal::NoNextHop)));
-        let rule = FlowRule { protocols: [(17, 17)].into_iter().collect(), ..rule("198.18.0.1/32") };
-        let narrow = Announcement::new(&rule, &Action::Blackhole, mark(), &[], &next_hops);
-        assert!(matches!(narrow, Err(Refusal::NotARoute)));
-    }
-
-    #[test]
-    fn a_withdrawal_names_its_path() {
-        let announcement =
-            Announcement::new(&rule("2001:db8::/32"), &Action::Discard, mark(), &[], &NextHops::default()).unwrap();
-        let request = announcement.key().to_withdrawal();
-        let path = request.path.expect("without a path it would delete everything");
-        assert_eq!(request.family, Some(gobgp::Family { afi: 2, safi: 133 }));
-        assert!(path.is_withdraw);
-        assert_eq!((path.nlri_binary, path.identifier), (announcement.key().nlri.clone(), mark().identifier()));
-    }
-
-    #[test]
-    fn what_cannot_be_announced_is_refused() {
-        assert!(matches!(
-            Announcement::new(&FlowRule::default(), &Action::Discard, mark(), &[], &NextHops::default()),
-            Err(Refusal::Encoding(_))
-        ));
-        let communities = vec![Community::Standard(1); COMMUNITIES_MAX + 1];
-        assert!(matches!(
-            Announcement::new(&rule("192.0.2.1/32"), &Action::Discard, mark(), &communities, &NextHops::default()),
-            Err(Refusal::TooManyCommunities(17))
-        ));
-    }
-}
+mod tests;

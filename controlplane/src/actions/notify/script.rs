@@ -1,6 +1,7 @@
 //! Runs a program: in a process group of its own, without a shell, for a bounded time; its input is written and its output read as fast as
 //! it goes, whatever it does. Knows nothing of attacks.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -103,6 +104,10 @@ fn start(path: &Path, arguments: &[String]) -> io::Result<Started> {
     // It holds the pipe's other end as long as it lives.
     let mut child = command.spawn()?;
     drop(command);
+    if let Some(id) = child.id() {
+        // The daemon is kept by the kernel when memory is short; what it starts is not. A process that is gone needs no file.
+        let _ = fs::write(format!("/proc/{id}/oom_score_adj"), "0");
+    }
     let group = Group(child.id().map(|id| Pid::from_raw(id as i32)));
     Ok(Started { stdin: child.stdin.take(), child, group, reader })
 }
@@ -185,7 +190,6 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::time::Instant;

@@ -172,6 +172,27 @@ fn a_blackhole_needs_somewhere_to_lead_to() {
 }
 
 #[test]
+fn what_mined_rules_do_is_what_routers_of_every_engine_take() {
+    let redirect = |to: &str| {
+        let json = format!(r#"{{"action_type": "redirect", "action": {{"redirect_target": "{to}"}}}}"#);
+        format!("[groups.default]\nincoming_action = '{json}'\n")
+    };
+    let (key, hint) = ("groups.default.incoming_action", "routers of all engines");
+    let large = redirect("4200000000:1");
+    assert_after_small(&large, 2, key, "4-octet AS", hint);
+    // What the group's routers take is not enough where an engine has others.
+    let bird = large.replace("[groups.default]\n", "[groups.default]\nprofile = \"bird\"\n");
+    assert_after_small(&format!("{bird}{BGP}"), 3, key, "profile strict take no redirect", hint);
+    groups(&format!("{bird}{BGP}profile = \"bird\"\n"));
+    groups(&format!("[profiles.own]\nlike = \"bird\"\n{bird}{BGP}profile = \"own\"\n"));
+    groups(&format!("{}{BGP}", redirect("64512:1")));
+    // Who goes to an IPv4 address is no IPv6 host.
+    let v4 = redirect("192.0.2.1");
+    assert_after_small(&format!("{v4}{BGP}"), 2, key, "192.0.2.1 is no next hop", hint);
+    groups(&format!("{v4}families = [\"ipv4\"]\n{BGP}"));
+}
+
+#[test]
 fn a_direction_that_is_not_watched_is_still_handed_on() {
     let all = groups(
         "[groups.a]\nnetworks = [\"198.18.0.0/28\"]\ndirections = [\"outgoing\"]\nincoming = { udp_pps = 5 }\n\

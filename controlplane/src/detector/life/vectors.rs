@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::window::History;
 use super::super::{Effect, EventKind, Tap};
 use super::{Attack, Turn, new_rule};
-use crate::attack::{Direction, Rate};
+use crate::attack::Rate;
 use crate::group::LastResort;
 use crate::record::{FlowSpec, RuleRecord, State};
 
@@ -59,7 +59,7 @@ impl Attack {
     pub(super) fn want(&mut self, turn: &Turn, rule: RuleRecord) -> Uuid {
         let known = self.record.rules.iter_mut().find(|known| known.flow_spec == rule.flow_spec);
         if let Some(known) = known {
-            (known.id, known.last_resort) = (rule.id, rule.last_resort);
+            (known.id, known.last_resort, known.escalated) = (rule.id, rule.last_resort, rule.escalated);
             (known.coverage, known.mined, known.reason) = (rule.coverage, rule.mined, rule.reason);
             known.want_again(turn.now.wall_ms);
             return known.id;
@@ -100,19 +100,11 @@ impl Attack {
     /// still be enough.
     fn resort(&mut self, turn: &mut Turn, last_resort: LastResort) {
         let target = self.record.target;
-        let action = match last_resort {
-            LastResort::Nothing => None,
-            LastResort::RateLimit { bps } => Some(Action::RateBps(bps)),
-            LastResort::Blackhole if target.direction == Direction::Incoming => Some(Action::Blackhole),
-            // A blackhole is for what goes to a host. Of what comes from it a rule takes all.
-            LastResort::Blackhole => Some(Action::Discard),
-        };
-        // One for what cannot be told from the target's own traffic stays as long as it is needed.
-        let is_for_the_limit = |rule: &RuleRecord| rule.last_resort && rule.mined.is_none();
-        let standing = self.record.rules.iter().position(|rule| is_for_the_limit(rule) && rule.is_wanted());
-        if let Some(index) = standing.filter(|&index| action != Some(self.record.rules[index].flow_spec.action)) {
-            self.drop_rule(turn, index, "the group says otherwise now");
-        }
+        let action = last_resort.action(target.direction);
+        self.drop_other_resort(turn, action);
+        // One that came by the second threshold is needed for this now.
+        let standing = self.record.rules.iter_mut().filter(|rule| rule.last_resort && rule.is_wanted());
+        standing.for_each(|rule| rule.escalated = false);
         let waits = |rule: &RuleRecord| rule.last_resort || (!rule.is_held() && rule.refused.is_none());
         if self.record.wanted_rules().any(waits) || (action.is_none() && self.limit_told) {
             return;
@@ -123,10 +115,31 @@ impl Attack {
         self.limit_told = true;
         self.record.note = text.clone();
         self.tell(turn, EventKind::Alarm, text.clone());
-        let Some(action) = action else { return };
-        let flow_spec = FlowSpec { rule: target.all(), action };
+        if let Some(action) = action {
+            self.want_last_resort(turn, action, text, false);
+        }
+    }
+
+    /// Withdraws a last resort that the group has no more. One for what cannot be told from the target's own traffic stays as long as
+    /// it is needed.
+    pub(in crate::detector) fn drop_other_resort(&mut self, turn: &mut Turn, action: Option<Action>) {
+        let standing = self.record.rules.iter().position(|rule| rule.is_the_resort() && rule.is_wanted());
+        if let Some(index) = standing.filter(|&index| action != Some(self.record.rules[index].flow_spec.action)) {
+            self.drop_rule(turn, index, "the group says otherwise now");
+        }
+    }
+
+    /// All that rules leave is done this with, from now on.
+    pub(in crate::detector) fn want_last_resort(
+        &mut self,
+        turn: &mut Turn,
+        action: Action,
+        text: String,
+        escalated: bool,
+    ) {
+        let flow_spec = FlowSpec { rule: self.record.target.all(), action };
         let rule = new_rule(turn, self.id_of(turn, &flow_spec, None), flow_spec, 1.0, text.clone());
-        let id = self.want(turn, RuleRecord { last_resort: true, ..rule });
+        let id = self.want(turn, RuleRecord { last_resort: true, escalated, ..rule });
         self.mitigate(turn, &[id], text);
     }
 
@@ -134,14 +147,18 @@ impl Attack {
     pub(super) fn measure_last_resort(&mut self, turn: &Turn, history: &History) {
         let (rest, seconds) = history.latest_rest();
         let needed = history.crossing().is_some();
-        let held = |rule: &&mut RuleRecord| rule.last_resort && rule.is_held();
         // What gets here from behind the router is what it let through.
-        if turn.settings.tap == Tap::BeforeRouter
-            && let Some(rule) = self.record.rules.iter_mut().find(held)
-        {
-            let (packets, bytes) = rest.total();
-            rule.add_matches(packets, bytes, seconds);
-            rule.quiet_ms = if needed { 0 } else { rule.quiet_ms + (seconds * 1000.0).round() as u64 };
+        if turn.settings.tap != Tap::BeforeRouter {
+            return;
+        }
+        let mut taken = Some(rest.total());
+        for rule in self.record.rules.iter_mut().filter(|rule| rule.last_resort && rule.is_held()) {
+            // Where two stand, the first has it.
+            if let Some((packets, bytes)) = taken.take() {
+                rule.add_matches(packets, bytes, seconds);
+            }
+            rule.quiet_ms =
+                if needed && !rule.escalated { 0 } else { rule.quiet_ms + (seconds * 1000.0).round() as u64 };
         }
     }
 

@@ -24,7 +24,7 @@ impl World {
 
     fn planned(&self) -> Vec<FlowRule> {
         let plan =
-            mitigation::plan(self.detector.attacks(), &self.detector.settings.limits, &Whitelist::default(), |_| false);
+            mitigation::plan(self.detector.attacks(), &self.detector.settings.limits, mitigation::FREE, |_| false);
         plan.wanted.into_iter().map(|wanted| wanted.rule).collect()
     }
 }

@@ -38,11 +38,11 @@ fn a_network_has_what_the_routers_of_all_its_groups_take() {
         ..group(name, networks, Thresholds::default())
     };
     let groups =
-        vec![of("default", &[], "bird"), of("a", &["198.18.4.0/28"], "frr"), of("b", &["198.18.5.0/24"], "gobgp")];
+        vec![of("default", &[], "bird"), of("a", &["198.18.4.0/28"], "frr"), of("b", &["198.18.5.0/24"], "exabgp")];
     let rig = Rig::new(1, &["198.18.0.0/15"], groups);
     let name = |prefix: &str| rig.meter.map().profile(net(prefix)).name.to_string();
     assert_eq!(["198.18.4.1/32", "198.18.4.0/28", "198.18.6.1/32"].map(name), ["frr", "frr", "bird"]);
-    assert_eq!(["198.18.4.0/24", "198.18.0.0/15"].map(name), ["bird and frr", "bird and frr and gobgp"]);
+    assert_eq!(["198.18.4.0/24", "198.18.0.0/15"].map(name), ["frr", "frr and exabgp"]);
 }
 
 /// Hosts and directions that a look finds over a threshold, in words.

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::{HOST, HOST6, incoming, mine_with, noise, peace, random_port, sample, tcp, udp, words};
-use dataplane::packet::{Class, Upper};
+use dataplane::packet::{Addresses, Class, Upper};
 use proptest::prelude::*;
 
 /// What mining may look at: the last search begins below [`STEPS_MOST`], and one looks at no more than its nodes times what a table holds.
