@@ -74,7 +74,9 @@ fn a_notice_reads_back_is_compact_and_may_lack_what_is_new() {
 
     let mut json = serde_json::to_value(&notice).unwrap();
     let fields = json.as_object_mut().unwrap();
-    ["text", "traffic", "packets"].map(|key| fields.remove(key).expect(key));
+    for key in ["text", "traffic", "packets"] {
+        fields.remove(key).expect(key);
+    }
     fields.insert("not known yet".into(), json!([1]));
     let expected = Notice { text: String::new(), traffic: Traffic::default(), packets: vec![], ..notice };
     assert_eq!(serde_json::from_value::<Notice>(json).unwrap(), expected);
