@@ -196,12 +196,14 @@ fn figures_are_cut_off_as_fastnetmon_does() {
     ] {
         assert!(report.contains(line), "{line} not in {report}");
     }
-    // Means, where there are any.
-    notice.traffic.mean.incoming.total = Rate { pps: 5.0, bps: 4_000_000.0 };
+    // Means, where there are any: at the detection there are none of the attack.
+    notice.traffic.mean.outgoing.total = Rate { pps: 5.0, bps: 4_000_000.0 };
     let report = call(Layout::Classic, Say::Ban, &notice, 0).input;
-    assert!(
-        report.contains("Total incoming traffic: 1 mbps\n") && report.contains("Average incoming traffic: 4 mbps\n")
-    );
+    for line in
+        ["Total outgoing traffic: 0 mbps\n", "Average incoming traffic: 1 mbps\nAverage outgoing traffic: 4 mbps\n"]
+    {
+        assert!(report.contains(line), "{line} not in {report}");
+    }
 }
 
 #[test]
