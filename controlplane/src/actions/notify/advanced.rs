@@ -58,7 +58,7 @@ fn details(notice: &Notice) -> Map<String, Value> {
     put("attack_protocol", json!(attack_protocol(notice)));
     put("attack_detection_source", json!(if record.crossing.is_some() { "automatic" } else { "manual" }));
     totals(&mut details, "total", &notice.traffic.now);
-    totals(&mut details, "average", notice.traffic.average());
+    totals(&mut details, "average", &notice.traffic.average());
     let BothWays { incoming, outgoing } = &notice.traffic.now;
     for ((name, incoming), (_, outgoing)) in blocks(incoming).into_iter().zip(blocks(outgoing)) {
         let name = name.replace(' ', "_");

@@ -36,10 +36,13 @@ pub(super) fn packet_size(rate: Rate) -> f64 {
 }
 
 impl Traffic {
-    /// The means; at the very beginning there are none, and what is now stands for them.
-    pub(super) fn average(&self) -> &BothWays {
-        let is_none = self.mean.incoming.total.pps + self.mean.outgoing.total.pps <= 0.0;
-        if is_none { &self.now } else { &self.mean }
+    /// The means; at the very beginning there are none of the attack, and what is now stands for them.
+    pub(super) fn average(&self) -> BothWays {
+        let or_now = |mean: Rates, now: Rates| if mean.total.pps > 0.0 { mean } else { now };
+        BothWays {
+            incoming: or_now(self.mean.incoming, self.now.incoming),
+            outgoing: or_now(self.mean.outgoing, self.now.outgoing),
+        }
     }
 }
 

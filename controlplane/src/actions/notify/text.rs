@@ -11,7 +11,7 @@ pub(super) fn classic(notice: &Notice) -> String {
     let (now, average) = (&notice.traffic.now, notice.traffic.average());
     let mut report = head(notice);
     totals(&mut report, "Total", now);
-    totals(&mut report, "Average", average);
+    totals(&mut report, "Average", &average);
     for ((name, incoming), (_, outgoing)) in blocks(&now.incoming).into_iter().zip(blocks(&now.outgoing)) {
         block(&mut report, name, incoming, outgoing);
     }
