@@ -15,12 +15,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use controlplane::crash::Step;
 use proto::v1;
 use support::daemon::{Leveed, Setup, cores};
 use support::hook::{Hook, Posted};
 use support::netns::{Netns, veth};
 use support::traffic::{Amount, Player};
-use support::{never, pcap, wait_until};
+use support::{deaths, never, pcap, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 const NETWORKS: [&str; 2] = ["198.18.0.0/16", "2001:db8::/48"];
@@ -409,6 +410,55 @@ fn what_was_due_is_told_after_a_kill() {
     site.leveed.start();
     site.wait_idle("notify.edge");
     assert_eq!(site.lines("edge", "log").len(), many);
+}
+
+/// Dies before and after each write and each call: every action is told, in order.
+#[test]
+fn killed_at_every_step() {
+    let steps = [Step::Write, Step::Commit, Step::NotifyScript];
+    let live = |netns: &mut Netns, order: Option<&str>| -> (bool, String) {
+        let mut site = Site::prepare();
+        site.configure("", &site.section("edge", "echo $4 >>$D/log", ""));
+        site.leveed.start_mortal(netns, order);
+        let mut died = false;
+        let mut revive = |site: &mut Site| {
+            if site.leveed.has_died() {
+                assert!(!died, "{order:?}: it died by itself");
+                died = true;
+                site.leveed.start_in(netns);
+            }
+        };
+        let host = "198.18.0.1";
+        wait_until(SOON, &format!("{order:?}: a ban"), || {
+            revive(&mut site);
+            site.leveed.ban(host, "test").ok()
+        });
+        wait_until(SOON, &format!("{order:?}: an end"), || {
+            revive(&mut site);
+            site.leveed.unban(host).ok()?;
+            let alive = site.leveed.try_attacks()?.iter().any(|attack| attack.state == "detected");
+            (!alive).then_some(())
+        });
+        let mut told = Vec::new();
+        wait_until(SOON, &format!("{order:?}: an empty outbox"), || {
+            revive(&mut site);
+            let status = site.leveed.ask(async |mut api| api.get_status(v1::GetStatusRequest {}).await).ok()?;
+            told = site.lines("edge", "log");
+            (told.len() >= 2 && status.subscribers[0].waiting == 0).then_some(())
+        });
+        told = site.lines("edge", "log");
+        assert!(told.len() <= 3, "{order:?}: {told:?}");
+        told.dedup();
+        assert_eq!(told, ["ban", "unban"], "{order:?}");
+        (died, site.leveed.log())
+    };
+    let mut netns = [Netns::silent(), Netns::silent()];
+    let (_, log) = live(&mut netns[0], None);
+    let orders = deaths::orders(&log, &steps, 4);
+    let count = orders.len();
+    let died = deaths::live_all(&mut netns, orders, |netns, order| live(netns, Some(order)).0);
+    // How many records go into one transaction is a matter of luck.
+    assert!(died * 2 >= count, "only {died} of {count} were passed");
 }
 
 /// Dry run and pause hold for what acts, and not for what only tells; a ban that was told has its unban in any case.

@@ -202,9 +202,8 @@ impl Control {
             packets: packets[..packets.len().min(most)].to_vec(),
         };
         let subscribers = Arc::clone(&self.notify.subscribers);
-        let is_of_group = |subscriber: &&Subscriber| {
-            subscriber.groups.is_empty() || subscriber.groups.iter().any(|name| *name == record.group)
-        };
+        let is_of_group =
+            |subscriber: &&Subscriber| subscriber.groups.is_empty() || subscriber.groups.contains(&record.group);
         for subscriber in subscribers.iter().filter(is_of_group) {
             let held_back = held_back.filter(|_| subscriber.acts);
             match &subscriber.way {
@@ -321,5 +320,64 @@ impl Control {
             self.saves = self.store.save_with(saved.into_values(), changes);
         }
         events.into_iter().for_each(|event| self.tell(event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::notify::letter::samples::letter;
+
+    fn notify(kept: Vec<Letter>) -> Notify {
+        Notify::new(Line::nowhere(), Arc::default(), Kept { letters: kept, unreadable: Vec::new() }, 1)
+    }
+
+    #[test]
+    fn a_full_outbox_has_room_for_ends_alone_and_counts_what_it_has_none_for() {
+        let mut notify = notify(Vec::new());
+        let notice = letter(0, "198.18.0.1").notice;
+        for _ in 0..LETTERS_MAX {
+            notify.post("notify.edge", Some(Say::Ban), notice.clone());
+        }
+        let room = LETTERS_MAX / RESERVED;
+        assert_eq!((notify.outbox.len(), notify.lost()), (LETTERS_MAX - room, room as u64));
+        for _ in 0..=room {
+            notify.post("notify.edge", Some(Say::Unban), notice.clone());
+        }
+        assert_eq!((notify.outbox.len(), notify.lost()), (LETTERS_MAX, room as u64 + 1));
+        assert!(notify.alarms()[0].contains("1001 notices were not told"), "{:?}", notify.alarms());
+        let changes = notify.take_changes();
+        assert_eq!((changes.posted.len(), changes.done.len()), (LETTERS_MAX, 0));
+        // What is delivered makes room.
+        for letter in &changes.posted {
+            assert!(notify.settle(letter.seq) && !notify.settle(letter.seq));
+        }
+        assert_eq!((notify.bytes, notify.take_changes().done.len()), (0, LETTERS_MAX));
+        notify.post("notify.edge", Some(Say::Ban), notice);
+        assert_eq!(notify.outbox.len(), 1);
+    }
+
+    #[test]
+    fn heavy_letters_fill_it_sooner() {
+        let mut notify = notify(Vec::new());
+        let mut notice = letter(0, "198.18.0.1").notice;
+        notice.text = "x".into();
+        notice.record.journal = vec![Entry { time_ms: 1, kind: "alarm".into(), text: "x".repeat(1 << 20) }; 1];
+        (0..200).for_each(|_| notify.post("notify.edge", Some(Say::Ban), notice.clone()));
+        assert!(notify.bytes <= BYTES_MAX && notify.lost() > 50, "{} lost", notify.lost());
+    }
+
+    #[test]
+    fn places_go_on_behind_those_of_before_and_a_ban_is_open_until_its_end() {
+        let mut notify = notify(vec![letter(5_000_000, "198.18.0.1")]);
+        let notice = letter(0, "198.18.0.2").notice;
+        let record = notice.record.clone();
+        assert!(!notify.is_banned("notify.edge", &record));
+        notify.post("notify.edge", Some(Say::Ban), notice.clone());
+        let seqs: Vec<u64> = notify.outbox.keys().copied().collect();
+        assert_eq!(seqs, [5_000_000, 5_000_001]);
+        assert!(notify.is_banned("notify.edge", &record) && !notify.is_banned("notify.other", &record));
+        notify.post("notify.edge", Some(Say::Unban), notice);
+        assert!(!notify.is_banned("notify.edge", &record));
     }
 }
