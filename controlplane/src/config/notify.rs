@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_spanned::Spanned;
+
 use super::check::Findings;
 use super::mitigator::words;
 use super::raw::{self, Text};
@@ -65,9 +67,9 @@ pub(super) fn subscribers(
     findings: &mut Findings,
 ) -> (Vec<Subscriber>, Vec<FileOrigin>) {
     let mut reader = Reader { groups, findings, files: Vec::new() };
-    reader.names("notify", raw.notify.keys().collect());
-    reader.names("webhooks", raw.webhooks.keys().collect());
-    let mut list: Vec<Subscriber> = raw.notify.iter().map(|(name, raw)| reader.script(name, raw)).collect();
+    reader.names("notify", raw.notify.iter().map(|(name, raw)| (name.as_str(), raw.span())).collect());
+    reader.names("webhooks", raw.webhooks.iter().map(|(name, raw)| (name.as_str(), raw.span())).collect());
+    let mut list: Vec<Subscriber> = raw.notify.iter().map(|(name, raw)| reader.script(name, raw.get_ref())).collect();
     list.extend(raw.webhooks.iter().map(|(name, raw)| reader.webhook(name, raw)));
     (list, reader.files)
 }
@@ -79,17 +81,16 @@ struct Reader<'a, 'b, 'c> {
 }
 
 impl Reader<'_, '_, '_> {
-    fn names(&mut self, section: &str, names: Vec<&Text>) {
-        for (index, name) in names.iter().enumerate() {
-            let text = name.get_ref();
+    fn names(&mut self, section: &str, names: Vec<(&str, Range<usize>)>) {
+        for (index, (text, place)) in names.iter().enumerate() {
             let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(is_name) {
                 let hint = format!("use letters, digits, '-' and '_', at most {NAME_MAX}");
-                self.findings.add(name.span(), format!("{section}.{text}"), format!("\"{text}\" is no name"), hint);
+                self.findings.add(place.clone(), format!("{section}.{text}"), format!("\"{text}\" is no name"), hint);
             }
             if index == SUBSCRIBERS_MAX {
                 let found = format!("{} sections [{section}.NAME]", names.len());
-                self.findings.add(name.span(), section, found, format!("at most {SUBSCRIBERS_MAX}"));
+                self.findings.add(place.clone(), section, found, format!("at most {SUBSCRIBERS_MAX}"));
             }
         }
     }
@@ -120,8 +121,8 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn script(&mut self, name: &Text, raw: &raw::Notify) -> Subscriber {
-        let name = format!("notify.{}", name.get_ref());
+    fn script(&mut self, name: &str, raw: &raw::Notify) -> Subscriber {
+        let name = format!("notify.{name}");
         let key = |key: &str| format!("{name}.{key}");
         let script = Script {
             path: self.file(key("script"), &raw.script, true),
@@ -139,9 +140,9 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn webhook(&mut self, name: &Text, raw: &raw::Webhook) -> Subscriber {
-        let place = name.span();
-        let name = format!("webhooks.{}", name.get_ref());
+    fn webhook(&mut self, name: &str, raw: &Spanned<raw::Webhook>) -> Subscriber {
+        let (place, raw) = (raw.span(), raw.get_ref());
+        let name = format!("webhooks.{name}");
         let key = |key: &str| format!("{name}.{key}");
         let plain_http = raw.plain_http.unwrap_or(false);
         let file = |text: &Option<Text>| text.clone().filter(|text| !text.get_ref().is_empty());

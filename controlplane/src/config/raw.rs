@@ -33,8 +33,8 @@ pub(super) struct Config {
     pub(super) miner: Miner,
     pub(super) bgp: Option<Bgp>,
     pub(super) mitigator: Option<Mitigator>,
-    pub(super) notify: BTreeMap<Text, Notify>,
-    pub(super) webhooks: BTreeMap<Text, Webhook>,
+    pub(super) notify: BTreeMap<String, Spanned<Notify>>,
+    pub(super) webhooks: BTreeMap<String, Spanned<Webhook>>,
 }
 
 #[derive(Default, Deserialize)]
