@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::rule::FlowRule;
+use ipnet::IpNet;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -122,6 +123,8 @@ enum Message {
     Asked(Arc<Vec<actions::mitigator::Asked>>),
     /// Whoever runs scripts and calls webhooks.
     Letters(Vec<Arc<Letter>>),
+    /// The same: what came of letters about these is on record.
+    OnRecord(Vec<(String, IpNet)>),
 }
 
 /// The control thread's state.
@@ -326,6 +329,7 @@ impl Control {
                 Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
                 Message::Asked(asked) => self.mitigator.tell(asked),
                 Message::Letters(letters) => self.notify.tell(letters),
+                Message::OnRecord(lanes) => self.notify.tell_on_record(lanes),
             }
         }
     }
@@ -473,10 +477,14 @@ impl Control {
 
     /// Keeps what is over at hand.
     fn remember(&mut self, record: &Arc<AttackRecord>) {
-        if !record.state.is_alive() {
-            self.ended.push_front(Arc::clone(record));
-            self.ended.truncate(ENDED_MAX);
+        if record.state.is_alive() {
+            return;
         }
+        match self.ended.iter_mut().find(|known| known.id == record.id) {
+            Some(known) => *known = Arc::clone(record),
+            None => self.ended.push_front(Arc::clone(record)),
+        }
+        self.ended.truncate(ENDED_MAX);
     }
 
     fn tell(&mut self, event: Event) {

@@ -26,6 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use ipnet::IpNet;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +43,8 @@ use self::settings::Subscriber;
 pub enum Told {
     /// These are to be delivered. They are on record.
     Letters(Vec<Arc<Letter>>),
+    /// It is on record what came of a subscriber's letter about these: the next one may go.
+    OnRecord(Vec<(String, IpNet)>),
     /// Whether all actions are paused: what acts waits.
     Paused(bool),
     /// Whom there is to tell.

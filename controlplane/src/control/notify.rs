@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dataplane::packet::parse;
+use ipnet::IpNet;
 use tracing::info;
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use crate::actions::notify::report::{OfSubscriber, Outcome};
 use crate::actions::notify::settings::{Subscriber, Way};
 use crate::actions::notify::{Line, Told};
 use crate::attack::{Direction, Rates};
-use crate::detector::{Event, EventKind};
+use crate::detector::{Effect, Event, EventKind};
 use crate::record::{AttackRecord, Entry, NotifiedRecord, NotifiedState};
 
 /// Most letters in the outbox, and about most bytes of them. One more is not told, and counted.
@@ -32,6 +33,7 @@ const LOOK_MAX: usize = 256;
 struct Waiting {
     subscriber: String,
     attack: Uuid,
+    lane: IpNet,
     say: Option<Say>,
     weight: usize,
 }
@@ -99,6 +101,11 @@ impl Notify {
         drop(self.line.told.send(Told::Letters(letters)));
     }
 
+    /// It is on record what came of these.
+    pub(super) fn tell_on_record(&self, lanes: Vec<(String, IpNet)>) {
+        drop(self.line.told.send(Told::OnRecord(lanes)));
+    }
+
     pub(super) fn tell_pause(&self, paused: bool) {
         drop(self.line.told.send(Told::Paused(paused)));
     }
@@ -135,7 +142,8 @@ impl Notify {
         let (subscriber, attack, weight) = (letter.subscriber.clone(), letter.notice.record.id, letter.weight());
         self.bytes += weight;
         self.next = self.next.max(letter.seq + 1);
-        self.outbox.insert(letter.seq, Waiting { subscriber, attack, say: letter.say, weight });
+        let (lane, say) = (letter.lane(), letter.say);
+        self.outbox.insert(letter.seq, Waiting { subscriber, attack, lane, say, weight });
     }
 
     fn post(&mut self, subscriber: &str, say: Option<Say>, notice: Notice) {
@@ -150,12 +158,12 @@ impl Notify {
         self.changes.posted.push(Arc::new(letter));
     }
 
-    /// It is done with: its row goes with the next save.
-    fn settle(&mut self, seq: u64) -> bool {
-        let Some(waiting) = self.outbox.remove(&seq) else { return false };
-        self.bytes -= waiting.weight;
+    /// It is done with: its row goes with the next save. Gives whose letter it was, about whom.
+    fn settle(&mut self, seq: u64) -> Option<(String, IpNet)> {
+        let Waiting { subscriber, lane, weight, .. } = self.outbox.remove(&seq)?;
+        self.bytes -= weight;
         self.changes.done.push(seq);
-        true
+        Some((subscriber, lane))
     }
 
     /// How often a subscriber was told this of an attack, or will be.
@@ -275,12 +283,13 @@ impl Control {
         }
     }
 
-    /// Puts on record what came of letters.
+    /// Puts on record what came of letters, all in one step; then the next ones may go.
     pub(super) fn look_at_notify(&mut self) {
-        let mut news: Vec<(Uuid, NotifiedRecord, bool)> = Vec::new();
+        let (mut news, mut lanes) = (Vec::new(), Vec::new());
         for _ in 0..LOOK_MAX {
             let Ok(Outcome { seq, attack, notified, is_news }) = self.notify.line.outcomes.try_recv() else { break };
-            if self.notify.settle(seq) {
+            if let Some(lane) = self.notify.settle(seq) {
+                lanes.push(lane);
                 news.push((attack, notified, is_news));
             }
         }
@@ -289,37 +298,28 @@ impl Control {
             return;
         }
         let (now, mut effects) = (self.now(), Vec::new());
-        let mut ended = Vec::new();
         for (attack, notified, is_news) in news {
-            match self.detector.notified(now, attack, &notified, is_news) {
-                Some(more) => effects.extend(more),
-                None => ended.push((attack, notified, is_news)),
-            }
+            let of_alive = self.detector.notified(now, attack, &notified, is_news);
+            effects.extend(of_alive.unwrap_or_else(|| self.notified_ended(attack, &notified, is_news)));
         }
         self.carry_out(effects);
-        self.notified_ended(ended);
+        if !lanes.is_empty() {
+            self.send(Message::OnRecord(lanes));
+        }
     }
 
-    /// The same for attacks that are over already, or that nobody has at hand any more.
-    fn notified_ended(&mut self, news: Vec<(Uuid, NotifiedRecord, bool)>) {
+    /// The same for an attack that is over already; nothing for one that nobody has at hand any more.
+    fn notified_ended(&mut self, attack: Uuid, notified: &NotifiedRecord, is_news: bool) -> Vec<Effect> {
         let time_ms = self.clock.wall_ms();
-        let (mut saved, mut events) = (BTreeMap::new(), Vec::new());
-        for (attack, notified, is_news) in news {
-            let Some(record) = self.ended.iter_mut().find(|record| record.id == attack) else { continue };
-            let newer = Arc::make_mut(record);
-            newer.take_notified(&notified);
-            if is_news {
-                let (kind, text) = (EventKind::Notified, notified.to_string());
-                newer.note_down(Entry { time_ms, kind: kind.as_str().into(), text: text.clone() });
-                events.push(Event { time_ms, kind, attack: Some(Arc::clone(record)), text });
-            }
-            saved.insert(attack, Arc::clone(record));
+        let Some(record) = self.ended.iter_mut().find(|record| record.id == attack) else { return Vec::new() };
+        let newer = Arc::make_mut(record);
+        newer.take_notified(notified);
+        let (kind, text) = (EventKind::Notified, notified.to_string());
+        if is_news {
+            newer.note_down(Entry { time_ms, kind: kind.as_str().into(), text: text.clone() });
         }
-        let changes = self.notify.take_changes();
-        if !saved.is_empty() || !changes.is_empty() {
-            self.saves = self.store.save_with(saved.into_values(), changes);
-        }
-        events.into_iter().for_each(|event| self.tell(event));
+        let event = Effect::Event(Event { time_ms, kind, attack: Some(Arc::clone(record)), text });
+        std::iter::once(Effect::Save(Arc::clone(record))).chain(is_news.then_some(event)).collect()
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!((changes.posted.len(), changes.done.len()), (LETTERS_MAX, 0));
         // What is delivered makes room.
         for letter in &changes.posted {
-            assert!(notify.settle(letter.seq) && !notify.settle(letter.seq));
+            assert!(notify.settle(letter.seq).is_some() && notify.settle(letter.seq).is_none());
         }
         assert_eq!((notify.bytes, notify.take_changes().done.len()), (0, LETTERS_MAX));
         notify.post("notify.edge", Some(Say::Ban), notice);

@@ -97,6 +97,7 @@ impl Courier {
             tokio::select! {
                 told = self.told.recv() => match told {
                     Some(Told::Letters(letters)) => letters.into_iter().for_each(|letter| self.take(letter)),
+                    Some(Told::OnRecord(lanes)) => lanes.into_iter().for_each(|(name, lane)| self.close(&name, lane)),
                     Some(Told::Paused(paused)) => self.paused = paused,
                     Some(Told::Subscribers(subscribers)) => self.serve(&subscribers),
                     Some(Told::Stop) | None => break,
@@ -149,6 +150,12 @@ impl Courier {
         match self.desks.iter_mut().find(is_its) {
             Some(desk) => desk.queue.push(letter),
             None => self.give_up(&letter),
+        }
+    }
+
+    fn close(&mut self, name: &str, lane: IpNet) {
+        if let Some(desk) = self.desks.iter_mut().find(|desk| desk.report.name == name) {
+            desk.queue.close(lane);
         }
     }
 

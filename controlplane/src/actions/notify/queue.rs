@@ -1,5 +1,5 @@
-//! What waits for one subscriber: lanes, one for each target, whose letters go one after the other; lanes do not wait for each other.
-//! Pure; time is an argument.
+//! What waits for one subscriber: lanes, one for each target, whose letters go one after the other, the next one once it is on record
+//! what came of the one before; lanes do not wait for each other. Pure; time is an argument.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,9 +12,17 @@ use super::letter::Letter;
 struct Lane {
     letters: VecDeque<Arc<Letter>>,
     is_running: bool,
+    /// What came of the letter before is not on record yet.
+    is_open: bool,
     /// Its first letter was tried so often in vain.
     failures: u32,
     not_before_ms: u64,
+}
+
+impl Lane {
+    fn is_ready(&self) -> bool {
+        !self.is_running && !self.is_open && !self.letters.is_empty()
+    }
 }
 
 /// What waits for one subscriber.
@@ -46,7 +54,7 @@ impl Queue {
         if self.running >= at_most {
             return None;
         }
-        let may_go = |lane: &&mut Lane| !lane.is_running && lane.not_before_ms <= now_ms;
+        let may_go = |lane: &&mut Lane| lane.is_ready() && lane.not_before_ms <= now_ms;
         let lane =
             self.lanes.values_mut().filter(may_go).min_by_key(|lane| lane.letters.front().map(|first| first.seq))?;
         let first = Arc::clone(lane.letters.front()?);
@@ -62,7 +70,7 @@ impl Queue {
 
     /// When the next letter that waits for its time may go.
     pub(super) fn wake_ms(&self) -> Option<u64> {
-        self.lanes.values().filter(|lane| !lane.is_running).map(|lane| lane.not_before_ms).min()
+        self.lanes.values().filter(|lane| lane.is_ready()).map(|lane| lane.not_before_ms).min()
     }
 
     /// The letter that was on its way in this lane is delivered, or given up.
@@ -71,7 +79,13 @@ impl Queue {
         self.running -= 1;
         self.waiting -= 1;
         found.letters.pop_front();
-        (found.is_running, found.failures, found.not_before_ms) = (false, 0, 0);
+        *found = Lane { letters: std::mem::take(&mut found.letters), is_open: true, ..Lane::default() };
+    }
+
+    /// What came of the last letter of this lane is on record.
+    pub(super) fn close(&mut self, lane: IpNet) {
+        let Some(found) = self.lanes.get_mut(&lane) else { return };
+        found.is_open = false;
         if found.letters.is_empty() {
             self.lanes.remove(&lane);
         }
@@ -93,7 +107,7 @@ impl Queue {
             let rest = lane.letters.split_off(usize::from(lane.is_running));
             letters.extend(rest);
         }
-        self.lanes.retain(|_, lane| !lane.letters.is_empty());
+        self.lanes.retain(|_, lane| lane.is_open || !lane.letters.is_empty());
         self.waiting -= letters.len();
         letters.sort_by_key(|letter| letter.seq);
         letters
@@ -119,6 +133,11 @@ mod tests {
         format!("{host}/32").parse().unwrap()
     }
 
+    fn finish(queue: &mut Queue, lane: IpNet) {
+        queue.finish(lane);
+        queue.close(lane);
+    }
+
     const A: &str = "198.18.0.1";
     const B: &str = "198.18.0.2";
 
@@ -127,13 +146,13 @@ mod tests {
         let mut queue = queue(&[A, A, B, A]);
         assert_eq!([next(&mut queue, 0, 9), next(&mut queue, 0, 9), next(&mut queue, 0, 9)], [Some(1), Some(3), None]);
         assert_eq!((queue.waiting(), queue.running()), (4, 2));
-        queue.finish(lane(A));
+        finish(&mut queue, lane(A));
         assert_eq!([next(&mut queue, 0, 9), next(&mut queue, 0, 9)], [Some(2), None]);
-        queue.finish(lane(A));
-        queue.finish(lane(B));
+        finish(&mut queue, lane(A));
+        finish(&mut queue, lane(B));
         assert_eq!([next(&mut queue, 0, 9), next(&mut queue, 0, 9)], [Some(4), None]);
-        queue.finish(lane(A));
-        queue.finish(lane(A));
+        finish(&mut queue, lane(A));
+        finish(&mut queue, lane(A));
         assert_eq!((queue.waiting(), queue.running(), queue.lanes.len()), (0, 0, 0));
     }
 
@@ -141,7 +160,7 @@ mod tests {
     fn no_more_than_so_many_are_on_their_way_and_the_oldest_goes_first() {
         let mut queue = queue(&[B, A, "198.18.0.3"]);
         assert_eq!([next(&mut queue, 0, 2), next(&mut queue, 0, 2), next(&mut queue, 0, 2)], [Some(1), Some(2), None]);
-        queue.finish(lane(A));
+        finish(&mut queue, lane(A));
         assert_eq!([next(&mut queue, 0, 2), next(&mut queue, 0, 2)], [Some(3), None]);
     }
 
@@ -154,7 +173,7 @@ mod tests {
         assert_eq!([next(&mut queue, 499, 9), next(&mut queue, 499, 9)], [Some(3), None]);
         assert_eq!(queue.wake_ms(), Some(500));
         assert_eq!((next(&mut queue, 500, 9), queue.failures(lane(A))), (Some(1), 1));
-        queue.finish(lane(A));
+        finish(&mut queue, lane(A));
         assert_eq!((next(&mut queue, 500, 9), queue.failures(lane(A))), (Some(2), 0));
     }
 
@@ -164,7 +183,19 @@ mod tests {
         assert_eq!(next(&mut queue, 0, 1), Some(1));
         let out: Vec<u64> = queue.drain().iter().map(|letter| letter.seq).collect();
         assert_eq!((out, queue.waiting(), queue.running()), (vec![2, 3, 4], 1, 1));
-        queue.finish(lane(A));
+        finish(&mut queue, lane(A));
         assert_eq!((queue.waiting(), queue.lanes.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_next_one_waits_until_it_is_on_record_what_came_of_the_one_before() {
+        let mut queue = queue(&[A, A, B]);
+        assert_eq!(next(&mut queue, 0, 1), Some(1));
+        queue.finish(lane(A));
+        assert_eq!((queue.waiting(), queue.running()), (2, 0));
+        assert_eq!([next(&mut queue, 0, 9), next(&mut queue, 0, 9)], [Some(3), None], "another lane has its place");
+        assert_eq!(queue.wake_ms(), None);
+        queue.close(lane(A));
+        assert_eq!(next(&mut queue, 0, 9), Some(2));
     }
 }
