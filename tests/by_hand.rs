@@ -11,10 +11,10 @@ mod support;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::v1;
-use support::bgp::{Bird, FlowRoute, Gobgpd, Link};
+use support::bgp::{Bird, FlowRoute, GOBGPD_CONFIG, Gobgpd, Link};
 use support::daemon::{Leveed, Setup, core};
 use support::{never, pcap, wait_until};
 use tempfile::TempDir;
@@ -395,4 +395,60 @@ fn leveectl(leveed: &Leveed, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.arg("--socket").arg(leveed.socket()).args(arguments).arg(leveed.config());
     command.output().expect("run leveectl")
+}
+
+#[test]
+fn no_more_routes_go_out_within_a_second_than_are_allowed_and_withdrawals_do_not_wait() {
+    let link = Link::new();
+    let mut gobgpd = Gobgpd::prepare();
+    gobgpd.start(&link.engine);
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    let bgp = format!(
+        "[bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 1\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+        gobgpd.address()
+    );
+    let (leveed, _folder) = start("", &bgp);
+    let begin = Instant::now();
+    let rule = |host: u8| format!(r#"{{"destination_prefix":"198.18.1.{host}/32","action_type":"discard"}}"#);
+    let added: Vec<v1::Rule> = (1..=6).map(|host| add(&leveed, &rule(host), 0).expect("a rule")).collect();
+    let alarm = "routes wait: no more a second (bgp.rules_per_second)";
+    wait_until(SOON, "the alarm", || leveed.alarms().into_iter().find(|said| said.ends_with(alarm)));
+    wait_until(SOON, "all of them", || (bird.flow4().len() == 6).then_some(()));
+    assert!(begin.elapsed() > Duration::from_secs(4), "{:?}", begin.elapsed());
+    wait_until(SOON, "no alarm", || leveed.alarms().is_empty().then_some(()));
+
+    let begin = Instant::now();
+    added.iter().for_each(|rule| drop(remove(&leveed, &rule.id).expect("removed")));
+    wait_router(&bird, &[]);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn the_mark_is_kept_from_routers_by_a_policy_and_rules_are_still_known_by_it() {
+    let link = Link::new();
+    let stripped = GOBGPD_CONFIG
+        .replace("    # [policy-definitions", "    [policy-definitions")
+        .replace("    #   options", "      options")
+        .replace("    #   communities-list = [\"65001", "      communities-list = [\"64512");
+    let mut gobgpd = Gobgpd::prepare_as(&stripped);
+    gobgpd.start(&link.engine);
+    let bird = Bird::start(&link.router);
+    bird.wait_established();
+    let bgp = format!(
+        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
+        gobgpd.address()
+    );
+    let (mut leveed, _folder) = start("", &bgp);
+    let rule = add(&leveed, DNS, 0).expect("a rule");
+    wait_router(&bird, &[DNS_ROUTE]);
+    let route = bird.flow4().remove(0);
+    assert_eq!(route.attributes.get("BGP.large_community"), None, "{route:?}");
+    assert_eq!(route.extended_communities(), "(generic, 0x80060000, 0x0)");
+    held(&leveed);
+    leveed.kill();
+    leveed.start();
+    held(&leveed);
+    remove(&leveed, &rule.id).expect("removed");
+    wait_router(&bird, &[]);
 }

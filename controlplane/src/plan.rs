@@ -289,6 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_what_its_routers_and_those_of_every_engine_take() {
+        let profile = |others: &str| {
+            let text = format!(
+                "networks = [\"198.18.0.0/24\"]\n[[ports]]\ndevice = \"net_null0\"\ncores = [1]\n[groups.default]\nprofile = \"bird\"\n\
+                 [bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"a\"\naddress = \"unix:///a\"\nprofile = \"bird\"\n{others}"
+            );
+            let config = crate::config::parse("levee.toml", text).expect("a good configuration");
+            let networks = dataplane(&config, |_| false).expect("a plan").networks;
+            let map = map(&config, networks.into()).expect("a map");
+            map.profile("198.18.0.1/32".parse().expect("a prefix")).name.to_string()
+        };
+        assert_eq!(profile(""), "bird");
+        assert_eq!(profile("[[bgp.engines]]\nname = \"b\"\naddress = \"unix:///b\"\n"), "strict");
+    }
+
+    #[test]
     fn a_pci_address_is_told_from_a_virtual_device() {
         assert!(is_pci("0000:03:00.0"));
         assert!(is_pci("03:00.1,representor=0"));

@@ -108,14 +108,14 @@ fn what_cannot_be_told_from_the_hosts_own_is_as_the_group_says() {
     };
     let peace = site.play(&site.file("peace.pcap", &game(5_000, 77)), 200, Amount::Seconds(100));
     let flood = site.file("flood.pcap", &game(7_001, 31));
-    let learn = || std::thread::sleep(Duration::from_secs(11));
     let over = |attack: Player| {
         attack.stop();
         site.wait_flow4(&[]);
         site.wait_attack("ended")
     };
 
-    learn();
+    // Long enough for a baseline, which is kept from then on.
+    std::thread::sleep(Duration::from_secs(11));
     let attack = site.play(&flood, ATTACK_PPS, Amount::Seconds(60));
     let rule = site.wait_held();
     let spec: serde_json::Value = serde_json::from_str(&rule.flow_spec_json).unwrap();
@@ -128,7 +128,6 @@ fn what_cannot_be_told_from_the_hosts_own_is_as_the_group_says() {
     assert!(record.note.contains("it is limited to what the baseline had of it"), "{}", record.note);
 
     says("rate_limit", "nothing");
-    learn();
     let attack = site.play(&flood, ATTACK_PPS, Amount::Seconds(60));
     let told =
         || site.leveed.attacks().into_iter().next().filter(|attack| attack.note.contains("nothing is done about it"));
@@ -138,7 +137,6 @@ fn what_cannot_be_told_from_the_hosts_own_is_as_the_group_says() {
     over(attack);
 
     says("nothing", "blackhole");
-    learn();
     let attack = site.play(&flood, ATTACK_PPS, Amount::Seconds(60));
     let routes = wait_until(SOON, "a blackhole", || Some(site.bird.routes()).filter(|routes| !routes.is_empty()));
     assert_eq!((routes.len(), routes[0].components.concat()), (1, "198.18.78.1/32".to_owned()));
