@@ -97,6 +97,13 @@ fn what_is_wrong_in_the_file_itself() {
     assert_bad(default, &inherit("default"), "\"default\"", key, "default → default", "take out `inherit` here");
     let families = format!("[groups.default]\nfamilies = [\"ipv4\", \"ip6\"]\n{default}");
     assert_bad(default, &families, "\"ip6\"", "groups.default.families[1]", "unknown value \"ip6\"", "`ipv6`?");
+    let section = |lines: &str| format!("[notify.edge]\nscript = \"/bin/true\"\n{lines}\n{default}");
+    let script = "[notify.edge]\nscript = \"notify.sh\"\n".to_owned() + default;
+    assert_bad(default, &script, "\"notify.sh\"", "notify.edge.script", "is not an absolute path", "from the root");
+    let layout = section("layout = \"1.2.5\"");
+    assert_bad(default, &layout, "\"1.2.5\"", "notify.edge.layout", "unknown word \"1.2.5\"", "`1.2.");
+    let hook = format!("[webhooks.chat]\nurl = \"http://192.0.2.1/x\"\n{default}");
+    assert_bad(default, &hook, "\"http://192", "webhooks.chat.url", "no address of a webhook", "plain_http = true");
     assert_bad("huge_pages = \"never\"", "huge_pages = true", "true", "dpdk.huge_pages", "wrong type", "in quotes");
 }
 

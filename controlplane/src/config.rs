@@ -12,6 +12,7 @@ mod leaves;
 mod machine;
 mod mitigator;
 mod networks;
+mod notify;
 pub mod profiles;
 mod raw;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use serde::Deserialize;
 
 use crate::actions::bgp::{Community, Mark, Route};
 use crate::actions::mitigator::settings::Settings as Mitigator;
+use crate::actions::notify::settings::Subscriber;
 pub use crate::group::Group;
 use crate::guard::Guard;
 use crate::miner;
@@ -41,7 +43,7 @@ pub use check::{LOG_LEVELS, is_log_level};
 use diagnostics::Source;
 pub use diagnostics::{Diagnostics, Finding};
 pub use leaves::{Change, Leaf, changes};
-pub use machine::check_machine;
+pub use machine::{check_machine, warnings};
 pub use raw::suggestion;
 
 /// The name of the group of hosts that are in no other group.
@@ -95,6 +97,8 @@ pub struct Config {
     pub bgp: Option<Bgp>,
     /// The MITIGATOR that protects hosts under attack; `None`: none does.
     pub mitigator: Option<Mitigator>,
+    /// Scripts and webhooks that are told of attacks, in the order of their names.
+    pub subscribers: Vec<Subscriber>,
     origin: Origin,
 }
 
@@ -167,6 +171,8 @@ struct Origin {
     ports: Vec<PortOrigin>,
     /// Keys that say how much memory is needed; only those that the file has.
     memory: Vec<(&'static str, Range<usize>)>,
+    /// Of each subscriber the files that it needs.
+    files: Vec<notify::FileOrigin>,
 }
 
 #[derive(Clone, Debug)]

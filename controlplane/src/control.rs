@@ -11,6 +11,7 @@ mod health;
 mod marking;
 mod mining;
 mod mitigator;
+mod notify;
 pub(crate) mod outgoing;
 mod reload;
 mod replay;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use dataplane::Dataplane;
 use dataplane::rule::FlowRule;
+use ipnet::IpNet;
 use tokio::sync::{broadcast, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -34,6 +36,8 @@ pub use by_hand::Order;
 pub use clock::Clock;
 pub use reload::Reload;
 
+use crate::actions::notify::letter::{Kept, Letter};
+use crate::actions::notify::settings::Subscriber;
 use crate::actions::{self, bgp};
 use crate::attack::{Now, Target, Volumes};
 use crate::baseline::Baseline;
@@ -95,6 +99,12 @@ pub struct Parts {
     pub ask_mitigator: watch::Sender<actions::mitigator::Told>,
     /// What it says; none: there is none.
     pub mitigator: Option<watch::Receiver<actions::mitigator::Report>>,
+    /// Who runs scripts and calls webhooks.
+    pub notify: actions::notify::Line,
+    /// Whom there is to tell.
+    pub subscribers: Arc<[Subscriber]>,
+    /// What they are still to be told.
+    pub outbox: Kept,
     /// Where events go.
     pub events: broadcast::Sender<Event>,
     /// What clients ask.
@@ -111,6 +121,10 @@ enum Message {
     Wanted(Arc<Vec<bgp::Wanted>>),
     /// Whoever serves a MITIGATOR.
     Asked(Arc<Vec<actions::mitigator::Asked>>),
+    /// Whoever runs scripts and calls webhooks.
+    Letters(Vec<Arc<Letter>>),
+    /// The same: what came of letters about these is on record.
+    OnRecord(Vec<(String, IpNet)>),
 }
 
 /// The control thread's state.
@@ -140,6 +154,7 @@ pub struct Control {
     paused: Option<Paused>,
     reports: Vec<watch::Receiver<bgp::Report>>,
     mitigator: mitigator::Mitigator,
+    notify: notify::Notify,
     events: broadcast::Sender<Event>,
     requests: Receiver<Request>,
     standing: BTreeMap<Uuid, Standing>,
@@ -161,6 +176,7 @@ impl Control {
     pub fn new(parts: Parts) -> Control {
         let workers = parts.dataplane.workers().map(|(shared, _)| Arc::clone(shared)).collect();
         let whitelist = Arc::new(parts.whitelist);
+        let notify = notify::Notify::new(parts.notify, parts.subscribers, parts.outbox, parts.clock.wall_ms());
         let (alive, ended): (Vec<_>, Vec<_>) = parts.records.into_iter().partition(|record| record.state.is_alive());
         let mut control = Control {
             meter: Meter::new(workers, parts.map),
@@ -175,7 +191,8 @@ impl Control {
             baseline: Baseline::default(),
             held_rules: BTreeMap::new(),
             store: parts.store,
-            captures: Captures::new(parts.samples.is_some()),
+            captures: Captures::new(parts.samples.is_some() || notify.wants_packets()),
+            notify,
             samples: parts.samples,
             examples: Examples::default(),
             watching: Watching::default(),
@@ -210,6 +227,7 @@ impl Control {
             warn!("{pause}");
             control.tell_pause();
         }
+        control.notify.begin();
         let suspects = control.detector.suspects();
         control.wanted.send_modify(|told| told.suspects = Arc::new(suspects));
         // Also when nothing is on record: only now may engines withdraw what nobody wants.
@@ -249,6 +267,7 @@ impl Control {
                 }
             }
         }
+        self.look_at_notify();
         self.dataplane.stop_workers();
     }
 
@@ -297,6 +316,7 @@ impl Control {
             self.watch();
         }
         self.look_at_mitigator();
+        self.look_at_notify();
         self.let_go();
     }
 
@@ -308,6 +328,8 @@ impl Control {
                 Message::Event(event) => drop(self.events.send(event)),
                 Message::Wanted(wanted) => self.wanted.send_modify(|told| told.wanted = Some(wanted)),
                 Message::Asked(asked) => self.mitigator.tell(asked),
+                Message::Letters(letters) => self.notify.tell(letters),
+                Message::OnRecord(lanes) => self.notify.tell_on_record(lanes),
             }
         }
     }
@@ -401,7 +423,7 @@ impl Control {
         let mut queue = VecDeque::from(effects);
         let (mut rewatch, mut replan) = (false, false);
         // All that is one step is one transaction: no kill leaves half of it.
-        let (mut records, mut events) = (Vec::new(), Vec::new());
+        let (mut records, mut events, mut packets) = (Vec::new(), Vec::new(), BTreeMap::new());
         while let Some(effect) = queue.pop_front() {
             match effect {
                 Effect::OpenCapture(request) => {
@@ -411,6 +433,9 @@ impl Control {
                 Effect::CloseCapture { attack, mine } => {
                     rewatch = true;
                     let Some(closed) = self.captures.close(attack, self.clock.stamp()) else { continue };
+                    if self.notify.wants_packets() {
+                        packets.insert(attack, notify::packet_lines(&closed));
+                    }
                     if let Some(samples) = self.samples.as_ref().filter(|_| !closed.frames.is_empty()) {
                         samples.keep(attack, closed.frames);
                     }
@@ -429,11 +454,17 @@ impl Control {
                 }
             }
         }
-        let is_news = !records.is_empty();
-        if is_news {
-            self.saves = self.store.save(records);
+        for event in &events {
+            let of_attack = event.attack.as_ref().and_then(|attack| packets.get(&attack.id));
+            self.post(event, of_attack.map_or(&[], Vec::as_slice));
+        }
+        let (is_news, changes) = (!records.is_empty(), self.notify.take_changes());
+        let letters = changes.posted.clone();
+        if is_news || !changes.is_empty() {
+            self.saves = self.store.save_with(records, changes);
         }
         events.into_iter().for_each(|event| self.tell(event));
+        self.send_letters(letters);
         if replan {
             self.plan();
         } else if is_news {
@@ -446,10 +477,14 @@ impl Control {
 
     /// Keeps what is over at hand.
     fn remember(&mut self, record: &Arc<AttackRecord>) {
-        if !record.state.is_alive() {
-            self.ended.push_front(Arc::clone(record));
-            self.ended.truncate(ENDED_MAX);
+        if record.state.is_alive() {
+            return;
         }
+        match self.ended.iter_mut().find(|known| known.id == record.id) {
+            Some(known) => *known = Arc::clone(record),
+            None => self.ended.push_front(Arc::clone(record)),
+        }
+        self.ended.truncate(ENDED_MAX);
     }
 
     fn tell(&mut self, event: Event) {

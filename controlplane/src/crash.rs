@@ -48,11 +48,15 @@ pub enum Step {
     MitigatorPolicyOf,
     /// What only the doctor asks.
     MitigatorLook,
+    /// A script is run, from its start to its end.
+    NotifyScript,
+    /// A webhook is called.
+    NotifyPost,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Step; 17] = [
+    pub const ALL: [Step; 19] = [
         Step::Write,
         Step::Commit,
         Step::PutAside,
@@ -70,6 +74,8 @@ impl Step {
         Step::MitigatorPutSwitch,
         Step::MitigatorPolicyOf,
         Step::MitigatorLook,
+        Step::NotifyScript,
+        Step::NotifyPost,
     ];
 
     /// Its name: of a call to an engine, what gRPC calls it.
@@ -92,6 +98,8 @@ impl Step {
             Step::MitigatorPutSwitch => "MitigatorPutSwitch",
             Step::MitigatorPolicyOf => "MitigatorPolicyOf",
             Step::MitigatorLook => "MitigatorLook",
+            Step::NotifyScript => "NotifyScript",
+            Step::NotifyPost => "NotifyPost",
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use dataplane::rule::{Action, FlowRule};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -142,7 +143,8 @@ pub struct CaptureRequest {
 }
 
 /// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// An attack was detected, or ordered by hand.
     Detected,
@@ -176,6 +178,8 @@ pub enum EventKind {
     Changed,
     /// Something became of a switch of a MITIGATOR that the attack needs.
     Switched,
+    /// A script was told of the attack; or a webhook was not.
+    Notified,
 }
 
 impl EventKind {
@@ -198,6 +202,7 @@ impl EventKind {
             EventKind::Recovered => "recovered",
             EventKind::Changed => "changed",
             EventKind::Switched => "switched",
+            EventKind::Notified => "notified",
         }
     }
 }

@@ -29,4 +29,5 @@ pub mod search;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod tls;
 pub mod whitelist;

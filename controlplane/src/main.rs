@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use controlplane::actions::notify::letter::Kept;
+use controlplane::actions::notify::{self, Notify};
 use controlplane::actions::{bgp, mitigator};
 use controlplane::api::{self, Api};
 use controlplane::by_hand::Pause;
@@ -27,7 +29,7 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
@@ -132,6 +134,7 @@ fn check(path: &Path) -> anyhow::Result<()> {
         (0..config.ports.len()).filter(|&index| !plan::is_pci(&config.ports[index].device)).collect();
     let plan = plan::dataplane(&config, |index| probed.contains(&index))?;
     dataplane::probe(&plan).map_err(|error| port_finding(&config, &probed, error))?;
+    config::warnings(&config).iter().for_each(|warning| eprintln!("{warning}"));
     println!("{}: good", path.display());
     Ok(())
 }
@@ -226,6 +229,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     check_memory(&config, &Need::of(&config), &Machine::read())?;
     let log = Arc::new(start_log(&config)?);
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "leveed starts");
+    config::warnings(&config).iter().for_each(|warning| warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let signals = runtime.block_on(async { Signals::new() })?;
     // The socket comes before all that another daemon may be using, the state after all that can be wrong with this machine.
@@ -235,7 +239,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let started = dataplane::start(plan::dataplane(&config, |_| true)?);
     let dataplane = started.map_err(|error| port_finding(&config, &ports, error))?;
     info!(dpdk = dataplane::dpdk::version(), workers = dataplane.workers().count(), "workers poll");
-    let Opened { store, pause, records, switches } = open_store(&config)?;
+    let Opened { store, pause, records, switches, outbox } = open_store(&config)?;
 
     let (events, _) = broadcast::channel(EVENTS_BEHIND);
     let (requests, asked) = channel::bounded(REQUESTS_MAX);
@@ -246,7 +250,9 @@ fn run(path: &Path) -> anyhow::Result<()> {
     let (ask_mitigator, mitigator_told) = watch::channel(mitigator::Told::default());
     let mut mitigator = mitigator::Mitigator::new(mitigator_told, store.ledger(), switches.as_deref());
     let mitigator_report = runtime.block_on(mitigator.set(config.mitigator.clone()));
-    let actions = Actions { engines, mitigator };
+    let subscribers: Arc<[notify::settings::Subscriber]> = config.subscribers.clone().into();
+    let (notify, notify_line) = Notify::start(&subscribers, plan::worker_cores(&config))?;
+    let actions = Actions { engines, mitigator, notify };
     let networks = dataplane.networks.get();
     let control = Control::new(Parts {
         map: plan::map(&config, Arc::clone(&networks))?,
@@ -264,6 +270,9 @@ fn run(path: &Path) -> anyhow::Result<()> {
         reports,
         ask_mitigator,
         mitigator: mitigator_report,
+        notify: notify_line,
+        subscribers,
+        outbox,
         events: events.clone(),
         requests: asked,
         clock: Clock::machine(),
@@ -289,6 +298,7 @@ fn run(path: &Path) -> anyhow::Result<()> {
     runtime.block_on(signals.serve(&reloader));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     runtime.block_on(reloader.stop_mitigator());
+    runtime.block_on(reloader.stop_notify());
     drop(requests.send(Request::Stop));
     if control.join().is_err() {
         error!("the control thread panicked; see above");
@@ -361,15 +371,17 @@ struct Opened {
     pause: Option<Pause>,
     records: Vec<AttackRecord>,
     switches: Option<String>,
+    outbox: Kept,
 }
 
 /// Takes up what is on disk. A disk that cannot be used is an alarm, and no reason not to act.
 fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let store::Found { disk, pause, records, switches, trouble } = store::take_up(&config.daemon.state, RECORDS_MAX)?;
+    let store::Found { disk, pause, records, switches, outbox, trouble } =
+        store::take_up(&config.daemon.state, RECORDS_MAX)?;
     if let Some(trouble) = trouble {
         error!("cannot store attacks: {trouble}; trying on");
     }
-    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records, switches })
+    Ok(Opened { store: store::spawn(disk, config.history.kept)?, pause, records, switches, outbox })
 }
 
 #[cfg(test)]

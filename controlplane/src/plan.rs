@@ -2,6 +2,7 @@
 
 pub mod memory;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dataplane::hosts::{IPV4_BLOCKS_MAX, Layout};
@@ -107,6 +108,11 @@ pub fn samples(config: &Config) -> Option<samples::Limits> {
         bytes_max: u64::from(history.samples_mb) * 1_000_000,
         age_max: history.kept,
     })
+}
+
+/// The cores that workers have for themselves.
+pub fn worker_cores(config: &Config) -> BTreeSet<usize> {
+    config.ports.iter().flat_map(|port| &port.cores).map(|core| usize::from(*core)).collect()
 }
 
 /// Sizes of a worker's tables.

@@ -1,5 +1,8 @@
 //! The record of an attack: what people are shown, what the disk keeps, and what a restart goes on from. Values only.
 
+mod notified;
+mod switches;
+
 use std::fmt;
 
 use dataplane::rule::{Action, FlowRule};
@@ -10,6 +13,8 @@ use uuid::Uuid;
 use crate::attack::{Kind, Metric, Rate, Rates, Target};
 use crate::rule_json;
 use crate::search::BY_HAND;
+pub use notified::{NotifiedRecord, NotifiedState};
+pub use switches::{SwitchRecord, SwitchState};
 
 /// Where an attack is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -278,6 +283,9 @@ pub struct AttackRecord {
     pub ban_time_ms: u64,
     /// When a person wants it to end; none: by the same rule as any.
     pub until_ms: Option<i64>,
+    /// Packets a second when it was detected, or last came back; 0 for an attack by hand.
+    #[serde(default)]
+    pub initial_pps: f64,
     /// Everything, now.
     pub current: Rates,
     /// What no held rule matches, now.
@@ -315,88 +323,15 @@ pub struct AttackRecord {
     /// Switches of a MITIGATOR that it needs, or needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<SwitchRecord>,
+    /// What scripts and webhooks were told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notified: Vec<NotifiedRecord>,
     /// What happened and was done, and what came of it: every state it was in, rules wanted, held and withdrawn.
     #[serde(default)]
     pub journal: Vec<Entry>,
     /// Entries that the journal had no room for.
     #[serde(default)]
     pub journal_lost: u64,
-}
-
-/// A switch of a MITIGATOR, as it concerns one attack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SwitchRecord {
-    /// The protection policy.
-    pub policy: u64,
-    /// "protection", or the countermeasure.
-    pub switch: String,
-    /// What became of it.
-    pub state: SwitchState,
-    /// In words, where there is more to say.
-    pub text: String,
-}
-
-/// What became of a switch that an attack needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SwitchState {
-    /// It is to be switched on.
-    Wanted,
-    /// We switched it on.
-    On,
-    /// It was on before.
-    WasOn,
-    /// It is off again, as it was before.
-    PutBack,
-    /// Nobody needs it any more, and others still do, or it is to be off.
-    Released,
-    /// Somebody else changed it, and it was left so.
-    Left,
-    /// It cannot be switched.
-    Failed,
-    /// All actions are paused.
-    Paused,
-    /// It would be switched on, but for the dry run.
-    DryRun,
-    /// It would be, but the host group is only monitored.
-    MonitorOnly,
-}
-
-impl SwitchState {
-    /// The word for clients.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SwitchState::Wanted => "wanted",
-            SwitchState::On => "on",
-            SwitchState::WasOn => "was_on",
-            SwitchState::PutBack => "put_back",
-            SwitchState::Released => "released",
-            SwitchState::Left => "left",
-            SwitchState::Failed => "failed",
-            SwitchState::Paused => "paused",
-            SwitchState::DryRun => "dry_run",
-            SwitchState::MonitorOnly => "monitor_only",
-        }
-    }
-}
-
-impl fmt::Display for SwitchRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MITIGATOR policy {}: {}: ", self.policy, self.switch)?;
-        f.write_str(match self.state {
-            SwitchState::Wanted => "to be switched on",
-            SwitchState::On => "on",
-            SwitchState::WasOn => "on, as it was before",
-            SwitchState::PutBack => "off again",
-            SwitchState::Released => "not needed any more",
-            SwitchState::Left => "changed by somebody else, and left so",
-            SwitchState::Failed => "cannot be switched",
-            SwitchState::Paused => "not switched: all actions are paused",
-            SwitchState::DryRun => "not switched: dry run",
-            SwitchState::MonitorOnly => "not switched: the group is only monitored",
-        })?;
-        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
-    }
 }
 
 /// One line of an attack's journal.
@@ -410,8 +345,6 @@ pub struct Entry {
     pub text: String,
 }
 
-/// Switches that a record keeps: those of several policies.
-const SWITCHES_MAX: usize = 64;
 /// Entries that a journal keeps. Of more, the first half and the newest stay: how it began, and how it ended.
 const JOURNAL_MAX: usize = 128;
 
@@ -423,27 +356,6 @@ impl AttackRecord {
             self.journal_lost += 1;
         }
         self.journal.push(entry);
-    }
-
-    /// Takes over what became of its switches. Gives those whose state is news.
-    pub fn take_switches(&mut self, now: &[SwitchRecord]) -> Vec<SwitchRecord> {
-        let mut news = Vec::new();
-        for switch in now {
-            let is_same = |known: &SwitchRecord| (known.policy, &known.switch) == (switch.policy, &switch.switch);
-            match self.switches.iter().position(is_same) {
-                Some(index) => {
-                    let known = std::mem::replace(&mut self.switches[index], switch.clone());
-                    // Other words for the same are no news.
-                    if known.state == switch.state {
-                        continue;
-                    }
-                }
-                None if self.switches.len() < SWITCHES_MAX => self.switches.push(switch.clone()),
-                None => continue,
-            }
-            news.push(switch.clone());
-        }
-        news
     }
 
     /// What kind of attack it is: the threshold that was crossed, or that a person asked.
@@ -502,6 +414,7 @@ pub(crate) mod samples {
             again_ms: None,
             ban_time_ms: 60_000,
             until_ms: None,
+            initial_pps: 0.0,
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
@@ -517,6 +430,7 @@ pub(crate) mod samples {
             is_order: false,
             kinds: vec![Kind::Udp],
             switches: Vec::new(),
+            notified: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         }
@@ -603,7 +517,7 @@ mod tests {
         let mut record = samples::attack("198.18.0.1/32", State::Detected);
         record.kinds.clear();
         let mut json = serde_json::to_value(&record).unwrap();
-        for key in ["mean", "measured_ms", "kinds", "journal", "journal_lost"] {
+        for key in ["initial_pps", "mean", "measured_ms", "kinds", "journal", "journal_lost"] {
             json.as_object_mut().unwrap().remove(key).expect(key);
         }
         assert_eq!(serde_json::from_value::<AttackRecord>(json).unwrap(), record);

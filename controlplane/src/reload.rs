@@ -16,6 +16,8 @@ use dataplane::networks::{self, Networks};
 use tokio::sync::{Mutex, oneshot, watch};
 use tracing::{error, info, warn};
 
+use crate::actions::notify::Notify;
+use crate::actions::notify::settings::Subscriber;
 use crate::actions::{bgp, mitigator};
 use crate::config::edit::{self, Edit};
 use crate::config::{self, Change, Config, Diagnostics, Leaf};
@@ -195,6 +197,8 @@ pub struct Actions {
     pub engines: bgp::Engines,
     /// A MITIGATOR.
     pub mitigator: mitigator::Mitigator,
+    /// Scripts and webhooks.
+    pub notify: Notify,
 }
 
 /// A configuration that can be taken over.
@@ -356,6 +360,11 @@ impl Reloader {
         self.state.lock().await.actions.mitigator.stop(at_stop).await;
     }
 
+    /// Ends what runs scripts and calls webhooks. Before the control thread: what came of them goes on record.
+    pub async fn stop_notify(&self) {
+        self.state.lock().await.actions.notify.stop().await;
+    }
+
     /// Ends all engines.
     pub async fn stop_engines(&self) {
         let at_stop = match self.running().daemon.on_shutdown {
@@ -431,6 +440,8 @@ impl Reloader {
     ) -> Result<Outcome, Error> {
         let Prepared { config, networks, map, outcome } = prepared;
         let reports = state.actions.engines.set(plan::engines(&config));
+        let subscribers: Arc<[Subscriber]> = config.subscribers.clone().into();
+        state.actions.notify.set(Arc::clone(&subscribers));
         let reload = Box::new(Reload {
             by: by.to_owned(),
             act: (act, outcome.keys()),
@@ -445,6 +456,7 @@ impl Reloader {
             samples: plan::samples(&config),
             reports,
             mitigator: state.actions.mitigator.set(config.mitigator.clone()).await,
+            subscribers,
         });
         let (reply, answer) = oneshot::channel();
         let asked = self.ask(Request::Reload { reload, reply });
@@ -463,6 +475,9 @@ impl Reloader {
         }
         for change in &outcome.changes {
             info!(by, "configuration: {change}");
+        }
+        for warning in config::warnings(&config) {
+            warn!("{warning}");
         }
         for note in &outcome.notes {
             warn!("configuration: {note}");

@@ -3,6 +3,7 @@
 
 mod acts;
 mod archive;
+mod outbox;
 mod recovery;
 mod switches;
 pub(crate) mod writer;
@@ -28,7 +29,7 @@ pub use writer::{StoreHandle, spawn};
 const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// What makes each layout of the one before.
-const LAYOUTS: [&str; 4] = [
+const LAYOUTS: [&str; 5] = [
     "
 CREATE TABLE attacks (
     id TEXT PRIMARY KEY,
@@ -73,6 +74,13 @@ CREATE TABLE pause (
 CREATE TABLE switches (
     only INTEGER PRIMARY KEY CHECK (only = 0),
     switches TEXT NOT NULL
+) STRICT;
+",
+    // What scripts and webhooks are to be told.
+    "
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,
+    letter TEXT NOT NULL
 ) STRICT;
 ",
 ];
@@ -210,6 +218,7 @@ impl Store {
             records
                 .and_then(|()| acts::put(transaction, &batch.acts, pause))
                 .and_then(|()| switches::put(transaction, batch.switches.as_deref()))
+                .and_then(|()| outbox::put(transaction, &batch.letters, &batch.done))
                 .map_err(|source| classify(path, source))
         })
     }

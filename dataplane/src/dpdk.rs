@@ -10,7 +10,7 @@ mod port;
 mod rewrite;
 pub mod rss;
 
-pub use eal::{Eal, LcoreThread, tsc, tsc_hz, version};
+pub use eal::{Eal, LcoreThread, close_files_on_exec, tsc, tsc_hz, version};
 pub use memory::{Backing, HUGE_PAGE, Memory, prefetch, which_of};
 pub use port::{BURST_MAX, Burst, Link, Mbufs, Packets, Port, PortOptions, PortStats, RxQueue};
 pub use rewrite::Rewrite;

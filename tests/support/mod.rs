@@ -6,6 +6,7 @@
 pub(crate) mod bgp;
 pub(crate) mod daemon;
 pub(crate) mod deaths;
+pub(crate) mod hook;
 pub(crate) mod netns;
 pub(crate) mod orders;
 pub(crate) mod pcap;

@@ -5,6 +5,7 @@ pub(crate) mod bgp;
 #[path = "../tests/fixtures/mod.rs"]
 pub(crate) mod fixtures;
 mod mitigator;
+mod notify;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -81,6 +82,7 @@ pub(crate) fn status(status: &Status, now_ms: i64) -> String {
         text.push('\n');
         text += &mitigator::status(mitigator, now_ms);
     }
+    text += &notify::status(&status.subscribers, now_ms);
     text
 }
 
@@ -484,6 +486,7 @@ pub(crate) fn attack(attack: &Attack, now_ms: i64) -> String {
         text += &one_rule(rule, now_ms);
     }
     text += &mitigator::switches(&attack.switches);
+    text += &notify::notified(&attack.notified, now_ms);
     if attack.rules_forgotten > 0 {
         let _ = writeln!(text, "\n{} rules that were withdrawn long ago were not kept", count(attack.rules_forgotten));
     }

@@ -15,7 +15,6 @@ mod report;
 pub mod settings;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

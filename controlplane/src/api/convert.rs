@@ -1,6 +1,7 @@
 //! The control thread's answers in the types of `proto`.
 
 mod mitigator;
+mod notify;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -70,6 +71,8 @@ pub(super) fn status(status: &StatusAnswer, log_level: String) -> v1::Status {
         log_level,
         unparsed: Unparsed::ALL.map(|reason| unparsed(status, reason)).to_vec(),
         baseline: Some(tap_and_baseline(status)),
+        subscribers: status.subscribers.iter().map(notify::subscriber).collect(),
+        notices_lost: status.notices_lost,
     }
 }
 
@@ -459,6 +462,7 @@ fn attack(record: &AttackRecord, standing: impl Fn(usize) -> Option<Standing>) -
         rules_forgotten: record.rules_forgotten,
         switches: record.switches.iter().map(mitigator::switch).collect(),
         classes: record.kinds.iter().map(ToString::to_string).collect(),
+        notified: record.notified.iter().map(notify::notified).collect(),
     }
 }
 
@@ -481,16 +485,19 @@ pub(super) fn wanted_rules(answered: &Answered) -> Vec<v1::Rule> {
         .collect()
 }
 
+/// At the moment of an event: what a rule is wanted for is on its way to the engines.
+pub(crate) fn at_event(record: &AttackRecord) -> v1::Attack {
+    attack(record, |index| record.rules[index].is_wanted().then_some(Standing::Wanted))
+}
+
 pub(super) fn event(event: &Event) -> v1::Event {
     let record = event.attack.as_deref();
-    // At the moment of the event: what a rule is wanted for is on its way to the engines.
-    let wanted = |record: &AttackRecord, index: usize| record.rules[index].is_wanted().then_some(Standing::Wanted);
     v1::Event {
         time_ms: event.time_ms,
         kind: event.kind.as_str().to_owned(),
         attack_id: record.map(|record| record.id.to_string()).unwrap_or_default(),
         target: record.map(target).unwrap_or_default(),
         text: event.text.clone(),
-        attack: record.map(|record| attack(record, |index| wanted(record, index))),
+        attack: record.map(at_event),
     }
 }

@@ -122,6 +122,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
     let tap_per_second = findings.number("miner.tap_per_second", &raw.miner.tap_per_second, 2000, 0..=100_000);
     let bgp = raw.bgp.as_ref().map(|raw| super::bgp::bgp(raw, &profiles, &mut findings));
     let mitigator = raw.mitigator.as_ref().map(|raw| super::mitigator::mitigator(raw, &groups, &mut findings));
+    let (subscribers, files) = super::notify::subscribers(&raw, &groups, &mut findings);
     super::groups::check_routes(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     super::groups::check_actions(&groups, &raw.groups, bgp.as_ref(), &mut findings);
     Diagnostics::none_or(findings.list)?;
@@ -136,7 +137,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         ("dpdk.memory_mb", raw.dpdk.memory_mb.as_ref().map(Spanned::span)),
     ];
     let memory = spans.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
-    let origin = Origin { ports: origin.collect(), memory, source };
+    let origin = Origin { ports: origin.collect(), memory, files, source };
     Ok(Config {
         daemon,
         dpdk,
@@ -152,6 +153,7 @@ pub(super) fn check(raw: raw::Config, source: Source) -> Result<Config, Diagnost
         tap_per_second,
         bgp,
         mitigator,
+        subscribers,
         origin,
     })
 }

@@ -2,6 +2,7 @@
 //! holds a secret.
 
 mod mitigator;
+mod notify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -150,6 +151,7 @@ impl Config {
         leaves.one("history.samples_mb", self.history.samples_mb);
         self.add_bgp(&mut leaves);
         self.add_mitigator(&mut leaves);
+        self.add_notify(&mut leaves);
         leaves.0
     }
 

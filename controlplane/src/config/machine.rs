@@ -1,6 +1,7 @@
 //! Holds a configuration against the machine: its cores, its PCI devices, its interfaces, the files that ports read.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dataplane::dpdk::arguments;
@@ -31,6 +32,27 @@ pub(super) fn check(config: &Config, cores: BTreeSet<usize>, sys: &Path) -> Resu
         findings.extend(device(config, &key, &port.device, origin, sys));
     }
     Diagnostics::none_or(findings)
+}
+
+/// What is missing or wrong on this machine, and keeps nobody from starting: files that scripts and webhooks need.
+pub fn warnings(config: &Config) -> Vec<Finding> {
+    let files = config.origin.files.iter();
+    let found = files.filter_map(|file| {
+        let (found, hint) = match std::fs::metadata(&file.path) {
+            Err(error) => {
+                (format!("{}: {error}", file.path.display()), "nobody can be told this way until it is there")
+            }
+            Ok(known) if !known.is_file() => {
+                (format!("{} is no file", file.path.display()), "write the path of a file")
+            }
+            Ok(known) if file.is_program && known.permissions().mode() & 0o111 == 0 => {
+                (format!("{} cannot be run", file.path.display()), "chmod +x")
+            }
+            Ok(_) => return None,
+        };
+        Some(config.origin.source.finding(file.span.clone(), &file.key, found, hint))
+    });
+    found.collect()
 }
 
 fn device(config: &Config, key: &str, device: &str, origin: &PortOrigin, sys: &Path) -> Vec<Finding> {

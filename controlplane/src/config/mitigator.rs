@@ -273,7 +273,7 @@ fn countermeasures(
 }
 
 /// A list of words that are known, each once.
-fn words<T: PartialEq>(
+pub(super) fn words<T: PartialEq>(
     key: &str,
     raw: &[Text],
     known: &[&str],

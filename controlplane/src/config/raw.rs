@@ -33,6 +33,8 @@ pub(super) struct Config {
     pub(super) miner: Miner,
     pub(super) bgp: Option<Bgp>,
     pub(super) mitigator: Option<Mitigator>,
+    pub(super) notify: BTreeMap<String, Spanned<Notify>>,
+    pub(super) webhooks: BTreeMap<String, Spanned<Webhook>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -241,6 +243,38 @@ pub(super) struct MitigatorCountermeasures {
     pub(super) directions: Option<Vec<Text>>,
     pub(super) groups: Vec<Text>,
     pub(super) switches: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Notify {
+    pub(super) script: Text,
+    pub(super) layout: Option<Text>,
+    pub(super) report_packets: Option<Number>,
+    pub(super) timeout_s: Option<Number>,
+    #[serde(default)]
+    pub(super) groups: Vec<Text>,
+    pub(super) acts: Option<bool>,
+    pub(super) at_most: Option<Number>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Webhook {
+    pub(super) url: Option<Text>,
+    pub(super) url_file: Option<Text>,
+    pub(super) secret_file: Option<Text>,
+    pub(super) template: Option<Text>,
+    pub(super) events: Option<Vec<Text>>,
+    pub(super) groups: Vec<Text>,
+    pub(super) acts: Option<bool>,
+    pub(super) at_most: Option<Number>,
+    pub(super) ca_file: Option<Text>,
+    pub(super) plain_http: Option<bool>,
+    pub(super) connect_timeout_ms: Option<Number>,
+    pub(super) timeout_ms: Option<Number>,
+    pub(super) back_off_max_s: Option<Number>,
+    pub(super) give_up_after_s: Option<Number>,
 }
 
 /// Reads the text; the first error of syntax, key or type is the only one.

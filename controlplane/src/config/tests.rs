@@ -17,6 +17,7 @@ use crate::profile::Profile;
 mod edit;
 mod groups;
 mod mitigator;
+mod notify;
 
 const EXAMPLE: &str = include_str!("../../levee.toml");
 
@@ -146,9 +147,10 @@ fn the_shipped_example_has_every_key() {
         let has: BTreeSet<String> = table.keys().cloned().collect();
         let known = match path.as_str() {
             // Names are free here.
-            "groups" | "profiles" | "mitigator.rename" | "mitigator.paths" => continue,
+            "groups" | "profiles" | "mitigator.rename" | "mitigator.paths" | "notify" | "webhooks" => continue,
             // Either of both is needed, and never both.
             "mitigator" => &known_keys("mitigator") - &BTreeSet::from(["password_credential".to_owned()]),
+            "webhooks.chat" => &known_keys("webhooks.chat") - &BTreeSet::from(["url_file".to_owned()]),
             "groups.default" => BTreeSet::from(["incoming".into(), "outgoing".into()]),
             // Counting flows costs memory and time, so the example has that key as a comment.
             "groups.default.incoming" => &thresholds - &BTreeSet::from([Metric::FLOWS.to_string()]),

@@ -14,6 +14,7 @@ use super::examples::Examples;
 use super::{Control, LATE_ALARM, Order, Reload};
 use crate::actions::bgp::Report;
 use crate::actions::mitigator;
+use crate::actions::notify::report::OfSubscriber;
 use crate::attack::{Rates, Target, Volumes};
 use crate::baseline::Fill;
 use crate::by_hand::Pause;
@@ -180,6 +181,10 @@ pub struct StatusAnswer {
     pub specs: BTreeMap<Uuid, (FlowSpec, Vec<EngineRecord>)>,
     /// The MITIGATOR, where there is one.
     pub mitigator: Option<mitigator::Report>,
+    /// Scripts and webhooks.
+    pub subscribers: Vec<OfSubscriber>,
+    /// Notices that found no place in the outbox.
+    pub notices_lost: u64,
     /// Attacks alive.
     pub attacks: usize,
     /// Rules wanted.
@@ -312,6 +317,8 @@ impl Control {
             engines: self.reports.iter().map(|report| report.borrow().clone()).collect(),
             specs: asked.map(|rule| (rule.id, (rule.flow_spec.clone(), rule.engines.clone()))).collect(),
             mitigator: self.mitigator.report(),
+            subscribers: self.notify.report(),
+            notices_lost: self.notify.lost(),
             attacks: self.detector.attacks().count(),
             rules: self.wanted_rules,
             networks: self.meter.map().networks_count(),
@@ -351,6 +358,7 @@ impl Control {
             alarms.extend(why.map(|why| format!("MITIGATOR: {why}")));
             alarms.extend(report.alarms);
         }
+        alarms.extend(self.notify.alarms());
         if self.watching.crowded_out() > 0 {
             alarms.push(format!("{} hosts or rules are not watched: too many at once", self.watching.crowded_out()));
         }

@@ -181,6 +181,7 @@ impl Control {
         let (paused, withdrawn) = (pause.is_some(), pause.is_some_and(|pause| pause.withdrawn));
         self.wanted.send_modify(|told| (told.paused, told.withdrawn) = (paused, withdrawn));
         self.mitigator.tell_pause(paused);
+        self.notify.tell_pause(paused);
     }
 
     /// Actions go on: outside systems are made equal to what is wanted now. Gives the pause that is over, if there was one.

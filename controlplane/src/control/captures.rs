@@ -48,6 +48,8 @@ pub(super) struct Closed {
     pub(super) sample: Vec<Headers>,
     /// In how many seconds so many packets came, of which the sample has one in so many; 0: nobody knows.
     pub(super) seconds: f64,
+    /// Of how many packets the sample has one.
+    pub(super) one_in: u32,
     /// The same packets as they came; empty where nobody keeps them.
     pub(super) frames: Vec<Frame>,
 }
@@ -97,7 +99,8 @@ impl Captures {
         self.remove(attack).map(|open| {
             let cycles = open.tsc.map_or(0, |(first, last)| last.saturating_sub(first));
             let seconds = clock.seconds(cycles) / f64::from(open.request.stride.max(1));
-            Closed { target: open.request.target, sample: open.sample, seconds, frames: open.frames }
+            let one_in = open.request.stride.max(1);
+            Closed { target: open.request.target, sample: open.sample, seconds, one_in, frames: open.frames }
         })
     }
 

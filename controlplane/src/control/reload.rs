@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Control;
+use crate::actions::notify::settings::Subscriber;
 use crate::actions::{bgp, mitigator};
 use crate::attack::Target;
 use crate::detector::Settings;
@@ -44,6 +45,8 @@ pub struct Reload {
     pub reports: Vec<watch::Receiver<bgp::Report>>,
     /// What MITIGATOR says; none: there is none.
     pub mitigator: Option<watch::Receiver<mitigator::Report>>,
+    /// Whom there is to tell of attacks.
+    pub subscribers: Arc<[Subscriber]>,
 }
 
 impl Control {
@@ -58,6 +61,7 @@ impl Control {
         self.guard = reload.guard;
         self.reports = reload.reports;
         self.mitigator.replace(reload.mitigator);
+        self.notify.replace(reload.subscribers);
         self.miner = reload.miner;
         self.tap.set_per_second(reload.tap_per_second);
         self.store.set_history(reload.history);
@@ -75,7 +79,7 @@ impl Control {
     }
 
     fn change_samples(&mut self, limits: Option<samples::Limits>) -> Option<samples::Handle> {
-        self.captures.keep_frames(limits.is_some());
+        self.captures.keep_frames(limits.is_some() || self.notify.wants_packets());
         match (self.samples.take(), limits) {
             (retired, None) => return retired,
             (Some(handle), Some(limits)) => {

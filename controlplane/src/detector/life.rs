@@ -124,6 +124,7 @@ impl Attack {
             again_ms: None,
             ban_time_ms: turn.settings.ban_time_ms,
             until_ms: None,
+            initial_pps: 0.0,
             current: Rates::default(),
             rest: Rates::default(),
             peak: Rates::default(),
@@ -139,6 +140,7 @@ impl Attack {
             is_order: false,
             kinds: Vec::new(),
             switches: Vec::new(),
+            notified: Vec::new(),
             journal: Vec::new(),
             journal_lost: 0,
         };
@@ -158,6 +160,7 @@ impl Attack {
         attack.record.kinds = history.kinds(crossing.metric);
         attack.record.whitelisted = whitelisted;
         attack.measure(turn, history);
+        attack.record.initial_pps = attack.record.current.total.pps;
         let mut text = format!("attack on {target}: {crossing}");
         if history.own_crossing().is_none() {
             attack.record.note = format!("the threshold is on all of group {group} together");
@@ -509,6 +512,7 @@ impl Attack {
         let longer = self.record.ban_time_ms.saturating_mul(2).min(turn.settings.ban_time_max_ms);
         self.record.ban_time_ms = self.record.ban_time_ms.max(longer);
         self.record.again_ms = Some(turn.now.wall_ms);
+        self.record.initial_pps = self.record.current.total.pps;
         self.started = turn.mono();
         self.under_since = None;
         self.rest_over = true;

@@ -188,6 +188,7 @@ fn detected_when_the_mean_of_the_rest_is_over_a_threshold() {
     assert_eq!(record.crossing, Some(Crossing { metric: UDP, threshold: 1000, measured: 3000.0 }));
     assert_eq!((record.detected_ms, record.group.as_str()), (world.now.wall_ms, "web"));
     assert_eq!((record.current.udp.pps, record.peak.udp.bps), (3000.0, 3000.0 * 800.0));
+    assert_eq!(record.initial_pps, 3000.0);
     // On disk first, then told, then the capture: 500 packets of 20,000 a second within 50 ms is every second one.
     let request = CaptureRequest { attack: record.id, target: host(), wanted: 500, stride: 2, only: None };
     let [Effect::Save(saved), Effect::Event(event), Effect::OpenCapture(opened)] = world.log.as_slice() else {
@@ -461,9 +462,10 @@ fn an_attack_without_rules_comes_back_with_a_capture() {
     world.run(12_000, 0, 0);
     assert_eq!(world.attack().state, State::Ending);
     world.log.clear();
-    world.run(300, 10_000, 0);
+    world.run(300, 15_000, 0);
     assert_eq!((world.attack().state, world.opened()), (State::Detected, 1));
     assert_eq!(world.told(), [Detected]);
+    assert_eq!((world.attack().initial_pps, world.attack().current.udp.pps), (1500.0, 4500.0));
 }
 
 #[test]

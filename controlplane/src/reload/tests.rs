@@ -51,7 +51,8 @@ impl Rig {
         let engines = bgp::Engines::new(watch::channel(bgp::Told::default()).1);
         let told = watch::channel(mitigator::Told::default()).1;
         let mitigator = mitigator::Mitigator::new(told, crate::store::Ledger::nowhere(), None);
-        let actions = Actions { engines, mitigator };
+        let (notify, _) = Notify::start(&[], Default::default()).unwrap();
+        let actions = Actions { engines, mitigator, notify };
         let reloader = Reloader::new(&path, config, networks, actions, log, requests);
         Rig { folder, reloader, reloads, level }
     }

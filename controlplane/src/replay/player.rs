@@ -14,6 +14,8 @@ use super::Error;
 use super::busiest::Busiest;
 use super::pace::Moment;
 use crate::actions::bgp;
+use crate::actions::notify::Line;
+use crate::actions::notify::letter::Kept;
 use crate::config::{Config, Tap};
 use crate::control::{Answered, Clock, Control, Parts};
 use crate::detector::Event;
@@ -159,6 +161,9 @@ impl Player {
             reports: vec![reports],
             ask_mitigator: watch::Sender::default(),
             mitigator: None,
+            notify: Line::nowhere(),
+            subscribers: Arc::default(),
+            outbox: Kept::default(),
             events,
             requests: crossbeam::channel::never(),
             clock: Clock::Replay { mono_us: start.mono_us, wall_us: start.wall_us },

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 
 use super::writer::Batch;
-use super::{Error, Store, acts, switches};
+use super::{Error, Store, acts, outbox, switches};
+use crate::actions::notify::letter::{Kept, Letter};
 use crate::by_hand::Pause;
 use crate::crash::{self, Step, When};
 use crate::record::{AttackRecord, State};
@@ -47,6 +48,8 @@ pub struct Found {
     pub pause: Option<Pause>,
     /// The switches that are held at a MITIGATOR.
     pub switches: Option<String>,
+    /// What scripts and webhooks are to be told.
+    pub outbox: Kept,
     /// Why the file cannot be used, if so.
     pub trouble: Option<Error>,
 }
@@ -65,7 +68,7 @@ pub fn take_up(path: &Path, records_max: usize) -> Result<Found, Error> {
         None => Store::open_to_read(path).and_then(|store| known(&store, records_max)).ok(),
     };
     disk.unread = read.is_none() && disk.salvaged.is_empty();
-    let (mut records, pause, switches) = read.unwrap_or_default();
+    let (mut records, pause, switches, mut outbox) = read.unwrap_or_default();
     // Alive ones come last, as above.
     let salvaged = disk.salvaged.records.values().map(|record| AttackRecord::clone(record));
     let (alive, over): (Vec<_>, Vec<_>) = salvaged.partition(|record| record.state.is_alive());
@@ -73,11 +76,12 @@ pub fn take_up(path: &Path, records_max: usize) -> Result<Found, Error> {
     records.extend(alive);
     let pause = pause.or_else(|| disk.salvaged.pause.clone().flatten());
     let switches = switches.or_else(|| disk.salvaged.switches.clone());
-    Ok(Found { disk, records, pause, switches, trouble })
+    outbox.letters.extend(disk.salvaged.letters.values().map(|letter| Letter::clone(letter)));
+    Ok(Found { disk, records, pause, switches, outbox, trouble })
 }
 
-/// Records, the pause, and the switches that are held.
-type Known = (Vec<AttackRecord>, Option<Pause>, Option<String>);
+/// Records, the pause, the switches that are held, and the outbox.
+type Known = (Vec<AttackRecord>, Option<Pause>, Option<String>, Kept);
 
 fn known(store: &Store, records_max: usize) -> Result<Known, Error> {
     let mut records = store.recent(records_max)?;
@@ -85,7 +89,8 @@ fn known(store: &Store, records_max: usize) -> Result<Known, Error> {
     records.retain(|record| !record.state.is_alive());
     records.extend(alive);
     // A file of an earlier layout that cannot be written just now has no place for these.
-    Ok((records, store.pause().unwrap_or_default(), store.switches().unwrap_or_default()))
+    let (pause, switches) = (store.pause().unwrap_or_default(), store.switches().unwrap_or_default());
+    Ok((records, pause, switches, store.outbox().unwrap_or_default()))
 }
 
 impl Disk {
@@ -189,6 +194,7 @@ impl Disk {
         self.salvaged.acts.extend(salvaged.acts);
         self.salvaged.pause = salvaged.pause.or(self.salvaged.pause.take());
         self.salvaged.switches = salvaged.switches.or(self.salvaged.switches.take());
+        self.salvaged.letters.extend(salvaged.letters);
         Ok(())
     }
 
@@ -267,6 +273,8 @@ fn salvage(path: &Path) -> Batch {
     let pause = acts::pause(&connection).ok().flatten();
     salvaged.pause = pause.and_then(|json| serde_json::from_str(&json).ok()).map(Some);
     salvaged.switches = switches::get(&connection).ok().flatten();
+    let letters = outbox::get(&connection).unwrap_or_default().letters;
+    salvaged.letters = letters.into_iter().map(|letter| (letter.seq, Arc::new(letter))).collect();
     salvaged
 }
 

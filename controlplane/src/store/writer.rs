@@ -1,7 +1,7 @@
 //! A thread that writes records, so that nobody waits for the disk. What piles up meanwhile shrinks to the newest
 //! record of each attack; what could not be written is tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
 
 use super::Disk;
+use crate::actions::notify::letter::{Changes, Letter};
 use crate::by_hand::{Act, Pause};
 use crate::detector::EventKind;
 use crate::record::AttackRecord;
@@ -18,6 +19,8 @@ use crate::record::AttackRecord;
 const PENDING_MAX: usize = 20_000;
 /// Most acts of persons that may wait for the disk; further ones are counted, too.
 const ACTS_PENDING_MAX: usize = 10_000;
+/// Most letters done with that may wait for the disk; the oldest of more are delivered once more after a restart.
+const DONE_PENDING_MAX: usize = 100_000;
 /// What could not be written is tried again at least this often.
 const RETRY: Duration = Duration::from_secs(1);
 /// What is too old is looked for this often.
@@ -39,6 +42,8 @@ pub(crate) struct Pending {
     acts: Vec<Act>,
     pause: Option<Option<Pause>>,
     switches: Option<String>,
+    letters: BTreeMap<u64, Arc<Letter>>,
+    done: BTreeSet<u64>,
     lost: u64,
     error: Option<String>,
     damage: Vec<String>,
@@ -59,13 +64,19 @@ pub(crate) struct Batch {
     pub(super) pause: Option<Option<Pause>>,
     /// The switches that are held at a MITIGATOR, where that is news.
     pub(super) switches: Option<String>,
+    /// Letters that come into the outbox.
+    pub(super) letters: BTreeMap<u64, Arc<Letter>>,
+    /// Those that go, by place.
+    pub(super) done: BTreeSet<u64>,
     pub(super) saves: u64,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.acts.is_empty() && self.pause.is_none() && self.switches.is_none()
+        let is_empty =
+            self.records.is_empty() && self.acts.is_empty() && self.pause.is_none() && self.switches.is_none();
+        is_empty && self.letters.is_empty() && self.done.is_empty()
     }
 }
 
@@ -93,6 +104,22 @@ impl Pending {
         self.saves
     }
 
+    /// What is new in the outbox. Gives the number of this save, too.
+    fn post(&mut self, changes: Changes) -> u64 {
+        self.saves += 1;
+        self.letters.extend(changes.posted.into_iter().map(|letter| (letter.seq, letter)));
+        for seq in changes.done {
+            self.letters.remove(&seq);
+            // It may be on its way to the disk.
+            self.done.insert(seq);
+        }
+        while self.done.len() > DONE_PENDING_MAX {
+            self.done.pop_first();
+            self.lost += 1;
+        }
+        self.saves
+    }
+
     /// The switches that are held. Gives the number of this save, too.
     pub(super) fn hold(&mut self, switches: String) -> u64 {
         self.saves += 1;
@@ -108,7 +135,9 @@ impl Pending {
     /// All that waits.
     pub(crate) fn take(&mut self) -> Batch {
         let (records, acts) = (std::mem::take(&mut self.newest), std::mem::take(&mut self.acts));
-        Batch { records, acts, pause: self.pause.take(), switches: self.switches.take(), saves: self.saves }
+        let (letters, done) = (std::mem::take(&mut self.letters), std::mem::take(&mut self.done));
+        let (pause, switches) = (self.pause.take(), self.switches.take());
+        Batch { records, acts, pause, switches, letters, done, saves: self.saves }
     }
 
     /// What came of it. What was not written waits again, unless something newer came meanwhile.
@@ -125,6 +154,9 @@ impl Pending {
             self.acts.splice(..0, batch.acts);
             self.pause = self.pause.take().or(batch.pause);
             self.switches = self.switches.take().or(batch.switches);
+            let open = batch.letters.into_iter().filter(|(seq, _)| !self.done.contains(seq));
+            self.letters.extend(open.collect::<Vec<_>>());
+            self.done.extend(batch.done);
         }
         self.error = error;
         self.settled = batch.saves;
@@ -172,7 +204,15 @@ impl StoreHandle {
 
     /// Has the records written soon, in one transaction. Never waits for the disk. Gives the number of the last save.
     pub fn save(&self, records: impl IntoIterator<Item = Arc<AttackRecord>>) -> u64 {
+        self.save_with(records, Changes::default())
+    }
+
+    /// The same, and what is new in the outbox.
+    pub fn save_with(&self, records: impl IntoIterator<Item = Arc<AttackRecord>>, changes: Changes) -> u64 {
         let mut pending = lock(&self.pending);
+        if !changes.is_empty() {
+            pending.post(changes);
+        }
         for record in records {
             pending.save(record);
         }

@@ -7,31 +7,40 @@ const MESSAGE_MAX: usize = 1 << 20;
 
 /// What a client sent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Message {
-    pub(crate) method: String,
+pub struct Message {
+    /// Such as GET.
+    pub method: String,
     /// With its query.
-    pub(crate) path: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+    pub path: String,
+    /// Names in small letters.
+    pub headers: Vec<(String, String)>,
+    /// As text.
+    pub body: String,
 }
 
 impl Message {
     /// A header, by its name in small letters.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What is sent back.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) location: Option<String>,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Where it is instead.
+    pub location: Option<String>,
+    /// In JSON, mostly.
+    pub body: Vec<u8>,
 }
 
 /// The next message; none at the end.
-pub(crate) fn read(stream: &mut impl Read) -> io::Result<Option<Message>> {
+///
+/// # Errors
+/// Where the connection fails.
+pub fn read(stream: &mut impl Read) -> io::Result<Option<Message>> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -73,7 +82,10 @@ fn more(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Sends an answer.
-pub(crate) fn write(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
+///
+/// # Errors
+/// Where the connection fails.
+pub fn write(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
     let Answer { status, location, body } = answer;
     let location = location.as_ref().map(|to| format!("Location: {to}\r\n")).unwrap_or_default();
     let length = body.len();

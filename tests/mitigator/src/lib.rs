@@ -2,7 +2,7 @@
 //! policy, and every fault that a test asks for. It records all that it is asked. It agrees with what is known of the real one;
 //! it proves nothing about that.
 
-mod http;
+pub mod http;
 mod state;
 
 use std::io::Write;
@@ -106,7 +106,10 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// A certificate for this address, and what vouches for it.
-fn tls(address: SocketAddr, certificate: Certificate) -> (ServerConfig, String) {
+///
+/// # Panics
+/// Where none can be made.
+pub fn tls(address: SocketAddr, certificate: Certificate) -> (ServerConfig, String) {
     let names = vec![address.ip().to_string(), "localhost".to_owned(), "mitigator.example".to_owned()];
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(names).expect("names");

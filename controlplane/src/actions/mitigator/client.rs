@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::settings::{PasswordSource, Settings};
-use super::tls::{self, LastSeen, Seen};
 use crate::crash::{self, Step, When};
+use crate::tls::{self, LastSeen, Seen};
 
 /// Longest answer that is read. A list of thousands of policies has less.
 const ANSWER_MAX: usize = 4 << 20;
@@ -136,7 +136,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(settings: Arc<Settings>) -> Result<Client, Error> {
-        let (tls, seen) = tls::config(&settings)?;
+        let (tls, seen) = tls::config(settings.ca_file.as_deref(), settings.insecure).map_err(Error::Setup)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(!settings.insecure)
@@ -148,7 +148,7 @@ impl Client {
             .http1_max_headers(HEADERS_MAX)
             .user_agent(concat!("levee/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::Setup(chain(&error)))?;
+            .map_err(|error| Error::Setup(tls::chain(&error)))?;
         let token_header = HeaderName::from_bytes(settings.token_header.as_bytes());
         let token_header = token_header.map_err(|_| Error::Setup("token_header is no name of a header".to_owned()))?;
         let node = settings.addresses.first().cloned().unwrap_or_default();
@@ -271,7 +271,7 @@ impl Client {
             request = request.body(body.to_string());
         }
         crash::point(call.step, When::Before);
-        let response = request.send().await.map_err(|error| self.shown(&chain(&error.without_url())))?;
+        let response = request.send().await.map_err(|error| self.shown(&tls::chain(&error.without_url())))?;
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status();
         let body = body(response).await.map_err(|reason| self.shown(&reason))?;
@@ -334,23 +334,9 @@ impl Client {
     }
 }
 
-/// An error with all that it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
-    text
-}
-
 async fn body(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| tls::chain(&error.without_url()))? {
         if body.len() + chunk.len() > ANSWER_MAX {
             return Err(format!("an answer of more than {ANSWER_MAX} bytes"));
         }

@@ -13,8 +13,8 @@ use super::api::Policy;
 use super::client::{Client, Error, path_of};
 use super::plan::{Asked, LookedUp, Plan, plan, policies, to_look_up};
 use super::settings::{Class, Family, GENERAL, PROTECTION, Settings};
-use super::tls::Trust;
 use crate::attack::{Direction, Target, host, name};
+use crate::tls::Trust;
 
 /// Most policies that are looked at one by one.
 const POLICIES_MAX: usize = 64;

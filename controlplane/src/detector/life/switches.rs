@@ -1,4 +1,4 @@
-//! What kinds of traffic an attack is made of, and what became of the switches of a MITIGATOR that it needs. Pure.
+//! What kinds of traffic an attack is made of, what became of the switches of a MITIGATOR that it needs, and who was told of it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::super::window::History;
 use super::super::{Detector, Effect, EventKind};
 use super::{Attack, Turn};
 use crate::attack::Now;
-use crate::record::{SwitchRecord, SwitchState};
+use crate::record::{NotifiedRecord, SwitchRecord, SwitchState};
 
 impl EventKind {
     /// What it is for people when a switch comes into such a state; none: nothing.
@@ -32,6 +32,29 @@ impl Detector {
             }
         }
         turn.effects
+    }
+}
+
+impl Detector {
+    /// What came of telling somebody of an attack; where that is news, people are told. None: the attack is not alive.
+    pub fn notified(
+        &mut self,
+        now: Now,
+        attack: Uuid,
+        notified: &NotifiedRecord,
+        is_news: bool,
+    ) -> Option<Vec<Effect>> {
+        let attacks = self.followed.values_mut().filter_map(|followed| followed.attack.as_mut());
+        let mut alive = attacks.chain(self.orders.values_mut()).filter(|attack| attack.record.state.is_alive());
+        let attack = alive.find(|known| known.record.id == attack)?;
+        let mut turn = Turn::new(now, &self.settings);
+        attack.record.take_notified(notified);
+        if is_news {
+            attack.tell(&mut turn, EventKind::Notified, notified.to_string());
+        } else {
+            attack.save(&mut turn);
+        }
+        Some(turn.effects)
     }
 }
 

@@ -1,6 +1,7 @@
-//! Whose certificate is trusted: the system's authorities', those of `ca_file`, or the very certificates of `ca_file`, since many a
-//! MITIGATOR signed its own. Notes what it saw, for the doctor.
+//! Whose certificate is trusted: the system's authorities', those of `ca_file`, or the very certificates of `ca_file`, since many an
+//! appliance signed its own. Notes what it saw, for a doctor. Reads files, and calls nobody.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,26 +14,23 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
 
-use super::client::Error;
-use super::settings::Settings;
-
 /// A certificate that is over within this time is worth a warning.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 86_400);
 
 /// What the last handshake showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Why it is trusted.
-    pub(super) trust: Trust,
+    pub(crate) trust: Trust,
     /// SHA-256 of the certificate, as browsers show it.
-    pub(super) fingerprint: String,
+    pub(crate) fingerprint: String,
     /// Whether it is over soon.
-    pub(super) expires_soon: bool,
+    pub(crate) expires_soon: bool,
 }
 
 /// Why a certificate is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// An authority of the system vouches for it.
     System,
     /// One of `ca_file` does.
@@ -44,37 +42,38 @@ pub(super) enum Trust {
 }
 
 /// What the last handshake showed; none before the first.
-pub(super) type LastSeen = Arc<Mutex<Option<Seen>>>;
+pub(crate) type LastSeen = Arc<Mutex<Option<Seen>>>;
 
-/// TLS as the settings want it, and where it notes what it saw.
-pub(super) fn config(settings: &Settings) -> Result<(ClientConfig, LastSeen), Error> {
+/// TLS that trusts the system's authorities, or what is in `ca_file`, or (`insecure`) anybody; and where it notes what it saw. Says
+/// what is wrong with the file.
+pub(crate) fn config(ca_file: Option<&Path>, insecure: bool) -> Result<(ClientConfig, LastSeen), String> {
     let provider = Arc::new(ring::default_provider());
     let seen = LastSeen::default();
     let verifier = Verifier {
-        roots: if settings.insecure { None } else { Some(roots(settings, &provider)?) },
-        is_from_file: settings.ca_file.is_some(),
+        roots: if insecure { None } else { Some(roots(ca_file, &provider)?) },
+        is_from_file: ca_file.is_some(),
         provider: Arc::clone(&provider),
         seen: Arc::clone(&seen),
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Setup(error.to_string()))?
+        .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok((config, seen))
 }
 
-fn roots(settings: &Settings, provider: &Arc<CryptoProvider>) -> Result<Roots, Error> {
+fn roots(ca_file: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Roots, String> {
     let mut store = RootCertStore::empty();
     let mut known = Vec::new();
-    if let Some(path) = &settings.ca_file {
-        let bad = |error: rustls::pki_types::pem::Error| Error::Setup(format!("{}: {error}", path.display()));
+    if let Some(path) = ca_file {
+        let bad = |error: rustls::pki_types::pem::Error| format!("{}: {error}", path.display());
         for certificate in CertificateDer::pem_file_iter(path).map_err(bad)? {
             known.push(certificate.map_err(bad)?);
         }
         if known.is_empty() {
-            return Err(Error::Setup(format!("{}: no certificate in PEM in it", path.display())));
+            return Err(format!("{}: no certificate in PEM in it", path.display()));
         }
         // What is no authority is good for itself alone.
         store.add_parsable_certificates(known.iter().cloned());
@@ -82,17 +81,31 @@ fn roots(settings: &Settings, provider: &Arc<CryptoProvider>) -> Result<Roots, E
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if store.is_empty() && known.is_empty() {
-        let none = "the system has no certificates of authorities: name those of MITIGATOR in ca_file";
-        return Err(Error::Setup(none.to_owned()));
+        let none = "the system has no certificates of authorities: name those to trust in ca_file";
+        return Err(none.to_owned());
     }
     let verifier = match store.is_empty() {
         true => None,
         false => {
             let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-            Some(builder.build().map_err(|error| Error::Setup(error.to_string()))?)
+            Some(builder.build().map_err(|error| error.to_string())?)
         }
     };
     Ok(Roots { known, verifier })
+}
+
+/// An error with all that it came of: why a handshake failed lies deep in it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 #[derive(Debug)]
