@@ -26,6 +26,9 @@ use crate::record::{AttackRecord, EngineRecord, FlowSpec, RuleRecord};
 use crate::samples;
 use crate::search::{Place, Search};
 
+/// Refused rules of an engine that have an alarm each; of more, how many.
+const REFUSED_SHOWN: usize = 10;
+
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<T>;
 
@@ -341,8 +344,12 @@ impl Control {
                 let (waiting, engine) = (report.waiting, &report.engine);
                 alarms.push(format!("engine {engine}: {waiting} routes wait: no more a second (bgp.rules_per_second)"));
             }
-            for (id, reason) in &report.refused {
+            for (id, reason) in report.refused.iter().take(REFUSED_SHOWN) {
                 alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));
+            }
+            let more = report.refused.len().saturating_sub(REFUSED_SHOWN);
+            if more > 0 {
+                alarms.push(format!("engine {}: {more} more rules refused: see `leveectl bgp`", report.engine));
             }
         }
         if let Some(report) = self.mitigator.report() {
