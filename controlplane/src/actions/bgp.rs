@@ -13,13 +13,13 @@ mod engines;
 pub(crate) mod fake;
 mod path;
 mod plan;
+mod report;
 mod session;
 mod split;
 mod suspects;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dataplane::rule::{Action, FlowRule};
 use tokio::sync::watch;
@@ -30,6 +30,7 @@ use self::client::Client;
 pub use self::client::Error;
 pub use self::community::{Community, Mark, NextHops, Route};
 pub use self::engines::Engines;
+pub use self::report::{Peer, Report};
 use crate::profile::Profile;
 use crate::record::SuspectRecord;
 
@@ -110,63 +111,6 @@ pub struct Wanted {
     pub action: Action,
 }
 
-/// What an engine holds and how it does, as last seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The engine's name.
-    pub engine: String,
-    /// What all its routers take: the profile's name.
-    pub profile: Arc<str>,
-    /// Whether it answers and has started.
-    pub connected: bool,
-    /// Since when it is, or is not, connected.
-    pub since: SystemTime,
-    /// Whether it was told what is wanted: before, that it holds nothing of it means nothing.
-    pub informed: bool,
-    /// Why it is not connected.
-    pub error: Option<String>,
-    /// Why it was last lost or not reached, and when: also after it is connected again.
-    pub last_error: Option<(SystemTime, String)>,
-    /// Its AS number and router id; 0 and empty while that is not known.
-    pub speaker: (u32, String),
-    /// Wanted rules that the engine holds, by its own word. Empty while it is not connected: it may hold them still, but
-    /// nobody knows.
-    pub held: Vec<Uuid>,
-    /// Routes with our mark that are not wanted and not withdrawn yet.
-    pub leftover: usize,
-    /// Routes with our mark, by table.
-    pub routes: BTreeMap<&'static str, usize>,
-    /// Wanted rules that cannot be announced, or that are held back, and why.
-    pub refused: Vec<(Uuid, String)>,
-    /// Those of them that are held back for long, since a router's session fell over each.
-    pub suspects: Vec<(Uuid, SuspectRecord)>,
-    /// Wanted rules that wait, since only so many are announced within a second.
-    pub waiting: usize,
-    /// The engine's peers, by address.
-    pub peers: Vec<Peer>,
-}
-
-/// A BGP session of the engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The router's address.
-    pub address: String,
-    /// `established`, or which other state of RFC 4271 in lower case.
-    pub state: &'static str,
-    /// Since when it is established, or when it last fell; none if it never was.
-    pub since: Option<SystemTime>,
-    /// Its AS number.
-    pub asn: u32,
-    /// The tables that it is configured for.
-    pub families: Vec<&'static str>,
-    /// Routes that were sent to it, of anyone.
-    pub advertised: u32,
-    /// How often its session fell, and how many of its notifications came: a router that dislikes something says so by one.
-    pub falls: u32,
-    /// See above.
-    pub notifications: u64,
-}
-
 /// What becomes of the announcements when Levee stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtStop {
@@ -196,29 +140,6 @@ impl Told {
     /// Whether engines stay as they are.
     fn is_still(&self) -> bool {
         self.paused && !self.withdrawn
-    }
-}
-
-impl Report {
-    /// Of an engine that nobody has tried to reach yet.
-    pub fn new(engine: &Engine) -> Report {
-        Report {
-            engine: engine.name.clone(),
-            profile: Arc::clone(&engine.profile.name),
-            connected: false,
-            informed: false,
-            since: SystemTime::now(),
-            error: None,
-            last_error: None,
-            speaker: (0, String::new()),
-            held: Vec::new(),
-            leftover: 0,
-            routes: BTreeMap::new(),
-            refused: Vec::new(),
-            suspects: Vec::new(),
-            waiting: 0,
-            peers: Vec::new(),
-        }
     }
 }
 

@@ -26,9 +26,6 @@ use crate::record::{AttackRecord, EngineRecord, FlowSpec, RuleRecord};
 use crate::samples;
 use crate::search::{Place, Search};
 
-/// Refused rules of an engine that have an alarm each; of more, how many.
-const REFUSED_SHOWN: usize = 10;
-
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<T>;
 
@@ -335,23 +332,7 @@ impl Control {
         alarms.extend(self.plan_alarms.iter().cloned());
         alarms.extend(self.samples.as_ref().and_then(samples::Handle::alarm));
         alarms.extend(self.health.alarms().cloned());
-        for report in self.reports.iter().map(|report| report.borrow()) {
-            if !report.connected {
-                let why = report.error.as_deref().unwrap_or("not reached yet");
-                alarms.push(format!("engine {}: {why}", report.engine));
-            }
-            if report.waiting > 0 {
-                let (waiting, engine) = (report.waiting, &report.engine);
-                alarms.push(format!("engine {engine}: {waiting} routes wait: no more a second (bgp.rules_per_second)"));
-            }
-            for (id, reason) in report.refused.iter().take(REFUSED_SHOWN) {
-                alarms.push(format!("engine {}: rule {id} refused: {reason}", report.engine));
-            }
-            let more = report.refused.len().saturating_sub(REFUSED_SHOWN);
-            if more > 0 {
-                alarms.push(format!("engine {}: {more} more rules refused: see `leveectl bgp`", report.engine));
-            }
-        }
+        alarms.extend(self.reports.iter().flat_map(|report| report.borrow().alarms()));
         if let Some(report) = self.mitigator.report() {
             let is_new = report.error.is_none() && !report.connected;
             let why = if is_new { Some("not reached yet".to_owned()) } else { report.error };
