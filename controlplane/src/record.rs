@@ -349,6 +349,43 @@ pub struct Entry {
 const JOURNAL_MAX: usize = 128;
 
 impl AttackRecord {
+    /// Of an attack that begins now: nothing is known of it yet, and nothing done.
+    pub fn new(id: Uuid, target: Target, group: &str, by: &str, now_ms: i64) -> AttackRecord {
+        AttackRecord {
+            id,
+            target,
+            group: group.into(),
+            state: State::Detected,
+            crossing: None,
+            detected_ms: now_ms,
+            mitigating_ms: None,
+            ending_ms: None,
+            ended_ms: None,
+            again_ms: None,
+            ban_time_ms: 0,
+            until_ms: None,
+            initial_pps: 0.0,
+            current: Rates::default(),
+            rest: Rates::default(),
+            peak: Rates::default(),
+            mean: Rates::default(),
+            measured_ms: 0,
+            capture: None,
+            captures: 0,
+            rules: Vec::new(),
+            rules_forgotten: 0,
+            note: String::new(),
+            by: by.into(),
+            whitelisted: None,
+            is_order: false,
+            kinds: Vec::new(),
+            switches: Vec::new(),
+            notified: Vec::new(),
+            journal: Vec::new(),
+            journal_lost: 0,
+        }
+    }
+
     /// Writes into the journal.
     pub fn note_down(&mut self, entry: Entry) {
         if self.journal.len() >= JOURNAL_MAX {
@@ -401,38 +438,13 @@ pub(crate) mod samples {
 
     /// An attack on a prefix in some state, without rules.
     pub(crate) fn attack(prefix: &str, state: State) -> AttackRecord {
+        let target = Target { prefix: prefix.parse().unwrap(), direction: Direction::Incoming };
         AttackRecord {
-            id: Uuid::now_v7(),
-            target: Target { prefix: prefix.parse().unwrap(), direction: Direction::Incoming },
-            group: "web".into(),
             state,
             crossing: Some(Crossing { metric: Metric::ALL[6], threshold: 1000, measured: 1500.0 }),
-            detected_ms: 1_000,
-            mitigating_ms: None,
-            ending_ms: None,
-            ended_ms: None,
-            again_ms: None,
             ban_time_ms: 60_000,
-            until_ms: None,
-            initial_pps: 0.0,
-            current: Rates::default(),
-            rest: Rates::default(),
-            peak: Rates::default(),
-            mean: Rates::default(),
-            measured_ms: 0,
-            capture: None,
-            captures: 0,
-            rules: Vec::new(),
-            rules_forgotten: 0,
-            note: String::new(),
-            by: "threshold".into(),
-            whitelisted: None,
-            is_order: false,
             kinds: vec![Kind::Udp],
-            switches: Vec::new(),
-            notified: Vec::new(),
-            journal: Vec::new(),
-            journal_lost: 0,
+            ..AttackRecord::new(Uuid::now_v7(), target, "web", "threshold", 1_000)
         }
     }
 

@@ -14,7 +14,7 @@ use uuid::{Timestamp, Uuid};
 
 use super::window::History;
 use super::{Effect, Event, EventKind, MinedRule, Settings, Tap};
-use crate::attack::{Now, Rate, Rates, Target};
+use crate::attack::{Now, Rate, Target};
 use crate::group::LastResort;
 use crate::mitigation;
 use crate::record::{AttackRecord, CaptureRecord, Counts, Crossing, Entry, FlowSpec, RuleRecord, State};
@@ -111,39 +111,8 @@ impl Attack {
     }
 
     fn blank(turn: &Turn, target: Target, group: &str, by: &str) -> Attack {
-        let record = AttackRecord {
-            id: turn.new_id(),
-            target,
-            group: group.into(),
-            state: State::Detected,
-            crossing: None,
-            detected_ms: turn.now.wall_ms,
-            mitigating_ms: None,
-            ending_ms: None,
-            ended_ms: None,
-            again_ms: None,
-            ban_time_ms: turn.settings.ban_time_ms,
-            until_ms: None,
-            initial_pps: 0.0,
-            current: Rates::default(),
-            rest: Rates::default(),
-            peak: Rates::default(),
-            mean: Rates::default(),
-            measured_ms: 0,
-            capture: None,
-            captures: 0,
-            rules: Vec::new(),
-            rules_forgotten: 0,
-            note: String::new(),
-            by: by.into(),
-            whitelisted: None,
-            is_order: false,
-            kinds: Vec::new(),
-            switches: Vec::new(),
-            notified: Vec::new(),
-            journal: Vec::new(),
-            journal_lost: 0,
-        };
+        let mut record = AttackRecord::new(turn.new_id(), target, group, by, turn.now.wall_ms);
+        record.ban_time_ms = turn.settings.ban_time_ms;
         Attack::new(turn, record)
     }
 
