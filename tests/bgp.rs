@@ -310,6 +310,8 @@ fn a_restarted_engine_gets_everything_again() {
     let wanted = [discard("192.0.2.5/32"), discard("2001:db8::5/128")];
     levee.want(&wanted);
     wait_flow4(&bird, &[("dst 192.0.2.5/32", DISCARD)]);
+    // The router may know before we say so.
+    levee.wait_held(&wanted);
 
     gobgpd.kill();
     let down = levee.wait_report("loss of the engine", |report| !report.connected);
