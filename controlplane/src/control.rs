@@ -62,6 +62,8 @@ use watching::{Scene, Watching};
 const SERVICE_PERIOD: Duration = Duration::from_millis(5);
 /// The same while something waits for the disk.
 const WAITING_PERIOD: Duration = Duration::from_millis(1);
+/// When workers were told what to watch, all else has so many times the time that this took.
+const WATCH_PAUSE: u32 = 3;
 /// A look at the thresholds that came late is an alarm for this long.
 const LATE_ALARM: Duration = Duration::from_secs(60);
 /// Ended attacks that are kept at hand for clients.
@@ -147,7 +149,7 @@ pub struct Control {
     watching: Watching,
     /// Which rules are counted has changed: workers are told at the next service, once for many rules.
     watch_due: bool,
-    /// Not before: what took long leaves as much time for all else.
+    /// Not before.
     watch_again: Duration,
     health: Health,
     wanted: watch::Sender<bgp::Told>,
@@ -545,7 +547,7 @@ impl Control {
             self.meter.forget_rule(slot);
         }
         let end = self.clock.elapsed();
-        self.watch_again = end + (end - begin);
+        self.watch_again = end + (end - begin) * WATCH_PAUSE;
     }
 
     fn group_of(&self, host: IpAddr) -> Arc<str> {

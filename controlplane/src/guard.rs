@@ -1,6 +1,7 @@
 //! What is never announced, whatever is on record: the last look at a rule before it is wanted. Also how wide a route is made that
 //! stands in place of rules. Values only.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use dataplane::rule::{Action, FlowRule};
@@ -31,17 +32,17 @@ impl Default for Guard {
 
 impl Guard {
     /// What is announced for a rule: itself, but for a route in place of rules, which may be wider.
-    pub fn announced(&self, rule: &FlowRule, action: &Action) -> FlowRule {
+    pub fn announced<'a>(&self, rule: &'a FlowRule, action: &Action) -> Cow<'a, FlowRule> {
         let lengths = match action {
             Action::Blackhole => self.blackhole,
             Action::Divert => self.divert,
-            Action::Discard | Action::RateBps(_) | Action::RatePps(_) | Action::Pass(_) => return rule.clone(),
+            Action::Discard | Action::RateBps(_) | Action::RatePps(_) | Action::Pass(_) => return Cow::Borrowed(rule),
         };
         let wide = |prefix: IpNet| {
             let length = of_family(lengths, prefix.addr()).min(prefix.prefix_len());
             IpNet::new(prefix.addr(), length).map_or(prefix, |wide| wide.trunc())
         };
-        FlowRule { destination: rule.destination.map(wide), ..rule.clone() }
+        Cow::Owned(FlowRule { destination: rule.destination.map(wide), ..rule.clone() })
     }
 
     /// Why this may not be announced for the target.
@@ -84,7 +85,7 @@ mod tests {
             (Action::Divert, "2001:db8:1:2::3/128", "2001:db8:1:2::/64"),
         ];
         for (action, target, announced) in cases {
-            assert_eq!(guard.announced(&to(target), &action), to(announced), "{action} {target}");
+            assert_eq!(*guard.announced(&to(target), &action), to(announced), "{action} {target}");
         }
     }
 

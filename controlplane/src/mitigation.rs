@@ -120,17 +120,19 @@ pub fn plan<'a>(
     asked.sort_by_key(|(_, rule)| (rule.wanted_ms, rule.id));
 
     let mut plan = Plan::default();
-    let mut list: Vec<Wanted> = Vec::new();
-    // A route and a rule stand side by side.
-    let mut at: HashMap<(bool, FlowRule), usize> = HashMap::new();
+    let mut list: Vec<Wanted> = Vec::with_capacity(asked.len());
+    // Where in the list a rule is, by what few others have the same of; a route and a rule stand side by side.
+    let mut at: HashMap<(bool, Option<IpNet>, Option<IpNet>), Vec<usize>> = HashMap::with_capacity(asked.len());
+    let mut places = 0;
     let mut of_target: HashMap<Target, usize> = HashMap::new();
     let (mut over_target, mut over_all, mut blackholes, mut over_blackholes) = (0, 0, 0, 0);
     for (attack, record) in asked {
         let target = attack.target;
         let action = record.flow_spec.action;
-        let rule = &guard.announced(&record.flow_spec.rule, &action);
+        let rule = &*guard.announced(&record.flow_spec.rule, &action);
         let is_blackhole = action == Action::Blackhole;
-        let key = (action.is_route(), rule.clone());
+        let same = at.entry((action.is_route(), rule.destination, rule.source)).or_default();
+        let first = same.iter().copied().find(|&index| list[index].rule == *rule);
         let standing = if !within(&target, &record.flow_spec.rule) {
             plan.alarms.push(format!("rule {} of {target} reaches beyond it and is refused", record.id));
             Standing::Refused
@@ -142,7 +144,7 @@ pub fn plan<'a>(
             Standing::Whitelisted
         } else if monitor_only(&target) {
             Standing::MonitorOnly
-        } else if let Some(&index) = at.get(&key) {
+        } else if let Some(index) = first {
             let standing = twin(&list[index], record, &target, &mut plan.alarms);
             // Two targets within one route that is wider than either.
             if standing == Standing::Wanted && list.iter().all(|wanted| wanted.id != record.id) {
@@ -152,14 +154,15 @@ pub fn plan<'a>(
         } else if !record.last_resort && of_target.get(&target).is_some_and(|&rules| rules >= limits.rules_per_target) {
             over_target += 1;
             Standing::HeldBack
-        } else if at.len() >= limits.rules_in_all {
+        } else if places >= limits.rules_in_all {
             over_all += 1;
             Standing::HeldBack
         } else if is_blackhole && blackholes >= limits.blackholes_in_all {
             over_blackholes += 1;
             Standing::HeldBack
         } else {
-            at.insert(key, list.len());
+            same.push(list.len());
+            places += 1;
             // The last resort comes on top of the rules that a target may have.
             *of_target.entry(target).or_default() += usize::from(!record.last_resort);
             blackholes += usize::from(is_blackhole);

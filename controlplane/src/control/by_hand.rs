@@ -6,6 +6,7 @@ use dataplane::rule::FlowRule;
 use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::{Answered, Clock, Control};
 use crate::attack::{Direction, Target, name};
@@ -125,7 +126,7 @@ impl Control {
 
     /// Takes the rule by hand back whose id, or whose attack's id, begins so. Gives its attack.
     pub(super) fn remove_rule(&mut self, id: &str, order: &Order) -> Result<AttackRecord, String> {
-        let begins = |known: Uuid| known.to_string().starts_with(id);
+        let begins = |known: Uuid| known.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).starts_with(id);
         let has = |record: &&AttackRecord| begins(record.id) || record.wanted_rules().any(|rule| begins(rule.id));
         let found: Vec<&AttackRecord> = self.detector.attacks().filter(has).collect();
         let orders: Vec<&AttackRecord> = found.iter().copied().filter(|record| record.is_order).collect();
