@@ -310,6 +310,8 @@ impl Session<'_> {
     /// The rule as it is announced, and why.
     fn discarding(&self, rule: &FlowRule, runner_up: Option<RunnerUp>) -> Mined {
         let rule = self.touched_up(rule, &self.sample, &self.peace.packets);
+        // Only by the last touch they became the same.
+        let runner_up = runner_up.filter(|next| next.rule != rule);
         let instead = runner_up.as_ref().map(|next| format!("; \"{}\" {}", self.words(&next.rule), next.why));
         let lead = self.words(&rule);
         self.explained(rule, Action::Discard, runner_up, |counts| {

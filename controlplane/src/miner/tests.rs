@@ -332,6 +332,20 @@ fn a_rule_says_why_and_what_came_second() {
 }
 
 #[test]
+fn of_two_rules_that_end_the_same_none_is_said_to_have_lost() {
+    let attack = sample(491, |seed| Headers { ip_length: 232, dscp: 8, ..udp(seed, 4500, random_port(seed)) });
+    let own = |seed: usize| match seed % 3 {
+        0 => Headers { addresses: udp(1, 0, 0).addresses, ip_length: 160, ..tcp(seed, 40_112, 443, 0x10) },
+        1 => Headers { addresses: udp(2, 0, 0).addresses, ip_length: 100, ..tcp(seed, 51_230, 443, 0x10) },
+        _ => Headers { addresses: udp(3, 0, 0).addresses, ip_length: 108, ..udp(seed, 53, 42_001) },
+    };
+    let mixed: Vec<Headers> = attack.into_iter().chain(sample(5, own)).collect();
+    let outcome = mine_with(&incoming(), &mixed, &peace(sample(700, own)), |_| {});
+    let mined = &outcome.rules[0];
+    assert!(mined.runner_up.as_ref().is_none_or(|second| second.rule != mined.rule), "{}", mined.reason);
+}
+
+#[test]
 fn the_baseline_of_a_group_stands_for_the_hosts_own() {
     let elsewhere = |seed: usize| {
         let Addresses::V4 { source, .. } = web(seed).addresses else { unreachable!() };
@@ -455,7 +469,8 @@ proptest! {
             let matched: Vec<Headers> = packets.iter().filter(|packet| rule.matches(packet)).copied().collect();
             total(&matched) / total(packets)
         };
-        for Mined { rule, coverage, collateral, packets, .. } in &outcome.rules {
+        for Mined { rule, coverage, collateral, packets, runner_up, .. } in &outcome.rules {
+            prop_assert!(runner_up.as_ref().is_none_or(|next| next.rule != *rule), "no rule lost to itself: {}", rule);
             let near = if outgoing { rule.source } else { rule.destination };
             prop_assert_eq!(near, Some(prefix.trunc()), "stays within the target");
             prop_assert!(*rule != only_target);
