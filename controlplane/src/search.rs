@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::attack::Metric;
 use crate::record::AttackRecord;
@@ -65,12 +66,17 @@ pub struct Search {
     pub limit: usize,
 }
 
+/// Whether an id begins so, in lower case.
+pub fn begins(id: Uuid, text: &str) -> bool {
+    id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).starts_with(text)
+}
+
 impl Search {
     /// Whether an attack is what is asked for.
     pub fn matches(&self, record: &AttackRecord) -> bool {
         let target = record.target.prefix;
         (!self.alive_only || record.state.is_alive())
-            && record.id.to_string().starts_with(&self.id)
+            && begins(record.id, &self.id)
             && self.host.is_none_or(|host| host.contains(&target) || target.contains(&host))
             && self.since_ms.is_none_or(|since_ms| record.ended_ms.is_none_or(|ended_ms| ended_ms >= since_ms))
             && self.until_ms.is_none_or(|until_ms| record.detected_ms < until_ms)

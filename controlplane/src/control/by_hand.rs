@@ -6,7 +6,6 @@ use dataplane::rule::FlowRule;
 use ipnet::IpNet;
 use tracing::warn;
 use uuid::Uuid;
-use uuid::fmt::Hyphenated;
 
 use super::{Answered, Clock, Control};
 use crate::attack::{Direction, Target, name};
@@ -14,6 +13,7 @@ use crate::by_hand::{Act, Pause};
 use crate::detector::{Event, EventKind, Wish};
 use crate::meter::Map;
 use crate::record::{AttackRecord, FlowSpec};
+use crate::search::begins;
 
 /// While all actions are paused, the log says so this often.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -126,8 +126,8 @@ impl Control {
 
     /// Takes the rule by hand back whose id, or whose attack's id, begins so. Gives its attack.
     pub(super) fn remove_rule(&mut self, id: &str, order: &Order) -> Result<AttackRecord, String> {
-        let begins = |known: Uuid| known.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).starts_with(id);
-        let has = |record: &&AttackRecord| begins(record.id) || record.wanted_rules().any(|rule| begins(rule.id));
+        let has =
+            |record: &&AttackRecord| begins(record.id, id) || record.wanted_rules().any(|rule| begins(rule.id, id));
         let found: Vec<&AttackRecord> = self.detector.attacks().filter(has).collect();
         let orders: Vec<&AttackRecord> = found.iter().copied().filter(|record| record.is_order).collect();
         let record = match (orders.as_slice(), found.as_slice()) {
