@@ -99,17 +99,20 @@ fn router_stays(bird: &Bird, expected: &[&str]) {
     });
 }
 
-#[test]
-fn rules_by_hand_reach_the_router_and_a_pause_leaves_it_as_it_is() {
+/// An engine with this configuration, its router, and the section of ours for them, with more of its keys.
+fn routed(engine: &str, keys: &str) -> (Link, Gobgpd, Bird, String) {
     let link = Link::new();
-    let mut gobgpd = Gobgpd::prepare();
+    let mut gobgpd = Gobgpd::prepare_as(engine);
     gobgpd.start(&link.engine);
     let bird = Bird::start(&link.router);
     bird.wait_established();
-    let bgp = format!(
-        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
-        gobgpd.address()
-    );
+    let edge = format!("[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n", gobgpd.address());
+    (link, gobgpd, bird, format!("[bgp]\nmark = \"64512:7653:1\"\n{keys}{edge}"))
+}
+
+#[test]
+fn rules_by_hand_reach_the_router_and_a_pause_leaves_it_as_it_is() {
+    let (_link, _gobgpd, bird, bgp) = routed(GOBGPD_CONFIG, "");
     let (mut leveed, _folder) = start("on_shutdown = \"withdraw\"", &bgp);
 
     let dns = add(&leveed, DNS, 0).expect("a rule");
@@ -325,15 +328,7 @@ fn held(leveed: &Leveed) {
 
 #[test]
 fn everything_is_withdrawn_with_and_without_a_daemon_and_stays_so_until_it_is_lifted() {
-    let link = Link::new();
-    let mut gobgpd = Gobgpd::prepare();
-    gobgpd.start(&link.engine);
-    let bird = Bird::start(&link.router);
-    bird.wait_established();
-    let bgp = format!(
-        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
-        gobgpd.address()
-    );
+    let (_link, mut gobgpd, bird, bgp) = routed(GOBGPD_CONFIG, "");
     let (mut leveed, _folder) = start("", &bgp);
     add(&leveed, DNS, 0).expect("a rule");
     wait_router(&bird, &[DNS_ROUTE]);
@@ -399,15 +394,7 @@ fn leveectl(leveed: &Leveed, arguments: &[&str]) -> Output {
 
 #[test]
 fn no_more_routes_go_out_within_a_second_than_are_allowed_and_withdrawals_do_not_wait() {
-    let link = Link::new();
-    let mut gobgpd = Gobgpd::prepare();
-    gobgpd.start(&link.engine);
-    let bird = Bird::start(&link.router);
-    bird.wait_established();
-    let bgp = format!(
-        "[bgp]\nmark = \"64512:7653:1\"\nrules_per_second = 1\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
-        gobgpd.address()
-    );
+    let (_link, _gobgpd, bird, bgp) = routed(GOBGPD_CONFIG, "rules_per_second = 1\n");
     let (leveed, _folder) = start("", &bgp);
     let begin = Instant::now();
     let rule = |host: u8| format!(r#"{{"destination_prefix":"198.18.1.{host}/32","action_type":"discard"}}"#);
@@ -426,19 +413,11 @@ fn no_more_routes_go_out_within_a_second_than_are_allowed_and_withdrawals_do_not
 
 #[test]
 fn the_mark_is_kept_from_routers_by_a_policy_and_rules_are_still_known_by_it() {
-    let link = Link::new();
     let stripped = GOBGPD_CONFIG
         .replace("    # [policy-definitions", "    [policy-definitions")
         .replace("    #   options", "      options")
         .replace("    #   communities-list = [\"65001", "      communities-list = [\"64512");
-    let mut gobgpd = Gobgpd::prepare_as(&stripped);
-    gobgpd.start(&link.engine);
-    let bird = Bird::start(&link.router);
-    bird.wait_established();
-    let bgp = format!(
-        "[bgp]\nmark = \"64512:7653:1\"\n[[bgp.engines]]\nname = \"edge\"\naddress = \"{}\"\n",
-        gobgpd.address()
-    );
+    let (_link, _gobgpd, bird, bgp) = routed(&stripped, "");
     let (mut leveed, _folder) = start("", &bgp);
     let rule = add(&leveed, DNS, 0).expect("a rule");
     wait_router(&bird, &[DNS_ROUTE]);
